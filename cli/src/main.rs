@@ -1,0 +1,2 @@
+//! genkan
+fn main() {}

@@ -1,0 +1,38 @@
+//! The packet core of Genkan, sans-IO.
+//!
+//! Frames go in and come out in batches; nothing here makes a system call, reads a clock, starts a
+//! thread or asks for randomness: `now` and the seed are arguments. The same code therefore runs in
+//! the router, in a simulation, under a fuzzer and over a capture file.
+//!
+//! Layers, each of which imports only from those above it in this list:
+//! - [`wire`]: one header format per file, byte views and checksums;
+//! - [`packet`]: what a whole frame is: parsed once, rewritten in place, segmented, fragmented;
+//! - [`link`]: next hops: routes and the ARP cache;
+//! - [`forward`]: the rules a person wrote: port forwards and the DMZ;
+//! - [`nat`]: mappings, sessions, filtering, translation;
+//! - [`router`]: the order in which the stages see one frame.
+#![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod event;
+pub mod forward;
+pub mod frame;
+pub mod link;
+pub mod nat;
+pub mod packet;
+pub mod plan;
+pub mod rng;
+pub mod router;
+pub mod time;
+pub mod timer_wheel;
+pub mod verdict;
+pub mod view;
+pub mod wire;
+
+pub use counters::Counters;
+pub use event::Event;
+pub use frame::{FrameBatch, GsoKind, Offload, PortId, Slot};
+pub use plan::Plan;
+pub use router::{Router, RouterConfig};
+pub use time::{Timestamp, UnixTime};
+pub use verdict::{DropReason, Verdict};

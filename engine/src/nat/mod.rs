@@ -1,0 +1,3 @@
+//! NAT.
+
+pub mod policy;

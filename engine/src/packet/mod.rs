@@ -1,0 +1,1 @@
+//! What a whole frame is: parsed once, rewritten in place.

@@ -1,0 +1,171 @@
+//! What the engine is told to do: the checked, typed form of a configuration.
+//!
+//! A `Plan` comes from the config crate, which has already refused what contradicts itself; the engine
+//! trusts it. It never holds device names or text of the file beyond the names that events quote.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+pub use crate::nat::policy::{FilteringBehavior, MappingBehavior};
+use crate::time::UnixTime;
+use crate::wire::ethernet::MacAddr;
+use crate::wire::ipv4::Protocol;
+
+/// A whole configuration, as the engine needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// `[wan]`.
+    pub wan: Wan,
+    /// `[[lan]]`, in file order; at most [`crate::PortId::MAX_LANS`].
+    pub lans: Vec<Lan>,
+    /// `[[route]]`.
+    pub routes: Vec<Route>,
+    /// `[router] tun`: the box itself is an internal host.
+    pub host_port: bool,
+    /// `[nat]`.
+    pub nat: Nat,
+    /// `[[host]]`.
+    pub hosts: Vec<Host>,
+    /// `[[forward]]`, in file order.
+    pub forwards: Vec<ForwardRule>,
+    /// `[dmz] to`.
+    pub dmz: Option<Ipv4Addr>,
+}
+
+/// The outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wan {
+    /// The primary external address and its prefix.
+    pub address: Ipv4Net,
+    /// Next hop for what is not on the link.
+    pub gateway: Option<Ipv4Addr>,
+    /// Further external addresses.
+    pub addresses: Vec<Ipv4Addr>,
+    /// IP MTU in octets.
+    pub mtu: u16,
+    /// Answer echo requests from outside.
+    pub ping: bool,
+}
+
+impl Wan {
+    /// All external addresses, the primary first.
+    pub fn external_addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        std::iter::once(self.address.addr()).chain(self.addresses.iter().copied())
+    }
+}
+
+/// A network inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lan {
+    /// Its name in listings.
+    pub name: String,
+    /// The router's address there, with the prefix.
+    pub address: Ipv4Net,
+    /// IP MTU in octets.
+    pub mtu: u16,
+    /// Indices of the other lans that it may open sessions to.
+    pub reaches: Vec<usize>,
+}
+
+/// A network behind a router on a lan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network.
+    pub to: Ipv4Net,
+    /// Its next hop, an address in a lan's prefix.
+    pub via: Ipv4Addr,
+}
+
+/// NAT behaviour and limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    /// RFC 4787 §4.1.
+    pub mapping: MappingBehavior,
+    /// RFC 4787 §5.
+    pub filtering: FilteringBehavior,
+    /// Inside hosts reach external endpoints of inside hosts.
+    pub hairpin: bool,
+    /// Keep the parity of the internal port when it cannot be kept itself (RFC 4787 REQ-4).
+    pub port_parity: bool,
+    /// Packets from outside refresh UDP sessions too (RFC 4787 REQ-6b).
+    pub inbound_refresh: bool,
+    /// Dynamic external ports of TCP and UDP.
+    pub ports: RangeInclusive<u16>,
+    /// Most sessions at once. Fixed when a router is made; a later plan can only lower it.
+    pub max_sessions: u32,
+    /// Most sessions of one internal host.
+    pub max_sessions_per_host: u32,
+    /// Most dynamic external ports of one internal host, per protocol.
+    pub max_ports_per_host: u32,
+    /// Idle timeouts.
+    pub timeouts: Timeouts,
+}
+
+/// Idle timeouts of sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// RFC 4787 REQ-5: at least 2 minutes, 5 recommended.
+    pub udp: Duration,
+    /// RFC 5382 REQ-5: at least 2 h 4 min.
+    pub tcp_established: Duration,
+    /// Opening and closing; RFC 5382 REQ-5: at least 4 minutes.
+    pub tcp_transitory: Duration,
+    /// RFC 5508 REQ-2: at least 60 seconds.
+    pub icmp: Duration,
+    /// Every other protocol.
+    pub other: Duration,
+}
+
+/// A known device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its name in listings.
+    pub name: String,
+    /// Its MAC address, if written.
+    pub mac: Option<MacAddr>,
+    /// Its internal address.
+    pub address: Ipv4Addr,
+    /// Its own filtering behaviour.
+    pub filtering: Option<FilteringBehavior>,
+    /// Its own mapping behaviour.
+    pub mapping: Option<MappingBehavior>,
+    /// 1:1 NAT: all its traffic leaves from this external address, and all ports of that come in.
+    pub external: Option<Ipv4Addr>,
+}
+
+/// A port forward: a static mapping, both ways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardRule {
+    /// Its name in listings; unique.
+    pub name: String,
+    /// TCP, UDP or both.
+    pub protocols: Vec<Protocol>,
+    /// External ports. Lists are spread by the config crate into one `ports` element each.
+    pub ports: Vec<PortRange>,
+    /// Target address.
+    pub to: Ipv4Addr,
+    /// Only this external address; `None`: all of them.
+    pub address: Option<Ipv4Addr>,
+    /// Only these sources; empty: everybody.
+    pub from: Vec<Ipv4Net>,
+    /// Closed when false, but its ports stay owned.
+    pub enabled: bool,
+    /// Closed from then on.
+    pub expires: Option<UnixTime>,
+    /// Log each new session.
+    pub log: bool,
+}
+
+/// A run of external ports and the equally long run of internal ports that they map to, one to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// First external port.
+    pub external_first: u16,
+    /// Last external port, included.
+    pub external_last: u16,
+    /// First internal port.
+    pub internal_first: u16,
+}

@@ -1,0 +1,4 @@
+//! Wire formats: one header per file.
+
+pub mod ethernet;
+pub mod ipv4;
