@@ -23,3 +23,12 @@ pub enum FilteringBehavior {
     /// From endpoints that the internal endpoint has sent to.
     AddressAndPortDependent,
 }
+
+/// Which way a packet crosses the NAT (RFC 2663 §2: from the internal realm to the external one, or back).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From inside to outside.
+    Outbound,
+    /// From outside to inside.
+    Inbound,
+}
