@@ -1,1 +1,22 @@
-//! control
+//! The control side of a running router: what it answers over its unix socket, and how to ask.
+//!
+//! - [`api`]: the JSON types, shared by server and client;
+//! - [`request`]: the bounded channel to the packet worker, which answers between two batches;
+//! - [`snapshot`]: shared, read-mostly state beside the packet path: hosts, ports, running configuration;
+//! - [`socket`]: the unix socket itself, and who may replace whose;
+//! - [`server`]: HTTP (axum) over that socket;
+//! - [`client`]: the other end, for the command line.
+//!
+//! This crate knows the engine's views and nothing about devices: a worker is whatever answers a
+//! [`request::WorkerRequest`].
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod client;
+pub mod request;
+pub mod server;
+pub mod snapshot;
+pub mod socket;
+
+/// Where the control socket lies unless the configuration or `--socket` says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/genkan/control.sock";

@@ -1,0 +1,225 @@
+//! Asks a running router.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::api::{
+    CountersReport, ErrorBody, ErrorCode, ListQuery, MappingRow, NeighborRow, Page, ReloadReport, SessionRow,
+    Status,
+};
+
+/// How long one exchange may take; a reload reads files and talks to the kernel.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the router gave no answer, or which.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No socket, or nobody behind it.
+    #[error("no router answers at {} (is `genkan run` running? another one is named with --socket)", socket.display())]
+    NotRunning {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The socket's mode does not admit us.
+    #[error("no permission for {}: its owner and group may control the router", socket.display())]
+    Permission {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The connection failed otherwise.
+    #[error("cannot talk to the router at {}", socket.display())]
+    Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// HTTP went wrong.
+    #[error("the router's answer broke off")]
+    Http(#[from] hyper::Error),
+    /// Nothing came in time.
+    #[error("the router did not answer within {} s", PATIENCE.as_secs())]
+    TimedOut,
+    /// The router refused.
+    #[error("{}", .0.message)]
+    Refused(ErrorBody),
+    /// The answer was not what this version understands.
+    #[error("the router's answer is not understood; does another version of it run? ({0})")]
+    Answer(String),
+}
+
+impl ClientError {
+    /// The router lives and says no, as opposed to: it could not be asked.
+    pub fn is_refusal(&self, code: ErrorCode) -> bool {
+        matches!(self, ClientError::Refused(body) if body.code == code)
+    }
+}
+
+/// A client of one router.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client of the router behind `socket`; connects at each request.
+    pub fn new(socket: impl Into<PathBuf>) -> Client {
+        Client { socket: socket.into() }
+    }
+
+    /// The socket that it asks.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// `GET /v1/status`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.request(Method::GET, "/v1/status").await
+    }
+
+    /// One page of `GET /v1/sessions`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn sessions(&self, query: &ListQuery) -> Result<Page<SessionRow>, ClientError> {
+        self.request(Method::GET, &with_query("/v1/sessions", query)).await
+    }
+
+    /// One page of `GET /v1/mappings`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn mappings(&self, query: &ListQuery) -> Result<Page<MappingRow>, ClientError> {
+        self.request(Method::GET, &with_query("/v1/mappings", query)).await
+    }
+
+    /// `GET /v1/neighbors`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn neighbors(&self) -> Result<Vec<NeighborRow>, ClientError> {
+        self.request(Method::GET, "/v1/neighbors").await
+    }
+
+    /// `GET /v1/counters`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn counters(&self) -> Result<CountersReport, ClientError> {
+        self.request(Method::GET, "/v1/counters").await
+    }
+
+    /// `POST /v1/reload`.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with [`ErrorCode::ReloadRefused`] when the old configuration stays in force.
+    pub async fn reload(&self) -> Result<ReloadReport, ClientError> {
+        self.request(Method::POST, "/v1/reload").await
+    }
+
+    async fn request<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        let exchange = self.exchange(method, path);
+        let (status, body) =
+            tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| ClientError::TimedOut)??;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| ClientError::Answer(error.to_string()));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(refusal) => Err(ClientError::Refused(refusal)),
+            Err(_) => Err(ClientError::Answer(format!("HTTP status {status}"))),
+        }
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.connect_error(source))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // Its end shows in the request's own outcome.
+        let connection = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(hyper::header::HOST, "genkan")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| ClientError::Answer(error.to_string()))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        drop(sender);
+        connection.abort();
+        Ok((status, body))
+    }
+
+    fn connect_error(&self, source: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning { socket },
+            io::ErrorKind::PermissionDenied => ClientError::Permission { socket },
+            _ => ClientError::Connect { socket, source },
+        }
+    }
+}
+
+/// The values are numbers, addresses and protocol names, none of which needs escaping once the latter are checked.
+fn with_query(path: &str, query: &ListQuery) -> String {
+    let mut text = String::from(path);
+    let mut separator = '?';
+    let mut add = |name: &str, value: String| {
+        text.push(separator);
+        text.push_str(name);
+        text.push('=');
+        text.push_str(&value);
+        separator = '&';
+    };
+    if let Some(cursor) = query.cursor {
+        add("cursor", cursor.to_string());
+    }
+    if let Some(limit) = query.limit {
+        add("limit", limit.to_string());
+    }
+    if let Some(protocol) = &query.protocol {
+        add("protocol", protocol.chars().filter(char::is_ascii_alphanumeric).collect());
+    }
+    if let Some(address) = query.address {
+        add("address", address.to_string());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn queries_become_text() {
+        assert_eq!(with_query("/v1/sessions", &ListQuery::default()), "/v1/sessions");
+        let query = ListQuery {
+            cursor: Some(7),
+            limit: Some(10),
+            protocol: Some("tcp&limit=1".to_owned()),
+            address: Some(Ipv4Addr::new(192, 168, 0, 10)),
+        };
+        let expected = "/v1/sessions?cursor=7&limit=10&protocol=tcplimit1&address=192.168.0.10";
+        assert_eq!(with_query("/v1/sessions", &query), expected);
+    }
+
+    #[tokio::test]
+    async fn no_router_is_said_plainly() {
+        let client = Client::new("/nonexistent/genkan.sock");
+        let error = client.status().await.expect_err("nobody is there");
+        assert!(matches!(error, ClientError::NotRunning { .. }));
+        assert!(error.to_string().contains("/nonexistent/genkan.sock"));
+    }
+}

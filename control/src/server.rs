@@ -1,0 +1,248 @@
+//! The API: HTTP/1.1 with JSON over the unix socket.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /v1/status` | [`Status`](crate::api::Status) |
+//! | `GET /v1/sessions` | [`Page`] of [`SessionRow`]; query: [`ListQuery`] |
+//! | `GET /v1/mappings` | [`Page`] of [`MappingRow`]; query: [`ListQuery`] |
+//! | `GET /v1/neighbors` | list of [`NeighborRow`](crate::api::NeighborRow) |
+//! | `GET /v1/counters` | [`CountersReport`] |
+//! | `POST /v1/reload` | [`ReloadReport`] |
+//!
+//! Every failure is an [`ErrorBody`].
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router as Routes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use genkan_engine::view::{MappingView, SessionView};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::{
+    CountersReport, ErrorBody, ErrorCode, ListQuery, MappingRow, Page, ReloadReport, SessionRow,
+};
+use crate::request::{CHUNK, WorkerError, WorkerHandle, WorkerRequest};
+use crate::snapshot::Snapshot;
+
+/// Rows of a page when the query does not say.
+pub const DEFAULT_LIMIT: u32 = 1_000;
+/// Most rows of a page.
+pub const MAX_LIMIT: u32 = 10_000;
+/// Most requests to the worker for one page, so that a filter that matches little ends its page early.
+const MAX_CHUNKS: u32 = 256;
+
+/// Asks the daemon to read its file again; the error is the text that `check` prints.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// Where the outcome goes.
+    pub reply: oneshot::Sender<Result<ReloadReport, String>>,
+}
+
+/// What the handlers work on.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// Shared state.
+    pub snapshot: Arc<Snapshot>,
+    /// The packet worker.
+    pub worker: WorkerHandle,
+    /// The daemon's ear for reloads.
+    pub reload: mpsc::Sender<ReloadRequest>,
+}
+
+/// A failure on its way to the asker.
+#[derive(Debug)]
+struct Failure(StatusCode, ErrorBody);
+
+impl Failure {
+    fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Failure {
+        Failure(status, ErrorBody { code, message: message.into() })
+    }
+}
+
+impl From<WorkerError> for Failure {
+    fn from(error: WorkerError) -> Failure {
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::WorkerUnavailable, error.to_string())
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Failure {
+        Failure::new(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, rejection.body_text())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+/// Serves the API until `shutdown` completes and open answers are out.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub async fn serve(
+    listener: std::os::unix::net::UnixListener,
+    control: Control,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    axum::serve(listener, routes(control)).with_graceful_shutdown(shutdown).await
+}
+
+fn routes(control: Control) -> Routes {
+    Routes::new()
+        .route("/v1/status", get(status))
+        .route("/v1/sessions", get(sessions))
+        .route("/v1/mappings", get(mappings))
+        .route("/v1/neighbors", get(neighbors))
+        .route("/v1/counters", get(counters))
+        .route("/v1/reload", post(reload))
+        .fallback(not_found)
+        .with_state(control)
+}
+
+async fn not_found() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, ErrorCode::NotFound, "no such resource")
+}
+
+async fn status(State(control): State<Control>) -> Result<Response, Failure> {
+    let totals = control.worker.ask(|reply| WorkerRequest::Totals { reply }).await?;
+    Ok(Json(control.snapshot.status(totals)).into_response())
+}
+
+async fn counters(State(control): State<Control>) -> Result<Response, Failure> {
+    let set = control.worker.ask(|reply| WorkerRequest::Counters { reply }).await?;
+    Ok(Json(CountersReport::new(&set.engine, &set.io, &control.snapshot.port_names())).into_response())
+}
+
+async fn neighbors(State(control): State<Control>) -> Result<Response, Failure> {
+    control.snapshot.refresh_hosts(&control.worker).await?;
+    Ok(Json(control.snapshot.neighbors()).into_response())
+}
+
+async fn sessions(
+    State(control): State<Control>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Page<SessionRow>>, Failure> {
+    let Query(query) = query?;
+    let mut pager = Pager::new(&query);
+    while let Some((cursor, limit)) = pager.ask() {
+        let (views, next) =
+            control.worker.ask(|reply| WorkerRequest::Sessions { cursor, limit, reply }).await?;
+        let wanted = |view: &SessionView| {
+            query.admits(&view.protocol.to_string(), &[view.internal, view.external, view.remote])
+        };
+        let row = |view: SessionView| {
+            let host = control.snapshot.host_name(*view.internal.ip());
+            SessionRow::new(view, host)
+        };
+        pager.add(views.into_iter().filter(wanted).map(row), next);
+    }
+    Ok(Json(pager.page))
+}
+
+async fn mappings(
+    State(control): State<Control>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Page<MappingRow>>, Failure> {
+    let Query(query) = query?;
+    let mut pager = Pager::new(&query);
+    while let Some((cursor, limit)) = pager.ask() {
+        let (views, next) =
+            control.worker.ask(|reply| WorkerRequest::Mappings { cursor, limit, reply }).await?;
+        let wanted =
+            |view: &MappingView| query.admits(&view.protocol.to_string(), &[view.internal, view.external]);
+        let row = |view: MappingView| MappingRow::new(&view, control.snapshot.host_name(*view.internal.ip()));
+        pager.add(views.into_iter().filter(wanted).map(row), next);
+    }
+    Ok(Json(pager.page))
+}
+
+/// Gathers chunks until the page is full, the table ends, or enough of it was looked at.
+#[derive(Debug)]
+struct Pager<T> {
+    page: Page<T>,
+    limit: usize,
+    chunks_left: u32,
+}
+
+impl<T> Pager<T> {
+    fn new(query: &ListQuery) -> Pager<T> {
+        let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT) as usize;
+        Pager {
+            page: Page { rows: Vec::new(), next: Some(query.cursor.unwrap_or(0)) },
+            limit,
+            chunks_left: MAX_CHUNKS,
+        }
+    }
+
+    /// Position and size of the next chunk. Never more than fits the page: the cursor cannot point between two rows
+    /// of one chunk.
+    fn ask(&self) -> Option<(u32, u32)> {
+        let room = self.limit - self.page.rows.len();
+        let cursor = self.page.next.filter(|_| room > 0 && self.chunks_left > 0)?;
+        Some((cursor, room.min(CHUNK as usize) as u32))
+    }
+
+    fn add(&mut self, rows: impl Iterator<Item = T>, next: Option<u32>) {
+        let room = self.limit - self.page.rows.len();
+        self.page.rows.extend(rows.take(room));
+        self.page.next = next;
+        self.chunks_left -= 1;
+    }
+}
+
+async fn reload(State(control): State<Control>) -> Result<Json<ReloadReport>, Failure> {
+    let (reply, outcome) = oneshot::channel();
+    let gone = || {
+        let message = "the router is ending";
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::WorkerUnavailable, message)
+    };
+    control.reload.send(ReloadRequest { reply }).await.map_err(|_| gone())?;
+    match outcome.await.map_err(|_| gone())? {
+        Ok(report) => Ok(Json(report)),
+        Err(text) => Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::ReloadRefused, text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(limit: u32) -> ListQuery {
+        ListQuery { limit: Some(limit), ..ListQuery::default() }
+    }
+
+    #[test]
+    fn a_page_ends_when_full_or_at_the_end_of_the_table() {
+        let mut pager = Pager::new(&query(300));
+        assert_eq!(pager.ask(), Some((0, CHUNK)));
+        pager.add(0..CHUNK, Some(900));
+        assert_eq!(pager.ask(), Some((900, 300 - CHUNK)));
+        pager.add(0..10, None);
+        assert_eq!(pager.ask(), None);
+        assert_eq!((pager.page.rows.len(), pager.page.next), (266, None));
+
+        let mut full = Pager::new(&query(2));
+        full.add(0..2, Some(5));
+        assert_eq!((full.ask(), full.page.next), (None, Some(5)));
+    }
+
+    #[test]
+    fn a_filter_that_matches_nothing_still_ends_its_page() {
+        let mut pager: Pager<u32> = Pager::new(&query(1));
+        let mut asked = 0;
+        while let Some((cursor, _)) = pager.ask() {
+            pager.add(std::iter::empty(), Some(cursor + 1));
+            asked += 1;
+        }
+        assert_eq!((asked, pager.page.next), (MAX_CHUNKS, Some(MAX_CHUNKS)));
+    }
+}

@@ -1,0 +1,382 @@
+//! Shared, read-mostly state of the control side.
+//!
+//! Many readers (API handlers, listings, later the web pages) and few writers (the link monitor, a reload, the
+//! refresh of hosts) meet here, none of them on the packet path. Concurrent maps hold what changes piece by piece;
+//! the running configuration is replaced as a whole.
+//!
+//! No reference into a map is held over an `await` or another call on the same map.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use genkan_engine::Plan;
+use genkan_engine::frame::PortId;
+use genkan_engine::router::LinkState;
+use genkan_engine::view::NeighborView;
+use tokio::sync::Mutex;
+
+use crate::api::{NeighborRow, PortRole, PortStatus, Status, Totals};
+use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
+
+/// Age from which the view of hosts is fetched anew when somebody asks.
+const HOSTS_FRESH: Duration = Duration::from_secs(1);
+
+/// A configured port: what the plan does not say about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    /// Its id in the engine.
+    pub id: PortId,
+    /// `wan`, the lan's name, or `host`.
+    pub name: String,
+    /// The network device.
+    pub device: String,
+    /// How frames get in and out.
+    pub backend: String,
+}
+
+impl PortConfig {
+    fn role(&self) -> PortRole {
+        match self.id {
+            PortId::WAN => PortRole::Wan,
+            PortId::HOST => PortRole::Host,
+            _ => PortRole::Lan,
+        }
+    }
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Path of its file.
+    pub config: String,
+    /// What the engine follows.
+    pub plan: Arc<Plan>,
+    /// Every port, the wan first.
+    pub ports: Vec<PortConfig>,
+}
+
+#[derive(Clone, Debug)]
+struct HostEntry {
+    view: NeighborView,
+    since: Instant,
+    round: u64,
+}
+
+/// Names of the inside hosts and the running configuration, looked up together.
+#[derive(Debug)]
+struct Current {
+    running: Running,
+    names: HashMap<Ipv4Addr, String>,
+}
+
+/// The control side's state. One per router, shared by reference.
+#[derive(Debug)]
+pub struct Snapshot {
+    started: Instant,
+    current: ArcSwap<Current>,
+    reloads: AtomicU32,
+    links: DashMap<PortId, LinkState>,
+    problems: DashMap<String, String>,
+    hosts: DashMap<(PortId, Ipv4Addr), HostEntry>,
+    host_round: AtomicU64,
+    hosts_fetched: Mutex<Option<Instant>>,
+}
+
+impl Snapshot {
+    /// The state of a router that has just started with this configuration; all links are down yet.
+    pub fn new(running: Running) -> Snapshot {
+        Snapshot {
+            started: Instant::now(),
+            current: ArcSwap::from_pointee(Current::new(running)),
+            reloads: AtomicU32::new(0),
+            links: DashMap::new(),
+            problems: DashMap::new(),
+            hosts: DashMap::new(),
+            host_round: AtomicU64::new(0),
+            hosts_fetched: Mutex::new(None),
+        }
+    }
+
+    /// Replaces the running configuration after a successful reload.
+    pub fn set_running(&self, running: Running) {
+        self.current.store(Arc::new(Current::new(running)));
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The running configuration.
+    pub fn running(&self) -> Running {
+        self.current.load().running.clone()
+    }
+
+    /// Name of the inside host with this address, where the configuration gives one.
+    pub fn host_name(&self, address: Ipv4Addr) -> Option<String> {
+        self.current.load().names.get(&address).cloned()
+    }
+
+    /// Name of a port for listings.
+    pub fn port_name(&self, port: PortId) -> String {
+        let current = self.current.load();
+        let known = current.running.ports.iter().find(|config| config.id == port);
+        known.map_or_else(|| format!("port-{}", port.index()), |config| config.name.clone())
+    }
+
+    /// Ids and names of all ports, the wan first.
+    pub fn port_names(&self) -> Vec<(PortId, String)> {
+        self.current.load().running.ports.iter().map(|config| (config.id, config.name.clone())).collect()
+    }
+
+    /// Remembers the state of a port's link.
+    pub fn set_link(&self, port: PortId, link: LinkState) {
+        self.links.insert(port, link);
+    }
+
+    /// The state of a port's link, once known.
+    pub fn link(&self, port: PortId) -> Option<LinkState> {
+        self.links.get(&port).map(|entry| *entry)
+    }
+
+    /// Sets or, with `None`, clears the problem known as `key`. Returns whether that changed anything.
+    pub fn set_problem(&self, key: &str, problem: Option<String>) -> bool {
+        match problem {
+            Some(text) => {
+                self.problems.insert(key.to_owned(), text.clone()).is_none_or(|before| before != text)
+            }
+            None => self.problems.remove(key).is_some(),
+        }
+    }
+
+    /// Puts the whole status together.
+    pub fn status(&self, totals: Totals) -> Status {
+        let current = self.current.load();
+        let plan = &current.running.plan;
+        let ports: Vec<PortStatus> =
+            current.running.ports.iter().map(|config| self.port_status(plan, config)).collect();
+        let wan_up = ports.iter().any(|port| port.role == PortRole::Wan && port.up);
+        let inside_up = ports.iter().any(|port| port.role != PortRole::Wan && port.up);
+        let mut problems: Vec<String> = self.problems.iter().map(|entry| entry.value().clone()).collect();
+        problems.sort_unstable();
+        let down = ports.iter().filter(|port| !port.up);
+        problems.extend(down.map(|port| format!("{}: {} is down or absent", port.name, port.device)));
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            config: current.running.config.clone(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            forwarding: wan_up && inside_up,
+            problems,
+            ports,
+            sessions: totals.sessions,
+            max_sessions: plan.nat.max_sessions,
+            mappings: totals.mappings,
+            reloads: self.reloads.load(Ordering::Relaxed),
+        }
+    }
+
+    fn port_status(&self, plan: &Plan, config: &PortConfig) -> PortStatus {
+        let link = self.link(config.id);
+        let addresses = match config.id.lan_index() {
+            Some(index) => plan.lans.get(index).map(|lan| lan.address.to_string()).into_iter().collect(),
+            None if config.id == PortId::WAN => {
+                let further = plan.wan.addresses.iter().map(Ipv4Addr::to_string);
+                std::iter::once(plan.wan.address.to_string()).chain(further).collect()
+            }
+            None => plan.lans.iter().map(|lan| lan.address.addr().to_string()).collect(),
+        };
+        PortStatus {
+            name: config.name.clone(),
+            role: config.role(),
+            device: config.device.clone(),
+            backend: config.backend.clone(),
+            up: link.is_some_and(|link| link.up),
+            mac: link.map(|link| link.mac.to_string()),
+            mtu: link.map(|link| link.mtu),
+            addresses,
+        }
+    }
+
+    /// Makes sure that the view of hosts is at most a second old. Any number of callers cause one request.
+    ///
+    /// # Errors
+    /// [`WorkerError`] when the worker gives no answer.
+    pub async fn refresh_hosts(&self, worker: &WorkerHandle) -> Result<(), WorkerError> {
+        let mut fetched = self.hosts_fetched.lock().await;
+        if fetched.is_some_and(|at| at.elapsed() < HOSTS_FRESH) {
+            return Ok(());
+        }
+        let views = worker.ask(|reply| WorkerRequest::Neighbors { reply }).await?;
+        self.set_hosts(views);
+        *fetched = Some(Instant::now());
+        Ok(())
+    }
+
+    fn set_hosts(&self, views: Vec<NeighborView>) {
+        let round = self.host_round.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = Instant::now();
+        for view in views {
+            let key = (view.port, view.address);
+            let known =
+                self.hosts.get(&key).filter(|entry| entry.view.mac == view.mac).map(|entry| entry.since);
+            self.hosts.insert(key, HostEntry { view, since: known.unwrap_or(now), round });
+        }
+        self.hosts.retain(|_, entry| entry.round == round);
+    }
+
+    /// The ARP cache as last fetched, by port and address.
+    pub fn neighbors(&self) -> Vec<NeighborRow> {
+        let mut entries: Vec<HostEntry> = self.hosts.iter().map(|entry| entry.value().clone()).collect();
+        entries.sort_unstable_by_key(|entry| (entry.view.port, entry.view.address));
+        let row = |entry: HostEntry| {
+            let host = self.host_name(entry.view.address);
+            NeighborRow::new(
+                &entry.view,
+                self.port_name(entry.view.port),
+                host,
+                entry.since.elapsed().as_secs(),
+            )
+        };
+        entries.into_iter().map(row).collect()
+    }
+}
+
+impl Current {
+    fn new(running: Running) -> Current {
+        let names = running.plan.hosts.iter().map(|host| (host.address, host.name.clone())).collect();
+        Current { running, names }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use genkan_engine::nat::policy::{FilteringBehavior, MappingBehavior};
+    use genkan_engine::plan::{Host, Lan, Nat, Timeouts, Wan};
+    use genkan_engine::wire::ethernet::MacAddr;
+
+    use super::*;
+
+    pub(crate) fn plan() -> Plan {
+        Plan {
+            wan: Wan {
+                address: "203.0.113.1/24".parse().expect("a prefix"),
+                gateway: Some(Ipv4Addr::new(203, 0, 113, 2)),
+                addresses: vec![Ipv4Addr::new(203, 0, 113, 5)],
+                mtu: 1500,
+                ping: true,
+            },
+            lans: vec![Lan {
+                name: "home".to_owned(),
+                address: "192.168.0.1/24".parse().expect("a prefix"),
+                mtu: 1500,
+                reaches: Vec::new(),
+            }],
+            routes: Vec::new(),
+            host_port: false,
+            nat: Nat {
+                mapping: MappingBehavior::EndpointIndependent,
+                filtering: FilteringBehavior::AddressDependent,
+                hairpin: true,
+                port_parity: false,
+                inbound_refresh: false,
+                ports: 1024..=65535,
+                max_sessions: 1000,
+                max_sessions_per_host: 1000,
+                max_ports_per_host: 1000,
+                timeouts: Timeouts {
+                    udp: Duration::from_secs(300),
+                    tcp_established: Duration::from_secs(7440),
+                    tcp_transitory: Duration::from_secs(240),
+                    icmp: Duration::from_secs(60),
+                    other: Duration::from_secs(600),
+                },
+            },
+            hosts: vec![Host {
+                name: "nas".to_owned(),
+                mac: None,
+                address: Ipv4Addr::new(192, 168, 0, 10),
+                filtering: None,
+                mapping: None,
+                external: None,
+            }],
+            forwards: Vec::new(),
+            dmz: None,
+        }
+    }
+
+    pub(crate) fn running() -> Running {
+        let port = |id, name: &str, device: &str| PortConfig {
+            id,
+            name: name.to_owned(),
+            device: device.to_owned(),
+            backend: "loopback".to_owned(),
+        };
+        Running {
+            config: "/etc/genkan.toml".to_owned(),
+            plan: Arc::new(plan()),
+            ports: vec![port(PortId::WAN, "wan", "eth0"), port(PortId::lan(0), "home", "eth1")],
+        }
+    }
+
+    fn link(up: bool) -> LinkState {
+        LinkState { mac: MacAddr([2, 0, 0, 0, 0, 1]), mtu: 1500, up }
+    }
+
+    #[test]
+    fn forwarding_needs_the_wan_and_one_inside_port() {
+        let snapshot = Snapshot::new(running());
+        let status = snapshot.status(Totals::default());
+        assert!(!status.forwarding);
+        assert_eq!(status.problems, ["wan: eth0 is down or absent", "home: eth1 is down or absent"]);
+        assert_eq!(status.ports[0].addresses, ["203.0.113.1/24", "203.0.113.5"]);
+
+        snapshot.set_link(PortId::WAN, link(true));
+        assert!(!snapshot.status(Totals::default()).forwarding);
+        snapshot.set_link(PortId::lan(0), link(true));
+        let status = snapshot.status(Totals { sessions: 7, mappings: 3 });
+        assert!(status.forwarding && status.problems.is_empty());
+        assert_eq!((status.sessions, status.mappings, status.max_sessions), (7, 3, 1000));
+        snapshot.set_link(PortId::WAN, link(false));
+        assert!(!snapshot.status(Totals::default()).forwarding);
+    }
+
+    #[test]
+    fn problems_come_and_go_by_key() {
+        let snapshot = Snapshot::new(running());
+        assert!(snapshot.set_problem("address:eth0", Some("eth0: has an address".to_owned())));
+        assert!(!snapshot.set_problem("address:eth0", Some("eth0: has an address".to_owned())));
+        assert_eq!(snapshot.status(Totals::default()).problems[0], "eth0: has an address");
+        assert!(snapshot.set_problem("address:eth0", None));
+        assert!(!snapshot.set_problem("address:eth0", None));
+    }
+
+    #[test]
+    fn hosts_keep_their_first_sight_until_the_mac_changes() {
+        let snapshot = Snapshot::new(running());
+        let view = |last: u8, mac: u8| NeighborView {
+            port: PortId::lan(0),
+            address: Ipv4Addr::new(192, 168, 0, last),
+            mac: Some(MacAddr([2, 0, 0, 0, 0, mac])),
+            state: "reachable",
+        };
+        snapshot.set_hosts(vec![view(20, 2), view(10, 1)]);
+        let first =
+            snapshot.hosts.get(&(PortId::lan(0), Ipv4Addr::new(192, 168, 0, 10))).expect("there").since;
+        let rows = snapshot.neighbors();
+        assert_eq!(rows.len(), 2);
+        assert_eq!((rows[0].host.as_deref(), rows[0].port.as_str()), (Some("nas"), "home"));
+
+        snapshot.set_hosts(vec![view(10, 1)]);
+        let again =
+            snapshot.hosts.get(&(PortId::lan(0), Ipv4Addr::new(192, 168, 0, 10))).expect("there").since;
+        assert_eq!(first, again);
+        assert_eq!(snapshot.neighbors().len(), 1);
+        snapshot.set_hosts(vec![view(10, 9)]);
+        let moved =
+            snapshot.hosts.get(&(PortId::lan(0), Ipv4Addr::new(192, 168, 0, 10))).expect("there").since;
+        assert!(moved >= first);
+        assert_eq!(snapshot.neighbors()[0].mac.as_deref(), Some("02:00:00:00:00:09"));
+    }
+}
