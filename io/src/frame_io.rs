@@ -1,0 +1,124 @@
+//! The two halves of a port, as workers see them.
+
+use std::os::fd::BorrowedFd;
+
+use genkan_engine::frame::{FrameBatch, Offload, Slot};
+use genkan_engine::verdict::Verdict;
+
+use crate::error::IoError;
+
+/// Most frames that one [`FrameReceiver::receive`] hands over.
+pub const MAX_BATCH: usize = 64;
+
+/// What a transmitter takes beyond finished frames of at most the device's MTU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Frames whose transport checksum is still partial.
+    pub partial_checksum: bool,
+    /// TCP/IPv4 super-frames.
+    pub tso: bool,
+    /// UDP/IPv4 super-frames.
+    pub uso: bool,
+}
+
+impl Capabilities {
+    /// Everything the engine may hand out.
+    pub const ALL: Capabilities = Capabilities { partial_checksum: true, tso: true, uso: true };
+    /// Finished frames only.
+    pub const NONE: Capabilities = Capabilities { partial_checksum: false, tso: false, uso: false };
+}
+
+/// Where frames come from.
+pub trait FrameReceiver: Send {
+    /// The frames that wait now, at most [`MAX_BATCH`], in order of arrival; never blocks.
+    ///
+    /// The call releases the batch before it. Wait on [`FrameReceiver::poll_fd`] only after an *empty* batch:
+    /// a ring whose last frames are still held looks readable.
+    ///
+    /// # Errors
+    /// [`IoError::DeviceGone`] once the device is no more; [`IoError::EndOfInput`] after the last frame of a file.
+    fn receive(&mut self) -> Result<FrameBatch<'_>, IoError>;
+
+    /// Becomes readable when frames (or an error) wait. `None`: no waiting, more can be had at once.
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Frames lost before [`FrameReceiver::receive`] could see them (a full ring, a full socket buffer), since the
+    /// half was opened. May cost a system call: ask now and then, not per batch.
+    fn lost_frames(&mut self) -> u64 {
+        0
+    }
+}
+
+/// Where frames go.
+pub trait FrameTransmitter: Send {
+    /// Sends the frames `slots[i]` of `memory` for each `i` of `indices`, in that order, without waiting.
+    ///
+    /// Returns how many were taken. The others (queue full, frame too long, link down) are lost, as on any wire:
+    /// the caller counts them. Verdicts in the slots are not looked at.
+    ///
+    /// # Errors
+    /// [`IoError::DeviceGone`] once the device is no more.
+    ///
+    /// # Panics
+    /// When an index is outside `slots`, or a slot outside `memory`.
+    fn transmit(&mut self, memory: &[u8], slots: &[Slot], indices: &[u16]) -> Result<usize, IoError>;
+
+    /// What may be handed to [`FrameTransmitter::transmit`].
+    fn capabilities(&self) -> Capabilities;
+
+    /// Sends one frame; whether it was taken.
+    ///
+    /// # Errors
+    /// As [`FrameTransmitter::transmit`].
+    fn transmit_frame(&mut self, frame: &[u8], offload: Offload) -> Result<bool, IoError> {
+        let slot = Slot { offset: 0, len: frame.len(), offload, verdict: Verdict::Consumed };
+        Ok(self.transmit(frame, &[slot], &[0])? == 1)
+    }
+}
+
+/// Both halves of a port.
+pub struct FrameIo {
+    /// Where its frames come from.
+    pub receiver: Box<dyn FrameReceiver>,
+    /// Where its frames go.
+    pub transmitter: Box<dyn FrameTransmitter>,
+}
+
+impl FrameIo {
+    /// Puts two halves together.
+    pub fn new(
+        receiver: impl FrameReceiver + 'static,
+        transmitter: impl FrameTransmitter + 'static,
+    ) -> FrameIo {
+        FrameIo { receiver: Box::new(receiver), transmitter: Box::new(transmitter) }
+    }
+}
+
+impl std::fmt::Debug for FrameIo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrameIo")
+            .field("capabilities", &self.transmitter.capabilities())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: FrameReceiver + ?Sized> FrameReceiver for Box<T> {
+    fn receive(&mut self) -> Result<FrameBatch<'_>, IoError> {
+        (**self).receive()
+    }
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        (**self).poll_fd()
+    }
+    fn lost_frames(&mut self) -> u64 {
+        (**self).lost_frames()
+    }
+}
+
+impl<T: FrameTransmitter + ?Sized> FrameTransmitter for Box<T> {
+    fn transmit(&mut self, memory: &[u8], slots: &[Slot], indices: &[u16]) -> Result<usize, IoError> {
+        (**self).transmit(memory, slots, indices)
+    }
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+}
