@@ -1,1 +1,5 @@
-//! The rules a person wrote.
+//! The rules a person wrote: port forwards and the DMZ.
+
+pub mod dmz;
+mod port_index;
+pub mod rules;

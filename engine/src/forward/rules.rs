@@ -1,0 +1,603 @@
+//! Port forwards, compiled for look-up.
+//!
+//! A forward is a static mapping both ways. From outside, (protocol, external endpoint, source) gives the target;
+//! from inside, an internal endpoint that some forward points at gives the external endpoint that its new sessions
+//! leave from.
+//!
+//! The number of rules does not count in a look-up: it finds the external (or internal) address by binary search,
+//! then the list of the rules of that port ([`super::port_index`]), and only goes through rules that have the very
+//! port. Memory: [`super::port_index`] states the most per range; 10,000 rules of one port each and one
+//! protocol take 10 to 20 MB when every one has its own target, under 1 MB when they share a few targets.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use super::port_index::{Items, PortIndex, Store};
+use crate::plan::{ForwardRule, Plan};
+use crate::time::{Timestamp, UnixTime};
+use crate::wire::ipv4::Protocol;
+
+/// A forward: its position in [`Plan::forwards`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub u32);
+
+/// What the forwards say about a packet to an external endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// No forward has this port.
+    NotOwned,
+    /// Every forward that has it is disabled or has expired; this is the first.
+    Closed(RuleId),
+    /// Open forwards have it, but none admits the source; this is the first.
+    Refused(RuleId),
+    /// This forward takes it.
+    To {
+        /// Which.
+        rule: RuleId,
+        /// Where the packet goes.
+        internal: SocketAddrV4,
+    },
+}
+
+/// All forwards of a plan.
+#[derive(Clone, Debug)]
+pub struct ForwardTable {
+    rules: Vec<Rule>,
+    ranges: Vec<Range>,
+    store: Store,
+    inbound: [Scopes; 2],
+    /// By protocol and target address.
+    outbound: [Vec<(Ipv4Addr, PortIndex)>; 2],
+    /// Rules that will close by themselves, soonest first.
+    expiries: Vec<(Timestamp, RuleId)>,
+}
+
+/// The forwards of one protocol, by external port.
+#[derive(Clone, Debug, Default)]
+struct Scopes {
+    /// Those that name an address, by that address.
+    named: Vec<(Ipv4Addr, PortIndex)>,
+    /// Those that hold for every external address.
+    any: PortIndex,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    to: Ipv4Addr,
+    address: Option<Ipv4Addr>,
+    from: SourceSet,
+    /// Open before this time: `ZERO` when disabled, `MAX` when it does not expire.
+    closes: Timestamp,
+}
+
+/// One run of ports of one rule. Numbered in file order.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    rule: RuleId,
+    external_first: u16,
+    internal_first: u16,
+}
+
+impl ForwardTable {
+    /// Compiles the forwards of `plan`. `wall` is the wall time at `now`.
+    pub fn compile(plan: &Plan, now: Timestamp, wall: UnixTime) -> ForwardTable {
+        let rules: Vec<Rule> =
+            plan.forwards.iter().map(|forward| Rule::compile(forward, now, wall)).collect();
+        let mut ranges = Vec::new();
+        let mut store = Store::default();
+        let mut named: [BTreeMap<Ipv4Addr, PortIndex>; 2] = Default::default();
+        let mut any: [PortIndex; 2] = Default::default();
+        let mut outbound: [BTreeMap<Ipv4Addr, PortIndex>; 2] = Default::default();
+
+        for (rule, forward) in plan.forwards.iter().enumerate() {
+            ranges.extend(forward.ports.iter().map(|ports| Range {
+                rule: RuleId(rule as u32),
+                external_first: ports.external_first,
+                internal_first: ports.internal_first,
+            }));
+        }
+        // Back to front, as the store wants it.
+        let mut item = ranges.len() as u32;
+        for forward in plan.forwards.iter().rev() {
+            for ports in forward.ports.iter().rev() {
+                item -= 1;
+                let (first, last) = (ports.external_first, ports.external_last);
+                // The config crate refuses ranges that end past 65535 inside.
+                let internal_last = ports.internal_first.saturating_add(last.saturating_sub(first));
+                let mut protocols: Vec<usize> =
+                    forward.protocols.iter().filter_map(|&protocol| slot(protocol)).collect();
+                protocols.sort_unstable();
+                protocols.dedup();
+                for protocol in protocols {
+                    let index = match forward.address {
+                        Some(address) => named[protocol].entry(address).or_default(),
+                        None => &mut any[protocol],
+                    };
+                    store.add(index, first, last, item);
+                    let index = outbound[protocol].entry(forward.to).or_default();
+                    store.add(index, ports.internal_first, internal_last, item);
+                }
+            }
+        }
+
+        let numbered = rules.iter().zip(0..).map(|(rule, id)| (rule.closes, RuleId(id)));
+        let mut expiries: Vec<_> =
+            numbered.filter(|(closes, _)| *closes > now && *closes < Timestamp::MAX).collect();
+        expiries.sort_unstable();
+        let [named_tcp, named_udp] = named.map(|map| map.into_iter().collect());
+        let [any_tcp, any_udp] = any;
+        ForwardTable {
+            rules,
+            ranges,
+            store,
+            inbound: [Scopes { named: named_tcp, any: any_tcp }, Scopes { named: named_udp, any: any_udp }],
+            outbound: outbound.map(|map| map.into_iter().collect()),
+            expiries,
+        }
+    }
+
+    /// Judges a packet from `source` to `external`:`port`, which must be one of the router's external addresses.
+    /// Rules that name the address come before those that do not, then the order of the file holds; the first
+    /// open one that admits the source takes it. Inside hosts are admitted by every `from`.
+    pub fn inbound(
+        &self,
+        now: Timestamp,
+        protocol: Protocol,
+        external: Ipv4Addr,
+        port: u16,
+        source: Ipv4Addr,
+        from_inside: bool,
+    ) -> Inbound {
+        let mut judgement = Inbound::NotOwned;
+        for item in self.candidates(protocol, external, port) {
+            let range = self.ranges[item as usize];
+            let rule = &self.rules[range.rule.0 as usize];
+            if now >= rule.closes {
+                if judgement == Inbound::NotOwned {
+                    judgement = Inbound::Closed(range.rule);
+                }
+            } else if from_inside || rule.from.contains(source) {
+                let internal_port =
+                    range.internal_first.wrapping_add(port.wrapping_sub(range.external_first));
+                return Inbound::To { rule: range.rule, internal: SocketAddrV4::new(rule.to, internal_port) };
+            } else if !matches!(judgement, Inbound::Refused(_)) {
+                judgement = Inbound::Refused(range.rule);
+            }
+        }
+        judgement
+    }
+
+    /// The external endpoint that a new session from `internal` leaves from when a forward points at it: the
+    /// first open one in file order that gives the host's `paired` external address, otherwise the first open one.
+    /// A rule that names no address gives the paired one.
+    pub fn outbound(
+        &self,
+        now: Timestamp,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+        paired: Ipv4Addr,
+    ) -> Option<(RuleId, SocketAddrV4)> {
+        let index = find(&self.outbound[slot(protocol)?], *internal.ip())?;
+        let mut other = None;
+        for item in self.store.items(index, internal.port()) {
+            let range = self.ranges[item as usize];
+            let rule = &self.rules[range.rule.0 as usize];
+            if now >= rule.closes {
+                continue;
+            }
+            let port = range.external_first.wrapping_add(internal.port().wrapping_sub(range.internal_first));
+            let address = rule.address.unwrap_or(paired);
+            let found = (range.rule, SocketAddrV4::new(address, port));
+            if address == paired {
+                return Some(found);
+            }
+            other = other.or(Some(found));
+        }
+        other
+    }
+
+    /// External ports that some forward has, disabled and expired ones included; a port may come twice.
+    pub fn reserved_ports(&self, protocol: Protocol, external: Ipv4Addr) -> impl Iterator<Item = u16> + '_ {
+        let indices = slot(protocol).map(|protocol| {
+            let scopes = &self.inbound[protocol];
+            find(&scopes.named, external).into_iter().chain([&scopes.any])
+        });
+        indices.into_iter().flatten().flat_map(|index| self.store.ports(index))
+    }
+
+    /// The next rule that closes by itself after `now`, and when.
+    pub fn next_expiry(&self, now: Timestamp) -> Option<(Timestamp, RuleId)> {
+        let position = self.expiries.partition_point(|(closes, _)| *closes <= now);
+        self.expiries.get(position).copied()
+    }
+
+    /// The rules that have closed by themselves after `since` and until `now`, that moment included.
+    pub fn expired(&self, since: Timestamp, now: Timestamp) -> impl Iterator<Item = RuleId> + '_ {
+        let first = self.expiries.partition_point(|(closes, _)| *closes <= since);
+        self.expiries[first..].iter().take_while(move |(closes, _)| *closes <= now).map(|(_, rule)| *rule)
+    }
+
+    /// Whether a rule is enabled and has not expired.
+    ///
+    /// # Panics
+    /// When the rule is not of this plan.
+    pub fn is_open(&self, now: Timestamp, rule: RuleId) -> bool {
+        now < self.rules[rule.0 as usize].closes
+    }
+
+    /// Ranges that hold an external port, in the order of judgement.
+    fn candidates(
+        &self,
+        protocol: Protocol,
+        external: Ipv4Addr,
+        port: u16,
+    ) -> impl Iterator<Item = u32> + use<'_> {
+        let scopes = slot(protocol).map(|protocol| &self.inbound[protocol]);
+        let items = |index: &PortIndex| -> Items<'_> { self.store.items(index, port) };
+        let named = scopes.and_then(|scopes| find(&scopes.named, external)).map(items);
+        let any = scopes.map(|scopes| items(&scopes.any));
+        named.into_iter().chain(any).flatten()
+    }
+}
+
+impl Rule {
+    fn compile(forward: &ForwardRule, now: Timestamp, wall: UnixTime) -> Rule {
+        let closes = match forward.expires {
+            _ if !forward.enabled => Timestamp::ZERO,
+            None => Timestamp::MAX,
+            Some(expires) => match u64::try_from(expires.0.saturating_sub(wall.0)) {
+                Ok(left @ 1..) => now + Duration::from_secs(left),
+                _ => Timestamp::ZERO,
+            },
+        };
+        Rule { to: forward.to, address: forward.address, from: SourceSet::compile(&forward.from), closes }
+    }
+}
+
+/// Position of a protocol that can be forwarded in the tables by protocol.
+fn slot(protocol: Protocol) -> Option<usize> {
+    match protocol {
+        Protocol::TCP => Some(0),
+        Protocol::UDP => Some(1),
+        _ => None,
+    }
+}
+
+fn find(sorted: &[(Ipv4Addr, PortIndex)], address: Ipv4Addr) -> Option<&PortIndex> {
+    let position = sorted.binary_search_by_key(&address, |(address, _)| *address).ok()?;
+    Some(&sorted[position].1)
+}
+
+/// A `from`: runs of addresses that neither overlap nor touch, in order, so that a list of thousands of networks
+/// costs a binary search.
+#[derive(Clone, Debug)]
+struct SourceSet {
+    /// First and last address; empty: everybody.
+    runs: Vec<(u32, u32)>,
+}
+
+impl SourceSet {
+    fn compile(networks: &[Ipv4Net]) -> SourceSet {
+        let bounds = |network: &Ipv4Net| (network.network().to_bits(), network.broadcast().to_bits());
+        let mut sorted: Vec<(u32, u32)> = networks.iter().map(bounds).collect();
+        sorted.sort_unstable();
+        let mut runs: Vec<(u32, u32)> = Vec::with_capacity(sorted.len());
+        for (first, last) in sorted {
+            match runs.last_mut() {
+                Some(run) if first <= run.1.saturating_add(1) => run.1 = run.1.max(last),
+                _ => runs.push((first, last)),
+            }
+        }
+        SourceSet { runs }
+    }
+
+    fn contains(&self, source: Ipv4Addr) -> bool {
+        let source = source.to_bits();
+        let after = self.runs.partition_point(|&(first, _)| first <= source);
+        self.runs.is_empty() || after > 0 && source <= self.runs[after - 1].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::{Nat, PortRange, Timeouts, Wan};
+
+    const PRIMARY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+    const SECOND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+    const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+    const WALL: UnixTime = UnixTime(1_800_000_000);
+
+    fn plan(forwards: Vec<ForwardRule>) -> Plan {
+        Plan {
+            wan: Wan {
+                address: "203.0.113.1/24".parse().expect("a network"),
+                gateway: None,
+                addresses: vec![SECOND],
+                mtu: 1500,
+                ping: true,
+            },
+            lans: Vec::new(),
+            routes: Vec::new(),
+            host_port: false,
+            nat: Nat {
+                mapping: Default::default(),
+                filtering: Default::default(),
+                hairpin: true,
+                port_parity: false,
+                inbound_refresh: false,
+                ports: 1024..=65535,
+                max_sessions: 1,
+                max_sessions_per_host: 1,
+                max_ports_per_host: 1,
+                timeouts: Timeouts::default(),
+            },
+            hosts: Vec::new(),
+            forwards,
+            dmz: None,
+        }
+    }
+
+    fn ports(external_first: u16, external_last: u16, internal_first: u16) -> PortRange {
+        PortRange { external_first, external_last, internal_first }
+    }
+
+    fn tcp(range: PortRange, host: u8) -> ForwardRule {
+        ForwardRule {
+            name: String::new(),
+            protocols: vec![Protocol::TCP],
+            ports: vec![range],
+            to: Ipv4Addr::new(192, 168, 0, host),
+            address: None,
+            from: Vec::new(),
+            enabled: true,
+            expires: None,
+            log: false,
+        }
+    }
+
+    fn compile(forwards: Vec<ForwardRule>) -> ForwardTable {
+        ForwardTable::compile(&plan(forwards), Timestamp::from_secs(100), WALL)
+    }
+
+    fn to(rule: u32, host: u8, port: u16) -> Inbound {
+        let internal = SocketAddrV4::new(Ipv4Addr::new(192, 168, 0, host), port);
+        Inbound::To { rule: RuleId(rule), internal }
+    }
+
+    fn judge(table: &ForwardTable, port: u16) -> Inbound {
+        table.inbound(Timestamp::from_secs(100), Protocol::TCP, PRIMARY, port, PEER, false)
+    }
+
+    #[test]
+    fn ranges_map_one_to_one() {
+        let table = compile(vec![tcp(ports(10_000, 10_010, 20_000), 20)]);
+        assert_eq!(judge(&table, 9_999), Inbound::NotOwned);
+        assert_eq!(judge(&table, 10_000), to(0, 20, 20_000));
+        assert_eq!(judge(&table, 10_010), to(0, 20, 20_010));
+        assert_eq!(judge(&table, 10_011), Inbound::NotOwned);
+        let now = Timestamp::from_secs(100);
+        assert_eq!(table.inbound(now, Protocol::UDP, PRIMARY, 10_000, PEER, false), Inbound::NotOwned);
+        assert_eq!(table.inbound(now, Protocol::ICMP, PRIMARY, 10_000, PEER, false), Inbound::NotOwned);
+    }
+
+    #[test]
+    fn a_rule_that_names_the_address_comes_first() {
+        let named = ForwardRule { address: Some(SECOND), ..tcp(ports(80, 80, 8080), 2) };
+        let table = compile(vec![tcp(ports(80, 80, 80), 1), named]);
+        let now = Timestamp::from_secs(100);
+        assert_eq!(table.inbound(now, Protocol::TCP, SECOND, 80, PEER, false), to(1, 2, 8080));
+        assert_eq!(table.inbound(now, Protocol::TCP, PRIMARY, 80, PEER, false), to(0, 1, 80));
+    }
+
+    #[test]
+    fn the_first_rule_that_admits_the_source_takes_it() {
+        let from = |network: &str| vec![network.parse().expect("a network")];
+        let office = ForwardRule { from: from("192.0.2.0/24"), ..tcp(ports(22, 22, 22), 1) };
+        let peers = ForwardRule { from: from("198.51.100.0/29"), ..tcp(ports(22, 22, 2222), 2) };
+        let table = compile(vec![office.clone(), peers]);
+        assert_eq!(judge(&table, 22), to(1, 2, 2222));
+        let now = Timestamp::from_secs(100);
+        let other = Ipv4Addr::new(198, 51, 100, 8);
+        assert_eq!(table.inbound(now, Protocol::TCP, PRIMARY, 22, other, false), Inbound::Refused(RuleId(0)));
+        assert_eq!(table.inbound(now, Protocol::TCP, PRIMARY, 22, other, true), to(0, 1, 22));
+        let off = ForwardRule { enabled: false, ..tcp(ports(22, 22, 22), 3) };
+        assert_eq!(judge(&compile(vec![off.clone(), office]), 22), Inbound::Refused(RuleId(1)));
+        assert_eq!(judge(&compile(vec![off]), 22), Inbound::Closed(RuleId(0)));
+    }
+
+    #[test]
+    fn a_rule_closes_exactly_when_it_expires() {
+        let until = |seconds| ForwardRule {
+            expires: Some(UnixTime(WALL.0 + seconds)),
+            ..tcp(ports(1000 + seconds as u16, 1000 + seconds as u16, 1), 1)
+        };
+        let table = compile(vec![until(0), until(60), until(30), until(60), tcp(ports(9, 9, 9), 1)]);
+        let just_before = Timestamp::from_nanos(Timestamp::from_secs(160).as_nanos() - 1);
+        let at = Timestamp::from_secs(160);
+        assert!(!table.is_open(Timestamp::from_secs(100), RuleId(0)));
+        assert!(table.is_open(just_before, RuleId(1)));
+        assert!(!table.is_open(at, RuleId(1)));
+        assert!(table.is_open(at, RuleId(4)));
+        assert_eq!(table.inbound(just_before, Protocol::TCP, PRIMARY, 1060, PEER, false), to(1, 1, 1));
+        assert_eq!(table.inbound(at, Protocol::TCP, PRIMARY, 1060, PEER, false), Inbound::Closed(RuleId(1)));
+        let start = Timestamp::from_secs(100);
+        assert_eq!(table.next_expiry(start), Some((Timestamp::from_secs(130), RuleId(2))));
+        assert_eq!(table.next_expiry(Timestamp::from_secs(130)), Some((at, RuleId(1))));
+        assert_eq!(table.next_expiry(at), None);
+        assert_eq!(table.expired(start, just_before).collect::<Vec<_>>(), [RuleId(2)]);
+        assert_eq!(table.expired(just_before, at).collect::<Vec<_>>(), [RuleId(1), RuleId(3)]);
+    }
+
+    #[test]
+    fn new_sessions_of_a_target_leave_from_its_external_port() {
+        let named = ForwardRule { address: Some(SECOND), ..tcp(ports(3075, 3075, 3074), 1) };
+        let off = ForwardRule { enabled: false, ..tcp(ports(3076, 3076, 3074), 1) };
+        let table = compile(vec![named.clone(), off, tcp(ports(3080, 3090, 3070), 1)]);
+        let now = Timestamp::from_secs(100);
+        let console = SocketAddrV4::new(Ipv4Addr::new(192, 168, 0, 1), 3074);
+        let out =
+            |table: &ForwardTable, internal, paired| table.outbound(now, Protocol::TCP, internal, paired);
+        let (primary, second) = (SocketAddrV4::new(PRIMARY, 3084), SocketAddrV4::new(SECOND, 3075));
+        assert_eq!(out(&table, console, PRIMARY), Some((RuleId(2), primary)));
+        assert_eq!(out(&table, console, SECOND), Some((RuleId(0), second)));
+        assert_eq!(out(&compile(vec![named]), console, PRIMARY), Some((RuleId(0), second)));
+        let other_port = SocketAddrV4::new(Ipv4Addr::new(192, 168, 0, 1), 3069);
+        assert_eq!(out(&table, other_port, PRIMARY), None);
+        assert_eq!(table.outbound(now, Protocol::UDP, console, PRIMARY), None);
+    }
+
+    #[test]
+    fn closed_forwards_keep_their_ports() {
+        let off = ForwardRule { enabled: false, ..tcp(ports(100, 101, 1), 1) };
+        let named = ForwardRule { address: Some(SECOND), ..tcp(ports(200, 200, 1), 1) };
+        let table = compile(vec![off, named]);
+        let reserved = |address| table.reserved_ports(Protocol::TCP, address).collect::<Vec<_>>();
+        assert_eq!(reserved(PRIMARY), [100, 101]);
+        assert_eq!(reserved(SECOND), [200, 100, 101]);
+        assert_eq!(table.reserved_ports(Protocol::UDP, PRIMARY).count(), 0);
+        assert_eq!(table.reserved_ports(Protocol::ESP, PRIMARY).count(), 0);
+    }
+
+    /// Every look-up of a port goes through the rules of that port and no others, however many there are.
+    #[test]
+    fn ten_thousand_rules_take_as_many_steps_as_one() {
+        let many: Vec<_> = (0..10_000u16)
+            .map(|i| ForwardRule {
+                to: Ipv4Addr::from_bits(0x0a00_0000 + u32::from(i)),
+                ..tcp(ports(1024 + i, 1024 + i, 80), 0)
+            })
+            .collect();
+        let one = compile(vec![many[5_000].clone()]);
+        let all = compile(many);
+        for port in [1024, 6024, 11_023, 11_024, 80] {
+            assert!(all.candidates(Protocol::TCP, PRIMARY, port).count() <= 1);
+        }
+        let steps = |table: &ForwardTable| table.candidates(Protocol::TCP, PRIMARY, 6024).count();
+        assert_eq!((steps(&one), steps(&all)), (1, 1));
+        let internal = SocketAddrV4::new(Ipv4Addr::from_bits(0x0a00_0000 + 5_000), 80);
+        let now = Timestamp::from_secs(100);
+        let external = SocketAddrV4::new(PRIMARY, 6024);
+        assert_eq!(all.outbound(now, Protocol::TCP, internal, PRIMARY), Some((RuleId(5_000), external)));
+    }
+
+    #[test]
+    fn a_long_list_of_sources_is_merged() {
+        let networks: Vec<Ipv4Net> =
+            (0..=255).map(|i| Ipv4Net::new(Ipv4Addr::new(198, 51, i, 0), 24).expect("a network")).collect();
+        assert_eq!(SourceSet::compile(&networks).runs.len(), 1);
+        let all = SourceSet::compile(&["0.0.0.0/0".parse().expect("all"), "1.0.0.0/8".parse().expect("one")]);
+        assert_eq!(all.runs, [(0, u32::MAX)]);
+        assert!(all.contains(Ipv4Addr::BROADCAST) && all.contains(Ipv4Addr::UNSPECIFIED));
+    }
+
+    fn network() -> impl Strategy<Value = Ipv4Net> {
+        (0u32..64, 26u8..=32).prop_map(|(low, length)| {
+            Ipv4Net::new(Ipv4Addr::from_bits(PEER.to_bits() & !63 | low), length).expect("length to 32")
+        })
+    }
+
+    fn forward() -> impl Strategy<Value = ForwardRule> {
+        let address = prop_oneof![Just(None), Just(Some(PRIMARY)), Just(Some(SECOND))];
+        let range = (0u16..600, 0u16..40, 0u16..600)
+            .prop_map(|(first, length, internal)| ports(first, first + length, internal));
+        let protocols = prop_oneof![
+            Just(vec![Protocol::TCP]),
+            Just(vec![Protocol::UDP]),
+            Just(vec![Protocol::TCP, Protocol::UDP])
+        ];
+        let expires = prop::option::of((-2i64..4).prop_map(|seconds| UnixTime(WALL.0 + seconds)));
+        let from = prop::collection::vec(network(), 0..3);
+        (protocols, prop::collection::vec(range, 1..4), 0u8..3, address, from, any::<bool>(), expires)
+            .prop_map(|(protocols, ports, host, address, from, enabled, expires)| ForwardRule {
+                name: String::new(),
+                protocols,
+                ports,
+                to: Ipv4Addr::new(192, 168, 0, host),
+                address,
+                from,
+                enabled,
+                expires,
+                log: false,
+            })
+    }
+
+    /// The port ranges of the plan, in file order, with whether their rule is open.
+    fn scan(plan: &Plan, wall: i64) -> impl Iterator<Item = (RuleId, &ForwardRule, &PortRange, bool)> {
+        plan.forwards.iter().zip(0..).flat_map(move |(forward, id)| {
+            let open = forward.enabled && forward.expires.is_none_or(|expires| expires.0 > wall);
+            forward.ports.iter().map(move |range| (RuleId(id), forward, range, open))
+        })
+    }
+
+    proptest! {
+        /// Against a scan over the plan, for inbound and outbound.
+        #[test]
+        fn agrees_with_a_linear_scan(
+            forwards in prop::collection::vec(forward(), 0..30),
+            queries in prop::collection::vec((0u16..640, any::<bool>(), any::<bool>(), 0u32..64, 0u8..3), 60),
+            later in 0u64..5,
+        ) {
+            let plan = plan(forwards);
+            let table = ForwardTable::compile(&plan, Timestamp::from_secs(100), WALL);
+            let now = Timestamp::from_secs(100 + later);
+            let wall = WALL.0 + later as i64;
+            for (port, udp, second, source, host) in queries {
+                let protocol = if udp { Protocol::UDP } else { Protocol::TCP };
+                let address = if second { SECOND } else { PRIMARY };
+                let source = Ipv4Addr::from_bits(PEER.to_bits() & !63 | source);
+                for from_inside in [false, true] {
+                    let rules = |named: bool| {
+                        scan(&plan, wall).filter(move |(_, forward, range, _)| {
+                            forward.protocols.contains(&protocol)
+                                && forward.address == named.then_some(address)
+                                && (range.external_first..=range.external_last).contains(&port)
+                        })
+                    };
+                    let ordered: Vec<_> = rules(true).chain(rules(false)).collect();
+                    let admits = |forward: &ForwardRule| {
+                        from_inside
+                            || forward.from.is_empty()
+                            || forward.from.iter().any(|network| network.contains(&source))
+                    };
+                    let expected = if let Some((rule, forward, range, _)) =
+                        ordered.iter().find(|(_, forward, _, open)| *open && admits(forward))
+                    {
+                        let internal = SocketAddrV4::new(forward.to, range.internal_first + port - range.external_first);
+                        Inbound::To { rule: *rule, internal }
+                    } else if let Some((rule, ..)) = ordered.iter().find(|(.., open)| *open) {
+                        Inbound::Refused(*rule)
+                    } else if let Some((rule, ..)) = ordered.first() {
+                        Inbound::Closed(*rule)
+                    } else {
+                        Inbound::NotOwned
+                    };
+                    let got = table.inbound(now, protocol, address, port, source, from_inside);
+                    prop_assert_eq!(got, expected);
+                }
+                let internal = SocketAddrV4::new(Ipv4Addr::new(192, 168, 0, host), port);
+                let pointing: Vec<_> = scan(&plan, wall)
+                    .filter(|(_, forward, range, open)| {
+                        let length = range.external_last - range.external_first;
+                        *open
+                            && forward.protocols.contains(&protocol)
+                            && forward.to == *internal.ip()
+                            && (range.internal_first..=range.internal_first + length).contains(&port)
+                    })
+                    .map(|(rule, forward, range, _)| {
+                        let external = port - range.internal_first + range.external_first;
+                        (rule, SocketAddrV4::new(forward.address.unwrap_or(address), external))
+                    })
+                    .collect();
+                let expected =
+                    pointing.iter().find(|(_, external)| *external.ip() == address).or(pointing.first()).copied();
+                prop_assert_eq!(table.outbound(now, protocol, internal, address), expected);
+            }
+        }
+    }
+}
