@@ -1,2 +1,59 @@
-//! genkan
-fn main() {}
+//! `genkan`: a userspace NAT and port-forwarding router for Linux.
+//!
+//! This file knows what can be typed; [`commands`] does it, [`daemon`] is the router itself, [`output`] speaks to
+//! people and programs.
+#![forbid(unsafe_code)]
+
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{check, counters, lab, listing, reload, status};
+
+const AFTER_HELP: &str = "\
+Exit status: 0 done, 1 the answer is no, 2 misuse or a configuration with errors.
+
+Examples:
+  genkan check home.toml                    is this configuration right?
+  sudo genkan run --config home.toml        be the router
+  genkan status                             can packets flow?
+  genkan sessions --protocol tcp            who talks to whom
+  genkan lab demo                           see it work, in namespaces, without touching this machine";
+
+/// A userspace NAT and port-forwarding router for Linux.
+#[derive(Debug, Parser)]
+#[command(name = "genkan", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Arguments),
+    Status(status::Arguments),
+    Sessions(listing::SessionArguments),
+    Mappings(listing::MappingArguments),
+    Neighbors(listing::NeighborArguments),
+    Counters(counters::Arguments),
+    Reload(reload::Arguments),
+    Lab(lab::Arguments),
+}
+
+fn main() -> ExitCode {
+    // No thread is started here: the lab makes namespaces, which the kernel gives to single-threaded programs only.
+    let outcome = match Cli::parse().command {
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Sessions(arguments) => listing::sessions(&arguments),
+        Command::Mappings(arguments) => listing::mappings(&arguments),
+        Command::Neighbors(arguments) => listing::neighbors(&arguments),
+        Command::Counters(arguments) => counters::run(&arguments),
+        Command::Reload(arguments) => reload::run(&arguments),
+        Command::Lab(arguments) => lab::run(&arguments),
+    };
+    output::exit(outcome)
+}

@@ -229,6 +229,8 @@ impl NeighborRow {
 /// What the worker counts beside the engine: frames that the I/O layer did not take or could not give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IoCounters {
+    /// Frames lost before the router could see them: a full ring or socket buffer.
+    pub rx_lost: u64,
     /// Frames that the device's queue did not take.
     pub tx_refused: u64,
     /// Failed calls to receive.
@@ -261,6 +263,9 @@ pub struct PortCountersRow {
     pub tx_frames: u64,
     /// Octets sent.
     pub tx_octets: u64,
+    /// Frames lost before the router could see them: a full ring or socket buffer.
+    #[serde(default)]
+    pub rx_lost: u64,
     /// Frames that the device's queue did not take.
     pub tx_refused: u64,
     /// Failed calls to receive.
@@ -294,6 +299,7 @@ impl CountersReport {
                 rx_octets: engine.rx_octets,
                 tx_frames: engine.tx_frames,
                 tx_octets: engine.tx_octets,
+                rx_lost: io.rx_lost,
                 tx_refused: io.tx_refused,
                 rx_errors: io.rx_errors,
                 tx_errors: io.tx_errors,

@@ -1,0 +1,247 @@
+//! `genkan sessions`, `mappings`, `neighbors`: tables of the running router, page by page.
+
+use std::net::Ipv4Addr;
+
+use genkan_control::api::{ListQuery, MappingRow, NeighborRow, Page, SessionRow};
+use genkan_control::client::{Client, ClientError};
+use serde::Serialize;
+
+use super::{Target, ask, block_on};
+use crate::output::{self, Exit, Failure, Format, Listing};
+
+/// Rows of a table unless `--limit` says otherwise: a terminal is no place for a million.
+const TABLE_LIMIT: u64 = 1_000;
+
+/// Rows of one request.
+const PAGE: u64 = 1_000;
+
+const SESSIONS_HELP: &str = "\
+A session is a mapping and its remote endpoint. For ICMP the port is the identifier; protocols without ports show none.
+
+Examples:
+  genkan sessions
+  genkan sessions --protocol tcp --address 192.168.0.10
+  genkan sessions --format json | jq -r '.[] | select(.origin == \"forward\").remote'";
+
+const MAPPINGS_HELP: &str = "\
+A mapping is an internal endpoint and the external endpoint that stands for it.
+
+Examples:
+  genkan mappings
+  genkan mappings --address 192.168.0.10 --format json";
+
+const NEIGHBORS_HELP: &str = "\
+Examples:
+  genkan neighbors
+  genkan neighbors --format json | jq -r '.[] | [.address, .mac] | @tsv'";
+
+/// List sessions: who talks to whom, through which external endpoint
+#[derive(Debug, clap::Args)]
+#[command(after_help = SESSIONS_HELP)]
+pub(crate) struct SessionArguments {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// List mappings: which external endpoints belong to which internal ones
+#[derive(Debug, clap::Args)]
+#[command(after_help = MAPPINGS_HELP)]
+pub(crate) struct MappingArguments {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// List neighbours: the router's ARP cache
+#[derive(Debug, clap::Args)]
+#[command(after_help = NEIGHBORS_HELP)]
+pub(crate) struct NeighborArguments {
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// Only this protocol, by name or number
+    #[arg(long, value_name = "PROTOCOL")]
+    protocol: Option<String>,
+    /// Only rows with this address at any end
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<Ipv4Addr>,
+    /// Most rows to list, 0 for all [default: 1000 in tables, all as JSON]
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<u64>,
+}
+
+/// Does `genkan sessions`.
+pub(crate) fn sessions(arguments: &SessionArguments) -> Result<Exit, Failure> {
+    let heads = ["proto", "internal", "external", "remote", "origin", "state", "expires"];
+    let row = |row: &SessionRow| {
+        let origin = match &row.forward {
+            Some(forward) => format!("{} {forward}", row.origin),
+            None => row.origin.clone(),
+        };
+        let internal = named(endpoint(&row.protocol, &row.internal), row.host.as_deref());
+        vec![
+            row.protocol.clone(),
+            internal,
+            endpoint(&row.protocol, &row.external),
+            endpoint(&row.protocol, &row.remote),
+            origin,
+            row.state.clone(),
+            output::duration(row.expires_in_seconds),
+        ]
+    };
+    let page = async |client: &Client, query: &ListQuery| client.sessions(query).await;
+    list(&arguments.target, &arguments.filter, page, &heads, row)
+}
+
+/// Does `genkan mappings`.
+pub(crate) fn mappings(arguments: &MappingArguments) -> Result<Exit, Failure> {
+    let heads = ["proto", "internal", "external", "kind", "sessions"];
+    let row = |row: &MappingRow| {
+        let internal = named(endpoint(&row.protocol, &row.internal), row.host.as_deref());
+        let external = endpoint(&row.protocol, &row.external);
+        vec![row.protocol.clone(), internal, external, row.kind.clone(), row.sessions.to_string()]
+    };
+    let page = async |client: &Client, query: &ListQuery| client.mappings(query).await;
+    list(&arguments.target, &arguments.filter, page, &heads, row)
+}
+
+/// Does `genkan neighbors`.
+pub(crate) fn neighbors(arguments: &NeighborArguments) -> Result<Exit, Failure> {
+    let rows = ask(&arguments.target.socket, async |client| client.neighbors().await)?;
+    if arguments.target.format == Format::Json {
+        output::print_json(&rows)?;
+        return Ok(Exit::Done);
+    }
+    let mut listing = Listing::new(&["port", "address", "mac", "state", "seen for"]);
+    for row in &rows {
+        listing.row(neighbor_row(row));
+    }
+    print_listing(&listing, "no neighbours")?;
+    Ok(Exit::Done)
+}
+
+fn neighbor_row(row: &NeighborRow) -> [String; 5] {
+    [
+        row.port.clone(),
+        named(row.address.to_string(), row.host.as_deref()),
+        row.mac.clone().unwrap_or_else(|| "-".to_owned()),
+        row.state.clone(),
+        output::duration(row.seen_for_seconds),
+    ]
+}
+
+/// Ports mean nothing for protocols that have none; ICMP's is its query identifier.
+fn endpoint(protocol: &str, endpoint: &std::net::SocketAddrV4) -> String {
+    match (protocol, endpoint.port()) {
+        ("tcp" | "udp", _) => endpoint.to_string(),
+        (_, 0) => endpoint.ip().to_string(),
+        (_, identifier) => format!("{} id {identifier}", endpoint.ip()),
+    }
+}
+
+fn named(text: String, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("{text} ({name})"),
+        None => text,
+    }
+}
+
+fn print_listing(listing: &Listing, nothing: &str) -> Result<(), Failure> {
+    if listing.is_empty() {
+        output::remark(nothing);
+        return Ok(());
+    }
+    output::print(&listing.text())
+}
+
+/// Fetches page after page and shows them: JSON goes out as it comes, a table is laid out at the end.
+fn list<T: Serialize>(
+    target: &Target,
+    filter: &Filter,
+    page: impl AsyncFn(&Client, &ListQuery) -> Result<Page<T>, ClientError>,
+    heads: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+) -> Result<Exit, Failure> {
+    let limit = match (filter.limit, target.format) {
+        (Some(0), _) | (None, Format::Json) => u64::MAX,
+        (Some(limit), _) => limit,
+        (None, Format::Table) => TABLE_LIMIT,
+    };
+    let client = Client::new(&target.socket);
+    let mut query =
+        ListQuery { cursor: None, limit: None, protocol: filter.protocol.clone(), address: filter.address };
+    let mut sink = match target.format {
+        Format::Json => Sink::Json { first: true },
+        Format::Table => Sink::Table(Box::new(Listing::new(heads))),
+    };
+    let mut left = limit;
+    let more = block_on(async {
+        loop {
+            query.limit = Some(u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX));
+            let found = page(&client, &query).await?;
+            left -= (found.rows.len() as u64).min(left);
+            sink.take(&found.rows, &row)?;
+            query.cursor = found.next;
+            if found.next.is_none() || left == 0 {
+                return Ok::<bool, Failure>(found.next.is_some());
+            }
+        }
+    })??;
+    sink.finish()?;
+    if more && filter.limit.is_none() {
+        output::remark(&format!("the first {limit} rows; --limit 0 lists all"));
+    }
+    Ok(Exit::Done)
+}
+
+enum Sink {
+    Json { first: bool },
+    Table(Box<Listing>),
+}
+
+impl Sink {
+    fn take<T: Serialize>(&mut self, rows: &[T], cells: impl Fn(&T) -> Vec<String>) -> Result<(), Failure> {
+        match self {
+            Sink::Table(listing) => rows.iter().for_each(|row| listing.row(cells(row))),
+            Sink::Json { first } => {
+                let mut text = String::new();
+                for row in rows {
+                    text.push_str(if *first { "[\n  " } else { ",\n  " });
+                    text.push_str(&serde_json::to_string(row)?);
+                    *first = false;
+                }
+                output::print(&text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Sink::Json { first: true } => output::print("[]\n"),
+            Sink::Json { first: false } => output::print("\n]\n"),
+            Sink::Table(listing) => print_listing(&listing, "none"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_show_what_their_protocol_has() {
+        let at = |port| std::net::SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), port);
+        assert_eq!(endpoint("tcp", &at(80)), "192.0.2.1:80");
+        assert_eq!(endpoint("udp", &at(0)), "192.0.2.1:0");
+        assert_eq!(endpoint("icmp", &at(7)), "192.0.2.1 id 7");
+        assert_eq!(endpoint("esp", &at(0)), "192.0.2.1");
+        assert_eq!(named("192.0.2.1".to_owned(), Some("nas")), "192.0.2.1 (nas)");
+    }
+}

@@ -1,0 +1,45 @@
+//! One subcommand each: its arguments with their help, and what it does.
+
+pub(crate) mod check;
+pub(crate) mod counters;
+pub(crate) mod lab;
+pub(crate) mod listing;
+pub(crate) mod reload;
+pub(crate) mod status;
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use genkan_control::client::{Client, ClientError};
+
+use crate::output::{Exit, Failure, Format};
+
+/// Which router to ask, and how to answer.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Target {
+    /// Control socket of the router to ask
+    #[arg(long, value_name = "PATH", default_value = genkan_control::DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// Shape of the answer
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Runs a question to a router to its end, on this thread.
+fn ask<T>(
+    socket: &PathBuf,
+    question: impl AsyncFnOnce(Client) -> Result<T, ClientError>,
+) -> Result<T, Failure> {
+    Ok(block_on(question(Client::new(socket)))??)
+}
+
+fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new("cannot start the event loop", &error))?;
+    Ok(runtime.block_on(future))
+}
+
+/// The answer to a yes-no question.
+fn answer(yes: bool) -> Exit {
+    if yes { Exit::Done } else { Exit::No }
+}

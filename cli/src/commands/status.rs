@@ -1,0 +1,117 @@
+//! `genkan status`: can packets flow?
+
+use genkan_control::api::{PortStatus, Status};
+
+use super::{Target, answer, ask};
+use crate::output::{self, Exit, Failure, Format, Listing};
+
+const AFTER_HELP: &str = "\
+Exit status: 0 only when packets can flow: the router answers, the wan is up, and at least one inside port is.
+
+Examples:
+  genkan status
+  genkan status --format json | jq .forwarding
+  genkan status --socket /tmp/test/control.sock || echo no internet";
+
+/// Look at the running router: ports, sizes of the tables, problems
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Does it.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let status = ask(&arguments.target.socket, async |client| client.status().await)?;
+    match arguments.target.format {
+        Format::Json => output::print_json(&status)?,
+        Format::Table => output::print(&text(&status))?,
+    }
+    Ok(answer(status.forwarding))
+}
+
+fn text(status: &Status) -> String {
+    let state = if status.forwarding { "forwarding packets" } else { "NOT forwarding packets" };
+    let mut text = format!(
+        "genkan {}, process {}, up {}: {state}\n",
+        status.version,
+        status.pid,
+        output::duration(status.uptime_seconds)
+    );
+    text.push_str(&format!("configuration {}, reloaded {} times\n", status.config, status.reloads));
+    text.push_str(&format!(
+        "{} of {} sessions, {} mappings\n\n",
+        output::grouped(status.sessions.into()),
+        output::grouped(status.max_sessions.into()),
+        output::grouped(status.mappings.into())
+    ));
+    let mut ports =
+        Listing::new(&["port", "device", "link", "mac", "mtu", "addresses", "backend"]).numbers(&[4]);
+    for port in &status.ports {
+        ports.row(row(port));
+    }
+    text.push_str(&ports.text());
+    if !status.problems.is_empty() {
+        text.push_str("\nProblems:\n");
+        for problem in &status.problems {
+            text.push_str(&format!("  {problem}\n"));
+        }
+    }
+    text
+}
+
+fn row(port: &PortStatus) -> [String; 7] {
+    let known = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    [
+        port.name.clone(),
+        port.device.clone(),
+        if port.up { "up" } else { "down" }.to_owned(),
+        known(port.mac.clone()),
+        known(port.mtu.map(|mtu| mtu.to_string())),
+        port.addresses.join(", "),
+        port.backend.clone(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use genkan_control::api::PortRole;
+
+    use super::*;
+
+    #[test]
+    fn status_says_whether_packets_flow() {
+        let port = |name: &str, up| PortStatus {
+            name: name.to_owned(),
+            role: PortRole::Wan,
+            device: "eth0".to_owned(),
+            backend: "af-packet".to_owned(),
+            up,
+            mac: None,
+            mtu: Some(1500),
+            addresses: vec!["203.0.113.1/24".to_owned(), "203.0.113.5".to_owned()],
+        };
+        let mut status = Status {
+            version: "0.1.0".to_owned(),
+            pid: 7,
+            config: "home.toml".to_owned(),
+            uptime_seconds: 61,
+            forwarding: false,
+            problems: vec!["wan: eth0 is down or absent".to_owned()],
+            ports: vec![port("wan", false)],
+            sessions: 1_234,
+            max_sessions: 1_000_000,
+            mappings: 5,
+            reloads: 0,
+        };
+        let shown = text(&status);
+        assert!(shown.contains("NOT forwarding") && shown.contains("Problems:"), "{shown}");
+        assert!(shown.contains("1,234 of 1,000,000 sessions"), "{shown}");
+        assert!(shown.contains("203.0.113.1/24, 203.0.113.5"), "{shown}");
+        status.forwarding = true;
+        status.problems.clear();
+        let shown = text(&status);
+        assert!(!shown.contains("NOT") && !shown.contains("Problems"), "{shown}");
+    }
+}

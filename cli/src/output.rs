@@ -1,0 +1,243 @@
+//! What people and programs see: text that survives a closed pipe, tables that fit the terminal, JSON, exit status.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done; the answer is yes.
+    Done,
+    /// The answer is no, or it could not be done.
+    No,
+    /// Misuse, or a configuration with errors.
+    Misuse,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    /// It could not be done: `what`, followed by the causes of `error`.
+    pub(crate) fn new(what: &str, error: &dyn Error) -> Failure {
+        Failure { exit: Exit::No, text: format!("error: {what}: {}", chain(error)) }
+    }
+
+    /// It could not be done, and `text` says why.
+    pub(crate) fn message(text: impl AsRef<str>) -> Failure {
+        Failure { exit: Exit::No, text: format!("error: {}", text.as_ref()) }
+    }
+
+    /// `text` as it is, already a complete report.
+    pub(crate) fn report(exit: Exit, text: impl Into<String>) -> Failure {
+        Failure { exit, text: text.into() }
+    }
+}
+
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure { exit: Exit::No, text: format!("error: {}", chain(&error)) }
+    }
+}
+
+/// An error and its causes on one line. A cause that the error's own text already ends with is not said twice.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            // Writing to a String does not fail.
+            let _ = write!(text, ": {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Turns a command's outcome into the exit status, and says what went wrong.
+pub(crate) fn exit(outcome: Result<Exit, Failure>) -> ExitCode {
+    let exit = outcome.unwrap_or_else(|failure| {
+        if !failure.text.is_empty() {
+            remark(&failure.text);
+        }
+        failure.exit
+    });
+    ExitCode::from(match exit {
+        Exit::Done => 0,
+        Exit::No => 1,
+        Exit::Misuse => 2,
+    })
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) ends the command without a word.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            Err(Failure { exit: Exit::Done, text: String::new() })
+        }
+        Err(error) => Err(Failure::new("cannot write to standard output", &error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Writes a value as indented JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    print(&text)
+}
+
+/// Writes a remark to standard error.
+pub(crate) fn remark(text: &str) {
+    // Nobody is left to tell when standard error is closed as well.
+    let _ = writeln!(io::stderr(), "{}", text.trim_end());
+}
+
+/// Whether escapes for colour may go to `stream`: a terminal, and nobody objects (https://no-color.org).
+pub(crate) fn color(stream: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Shape of a command's answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people: fits the terminal.
+    #[default]
+    Table,
+    /// For programs: stable names, raw numbers.
+    Json,
+}
+
+/// A table in the making: columns without frames, a bold head on terminals.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    table: Table,
+    rows: usize,
+}
+
+impl Listing {
+    /// A table with these column heads. On a terminal it wraps to its width; elsewhere lines stay whole.
+    pub(crate) fn new(heads: &[&str]) -> Listing {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        if !io::stdout().is_terminal() {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
+        let bold = color(&io::stdout());
+        let head = |name: &&str| {
+            let cell = Cell::new(name.to_uppercase());
+            if bold { cell.add_attribute(Attribute::Bold) } else { cell }
+        };
+        table.set_header(heads.iter().map(head).collect::<Vec<_>>());
+        Listing { table, rows: 0 }
+    }
+
+    /// Aligns these columns (from 0) to the right, for numbers.
+    pub(crate) fn numbers(mut self, columns: &[usize]) -> Listing {
+        for &column in columns {
+            if let Some(column) = self.table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        self
+    }
+
+    /// Adds a row.
+    pub(crate) fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.table.add_row(cells.into_iter().map(Into::into).collect::<Vec<String>>());
+        self.rows += 1;
+    }
+
+    /// Whether it has no rows.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The table as text, no blanks at line ends.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for line in self.table.lines() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// A count of seconds as people say it: `45s`, `4m10s`, `2h4m`, `3d5h`.
+pub(crate) fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let two = |large: u64, large_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{large}{large_unit}"),
+        _ => format!("{large}{large_unit}{small}{small_unit}"),
+    };
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => two(minutes, "m", seconds % 60, "s"),
+        (0, _, _) => two(hours, "h", minutes, "m"),
+        _ => two(days, "d", hours, "h"),
+    }
+}
+
+/// A number with groups of three digits: `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_numbers_read_well() {
+        let spoken = [0, 45, 60, 250, 3_600, 7_440, 86_400, 277_200].map(duration);
+        assert_eq!(spoken, ["0s", "45s", "1m", "4m10s", "1h", "2h4m", "1d", "3d5h"]);
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn listing_is_plain_text_without_a_terminal() {
+        let mut listing = Listing::new(&["name", "count"]).numbers(&[1]);
+        assert!(listing.is_empty());
+        listing.row(["wan", "1,000"]);
+        listing.row(["home", "7"]);
+        let text = listing.text();
+        assert!(!text.contains('\u{1b}'));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| line.trim_end() == *line));
+        assert_eq!(lines[1].rfind("1,000").map(|at| at + 5), Some(lines[2].len()));
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot open: {source}")]
+        struct Outer {
+            source: io::Error,
+        }
+        let outer = Outer { source: io::Error::other("no such device") };
+        assert_eq!(chain(&outer), "cannot open: no such device");
+    }
+}
