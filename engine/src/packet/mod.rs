@@ -1,1 +1,12 @@
-//! What a whole frame is: parsed once, rewritten in place.
+//! What a whole frame is: parsed once, rewritten in place, cut up, answered.
+//!
+//! Frames are Ethernet frames with an IPv4 packet; offsets count from the start of the frame.
+
+pub mod parsed;
+pub mod rewrite;
+
+#[cfg(test)]
+pub(crate) mod test_frames;
+
+pub use parsed::{FragmentInfo, Kind, Parsed, parse_ipv4};
+pub use rewrite::{Rewrite, Side};
