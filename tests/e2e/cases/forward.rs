@@ -1,0 +1,280 @@
+//! From outside to inside where a rule lets it, and hairpin.
+
+use std::net::SocketAddrV4;
+
+use genkan_lab::topology::Role::{Console, Laptop, Nas, Remote};
+
+use crate::cases;
+use crate::fixture::{Lab, SILENCE};
+use crate::outcome::Outcome;
+use crate::programs::need;
+use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, receive, udp};
+
+cases![
+    tcp_forward_shows_the_client,
+    udp_forward_answers_from_the_external_port,
+    hairpin_reaches_the_forward,
+    hairpin_reaches_the_host_itself,
+    dmz_takes_the_rest;
+    only_genkan:
+    ranges_map_one_to_one,
+    from_admits_only_its_sources,
+    closed_forward_does_not_fall_to_the_dmz,
+    forward_of_one_address_only,
+    new_session_of_a_forward_target_leaves_from_its_port,
+    one_to_one_external_address,
+    hairpin_of_udp_mappings,
+    hairpin_through_the_dmz,
+];
+
+const WEB: &str = r#"
+[[forward]]
+name = "web"
+protocol = "tcp"
+port = 80
+to = "192.168.0.10:8080"
+"#;
+
+fn tcp_forward_shows_the_client() -> Outcome {
+    let lab = Lab::start(WEB);
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let mut stream = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
+    let seen = greeting(&mut stream);
+    assert_eq!(*seen.ip(), lab.address.remote, "the server sees the real client");
+    exchange(&mut stream, &vec![b'x'; 300_000]);
+    // The neighbouring ports and the internal port number stay closed.
+    for port in [79, 81, 8080] {
+        assert!(connect_within(&lab.host(Remote), lab.wan(port), SILENCE).is_err(), "port {port} is open");
+    }
+    Ok(())
+}
+
+fn udp_forward_answers_from_the_external_port() -> Outcome {
+    let lab = Lab::start(
+        r#"
+[[forward]]
+name = "game"
+protocol = "udp"
+port = 27015
+to = "192.168.0.10:5000"
+"#,
+    );
+    let _server = Server::udp(&lab.host(Nas), 5000);
+    let socket = udp(&lab.host(Remote), 40_000);
+    // `ask` insists on the answer coming from where the question went.
+    let seen = ask(&socket, lab.wan(27015), b"ping", SILENCE);
+    assert_eq!(seen, Some(SocketAddrV4::new(lab.address.remote, 40_000)));
+    Ok(())
+}
+
+/// RFC 4787 REQ-9a: the server sees the external endpoint of the inside client.
+fn hairpin_reaches_the_forward() -> Outcome {
+    let lab = Lab::start(WEB);
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let mut stream = connect(&lab.host(Laptop), lab.wan(80)).expect("hairpin works");
+    assert_eq!(*greeting(&mut stream).ip(), lab.address.wan);
+    exchange(&mut stream, &vec![b'x'; 300_000]);
+    Ok(())
+}
+
+fn hairpin_reaches_the_host_itself() -> Outcome {
+    let lab = Lab::start(WEB);
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let mut stream = connect(&lab.host(Nas), lab.wan(80)).expect("hairpin to oneself works");
+    assert_eq!(*greeting(&mut stream).ip(), lab.address.wan);
+    exchange(&mut stream, b"myself");
+    Ok(())
+}
+
+fn dmz_takes_the_rest() -> Outcome {
+    let lab = Lab::start(&format!("{WEB}\n[dmz]\nto = \"192.168.0.50\"\n"));
+    let (web, rest) = (Server::tcp(&lab.host(Nas), 8080), Server::tcp(&lab.host(Console), 4000));
+    let rest_udp = Server::udp(&lab.host(Console), 4000);
+    let mut stream = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
+    greeting(&mut stream);
+    let mut stream = connect(&lab.host(Remote), lab.wan(4000)).expect("the DMZ host answers");
+    assert_eq!(*greeting(&mut stream).ip(), lab.address.remote);
+    assert!(ask(&udp(&lab.host(Remote), 0), lab.wan(4000), b"dgram", SILENCE).is_some());
+    assert_eq!((web.seen().len(), rest.seen().len(), rest_udp.seen().len()), (1, 1, 1));
+    Ok(())
+}
+
+fn ranges_map_one_to_one() -> Outcome {
+    let lab = Lab::start(
+        r#"
+[[forward]]
+name = "range"
+protocol = ["tcp", "udp"]
+port = "10000-10010"
+to = "192.168.0.10"
+
+[[forward]]
+name = "shifted"
+protocol = "tcp"
+port = "20000-20002"
+to = "192.168.0.10:10000-10002"
+
+[[forward]]
+name = "list"
+protocol = "udp"
+port = [300, "400-401"]
+to = "192.168.0.20"
+"#,
+    );
+    let (nas, laptop, remote) = (lab.host(Nas), lab.host(Laptop), lab.host(Remote));
+    let _tcp = [10000, 10001, 10002, 10010].map(|port| Server::tcp(&nas, port));
+    let servers = [Server::udp(&nas, 10010), Server::udp(&laptop, 300), Server::udp(&laptop, 401)];
+    let seen = |server: &Server| server.seen().len();
+    for port in [10000, 10010, 20000, 20002] {
+        let mut stream =
+            connect(&remote, lab.wan(port)).unwrap_or_else(|error| panic!("port {port}: {error}"));
+        assert_eq!(*greeting(&mut stream).ip(), lab.address.remote);
+    }
+    for port in [9999, 10011, 19999, 20003] {
+        assert!(connect_within(&remote, lab.wan(port), SILENCE).is_err(), "port {port} is open");
+    }
+    let socket = udp(&remote, 0);
+    for (port, server) in [10010, 300, 401].into_iter().zip(&servers) {
+        assert!(ask(&socket, lab.wan(port), b"?", SILENCE).is_some(), "port {port} is closed");
+        assert_eq!(seen(server), 1, "port {port} went astray");
+    }
+    assert_eq!(ask(&socket, lab.wan(402), b"?", SILENCE), None);
+    Ok(())
+}
+
+fn from_admits_only_its_sources() -> Outcome {
+    let lab = Lab::start(
+        r#"
+[[forward]]
+name = "ssh"
+protocol = "tcp"
+port = 22
+to = "192.168.0.10"
+from = ["198.51.100.8/32"]
+"#,
+    );
+    let server = Server::tcp(&lab.host(Nas), 22);
+    assert!(connect_within(&lab.host(Remote), lab.wan(22), SILENCE).is_err(), "a stranger got in");
+    assert_eq!(lab.counter("forward_source"), 1);
+    need("nc")?;
+    let script = "nc -q 1 -w 3 -s 198.51.100.8 203.0.113.1 22 </dev/null";
+    let said = lab.run(Remote, "sh", &["-c", script]).expect_ok();
+    assert!(said.stdout.starts_with("198.51.100.8:"), "{said:?}");
+    // Inside hosts pass every `from`.
+    connect(&lab.host(Laptop), lab.wan(22)).expect("hairpin passes");
+    assert_eq!(server.seen().len(), 2);
+    Ok(())
+}
+
+fn closed_forward_does_not_fall_to_the_dmz() -> Outcome {
+    let lab = Lab::start(
+        r#"
+[[forward]]
+name = "off"
+protocol = "tcp"
+port = 8080
+to = "192.168.0.10"
+enabled = false
+
+[dmz]
+to = "192.168.0.50"
+"#,
+    );
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let dmz = Server::tcp(&lab.host(Console), 8080);
+    assert!(connect_within(&lab.host(Remote), lab.wan(8080), SILENCE).is_err());
+    assert_eq!(dmz.seen(), [], "the DMZ host got what a closed forward owns");
+    assert_eq!(lab.counter("forward_closed"), 1);
+    Ok(())
+}
+
+fn forward_of_one_address_only() -> Outcome {
+    let lab = Lab::start(
+        r#"addresses = ["203.0.113.5"]
+
+[[forward]]
+name = "second"
+protocol = "tcp"
+port = 80
+to = "192.168.0.10"
+address = "203.0.113.5"
+"#,
+    );
+    let _server = Server::tcp(&lab.host(Nas), 80);
+    assert!(connect_within(&lab.host(Remote), lab.wan(80), SILENCE).is_err());
+    let mut stream =
+        connect(&lab.host(Remote), SocketAddrV4::new(lab.address.wan_spare, 80)).expect("it is open");
+    assert_eq!(*greeting(&mut stream).ip(), lab.address.remote);
+    Ok(())
+}
+
+/// Peers see one endpoint, whoever speaks first.
+fn new_session_of_a_forward_target_leaves_from_its_port() -> Outcome {
+    let lab = Lab::start(
+        r#"
+[[forward]]
+name = "game"
+protocol = "udp"
+port = 3074
+to = "192.168.0.50:5000"
+"#,
+    );
+    let _server = Server::udp(&lab.host(Remote), 7);
+    let socket = udp(&lab.host(Console), 5000);
+    let seen = ask(&socket, SocketAddrV4::new(lab.address.remote, 7), b"?", SILENCE);
+    assert_eq!(seen, Some(lab.wan(3074)));
+    Ok(())
+}
+
+fn one_to_one_external_address() -> Outcome {
+    let lab = Lab::start(
+        r#"addresses = ["203.0.113.5"]
+
+[[host]]
+name = "nas"
+address = "192.168.0.10"
+external = "203.0.113.5"
+"#,
+    );
+    let spare = lab.address.wan_spare;
+    let _far = Server::udp(&lab.host(Remote), 7);
+    let remote = SocketAddrV4::new(lab.address.remote, 7);
+    assert_eq!(
+        ask(&udp(&lab.host(Nas), 999), remote, b"?", SILENCE),
+        Some(SocketAddrV4::new(spare, 999)),
+        "a 1:1 host keeps all its ports, low ones too"
+    );
+    let seen = ask(&udp(&lab.host(Laptop), 0), remote, b"?", SILENCE).expect("an answer");
+    assert_eq!(*seen.ip(), lab.address.wan, "others do not use that address");
+    // All ports come in there, and nothing at the other address.
+    let _near = Server::tcp(&lab.host(Nas), 4321);
+    let mut stream = connect(&lab.host(Remote), SocketAddrV4::new(spare, 4321)).expect("all ports come in");
+    assert_eq!(*greeting(&mut stream).ip(), lab.address.remote);
+    assert!(connect_within(&lab.host(Remote), lab.wan(4321), SILENCE).is_err());
+    Ok(())
+}
+
+/// RFC 4787 REQ-9: two inside hosts that know each other by their external endpoints only, as games do.
+fn hairpin_of_udp_mappings() -> Outcome {
+    let lab = Lab::start("[nat]\nfiltering = \"endpoint-independent\"\n");
+    let _server = Server::udp(&lab.host(Remote), 7);
+    let remote = SocketAddrV4::new(lab.address.remote, 7);
+    let (one, two) = (udp(&lab.host(Nas), 0), udp(&lab.host(Laptop), 0));
+    let first = ask(&one, remote, b"?", SILENCE).expect("a mapping");
+    let second = ask(&two, remote, b"?", SILENCE).expect("a mapping");
+    one.send_to(b"hello", second).expect("there is a route");
+    let from = receive(&two, SILENCE, |text, from| (text == b"hello").then_some(from));
+    assert_eq!(from, Some(first), "the source is the external endpoint");
+    two.send_to(b"hello back", first).expect("there is a route");
+    let from = receive(&one, SILENCE, |text, from| (text == b"hello back").then_some(from));
+    assert_eq!(from, Some(second));
+    Ok(())
+}
+
+fn hairpin_through_the_dmz() -> Outcome {
+    let lab = Lab::start("[dmz]\nto = \"192.168.0.50\"\n");
+    let _server = Server::tcp(&lab.host(Console), 5555);
+    let mut stream = connect(&lab.host(Laptop), lab.wan(5555)).expect("the DMZ host answers");
+    assert_eq!(*greeting(&mut stream).ip(), lab.address.wan);
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The tests, by what they are about.
+
+mod flood;
+mod forward;
+mod lans;
+mod lifecycle;
+mod outbound;
+mod programs;
+
+use crate::outcome::Case;
+
+/// Every test.
+pub(crate) fn all() -> Vec<Case> {
+    [outbound::all(), forward::all(), lans::all(), programs::all(), lifecycle::all(), flood::all()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

@@ -1,0 +1,138 @@
+//! From inside to outside, and nobody the other way.
+
+use std::net::{SocketAddrV4, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote};
+
+use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::outcome::Outcome;
+use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, udp};
+use crate::{cases, setup, stream};
+
+cases![
+    tcp_leaves_from_the_wan_address,
+    udp_keeps_its_port_and_gets_answers,
+    nobody_comes_in_unasked,
+    two_hosts_with_one_port_both_get_answers,
+    download_arrives_octet_by_octet,
+    upload_arrives_octet_by_octet;
+    only_genkan: one_mapping_for_all_remotes
+];
+
+fn tcp_leaves_from_the_wan_address() -> Outcome {
+    let lab = Lab::start("");
+    let server = Server::tcp(&lab.host(Remote), 7);
+    let mut stream =
+        connect(&lab.host(Laptop), SocketAddrV4::new(lab.address.remote, 7)).expect("the way out is open");
+    let seen = greeting(&mut stream);
+    assert_eq!(*seen.ip(), lab.address.wan);
+    assert_eq!(server.seen(), [seen]);
+    exchange(&mut stream, b"hello");
+    exchange(&mut stream, &vec![b'x'; 300_000]);
+    Ok(())
+}
+
+fn udp_keeps_its_port_and_gets_answers() -> Outcome {
+    let lab = Lab::start("");
+    let _server = Server::udp(&lab.host(Remote), 7);
+    let socket = udp(&lab.host(Laptop), 40_007);
+    let remote = SocketAddrV4::new(lab.address.remote, 7);
+    assert_eq!(ask(&socket, remote, b"one", SILENCE), Some(lab.wan(40_007)));
+    assert_eq!(ask(&socket, remote, b"", SILENCE), Some(lab.wan(40_007)), "an empty datagram is one, too");
+    assert_eq!(ask(&socket, remote, &vec![7; 1472], SILENCE), Some(lab.wan(40_007)));
+    Ok(())
+}
+
+fn nobody_comes_in_unasked() -> Outcome {
+    let lab = Lab::start("");
+    let servers = [Server::tcp(&lab.host(Nas), 80), Server::udp(&lab.host(Nas), 80)];
+    let remote = lab.host(Remote);
+    for port in [22, 80, 443, 8080] {
+        let error = connect_within(&remote, lab.wan(port), SILENCE).expect_err("the port is closed");
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "port {port} answered: {error}");
+    }
+    assert_eq!(ask(&udp(&remote, 0), lab.wan(80), b"knock", SILENCE), None);
+    // Neither does a neighbour on the link who knows the addresses inside.
+    lab.run(Isp, "ip", &["route", "add", "192.168.0.0/24", "via", "203.0.113.1"]).expect_ok();
+    let inside = SocketAddrV4::new(lab.address.nas, 80);
+    assert!(connect_within(&lab.host(Isp), inside, SILENCE).is_err());
+    assert_eq!(ask(&udp(&lab.host(Isp), 0), inside, b"knock", SILENCE), None);
+    for server in servers {
+        assert_eq!(server.seen(), [], "somebody got in");
+    }
+    Ok(())
+}
+
+fn two_hosts_with_one_port_both_get_answers() -> Outcome {
+    let lab = Lab::start("");
+    let _server = Server::udp(&lab.host(Remote), 7);
+    let remote = SocketAddrV4::new(lab.address.remote, 7);
+    let (one, two) = (udp(&lab.host(Nas), 5000), udp(&lab.host(Laptop), 5000));
+    let first = ask(&one, remote, b"one", SILENCE).expect("the first host gets its answer");
+    let second = ask(&two, remote, b"two", SILENCE).expect("the second host gets its answer");
+    assert_ne!(first, second, "two hosts must not share an external endpoint");
+    assert_eq!(ask(&one, remote, b"one", SILENCE), Some(first));
+    assert_eq!(ask(&two, remote, b"two", SILENCE), Some(second));
+    Ok(())
+}
+
+/// RFC 4787 REQ-1: endpoint-independent mapping.
+fn one_mapping_for_all_remotes() -> Outcome {
+    let lab = Lab::start("");
+    let _server = Server::udp(&lab.host(Remote), 7);
+    let _other = Server::udp(&lab.host(Remote), 8);
+    let socket = udp(&lab.host(Laptop), 0);
+    let remotes = [(lab.address.remote, 7), (lab.address.remote, 8), (lab.address.remote_second, 7)];
+    let seen = remotes.map(|(address, port)| {
+        ask(&socket, SocketAddrV4::new(address, port), b"who am I", SILENCE).expect("an answer")
+    });
+    assert!(seen.iter().all(|endpoint| *endpoint == seen[0]), "different mappings: {seen:?}");
+    Ok(())
+}
+
+/// Octets of a long transfer: 1 GiB, less where the router is not optimised or the machine is small.
+fn long_transfer() -> u64 {
+    match (setup::is_slow(), setup::is_ci()) {
+        (true, _) => 64 << 20,
+        (false, true) => 256 << 20,
+        (false, false) => 1 << 30,
+    }
+}
+
+fn transfer(download: bool) {
+    const SEED: u64 = 0x67_65_6e_6b;
+    let total = long_transfer();
+    let lab = Lab::start("");
+    let result = Arc::new(Mutex::new(None));
+    let arrived = Arc::clone(&result);
+    let _server = Server::tcp_with(&lab.host(Remote), 7, move |stream, _| {
+        let outcome = match download {
+            true => stream::send(stream, SEED, total),
+            false => stream::compare(stream, SEED, total),
+        };
+        *arrived.lock().expect("nobody panics") = Some(outcome);
+        Ok(())
+    });
+    let mut client: TcpStream =
+        connect(&lab.host(Laptop), SocketAddrV4::new(lab.address.remote, 7)).expect("the way out is open");
+    if download {
+        stream::compare(&mut client, SEED, total).expect("the download is whole");
+    } else {
+        stream::send(&mut client, SEED, total).expect("the upload goes on");
+        drop(client);
+    }
+    wait_for("the server is done", || result.lock().expect("nobody panics").is_some());
+    let outcome = result.lock().expect("nobody panics").take().expect("it is done");
+    outcome.expect("the transfer is whole");
+}
+
+fn download_arrives_octet_by_octet() -> Outcome {
+    transfer(true);
+    Ok(())
+}
+
+fn upload_arrives_octet_by_octet() -> Outcome {
+    transfer(false);
+    Ok(())
+}

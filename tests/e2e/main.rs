@@ -1,0 +1,65 @@
+//! The whole router, seen from outside: the real program in network namespaces, real sockets and everyday programs
+//! (curl, nc, ping, traceroute, dig, iperf3) around it.
+//!
+//! No root is needed where user namespaces are allowed. The test program runs itself again in private namespaces,
+//! so nothing is left behind even after `kill -9`.
+//!
+//! Environment:
+//! * `CI=true`: a missing program fails its test instead of skipping it.
+//! * `GENKAN_BIN=PATH`: test this program instead of building one in the profile of the tests.
+//! * `GENKAN_E2E_ROUTER=kernel`: put the kernel's own NAT in the router's place, to see whether a test is wrong;
+//!   tests of what only Genkan does are left out.
+//! * `GENKAN_E2E_PCAP=DIRECTORY`: keep a capture of both sides of every test there (wants tcpdump).
+
+mod cases;
+mod fixture;
+mod flood;
+mod outcome;
+mod programs;
+mod servers;
+mod setup;
+mod stream;
+
+use std::process::ExitCode;
+
+use genkan_lab::{Sandbox, sandbox};
+use libtest_mimic::{Arguments, Completion, Trial};
+
+use crate::outcome::Case;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if !arguments.list {
+        if let Err(message) = setup::prepare() {
+            eprintln!("end-to-end tests cannot run: {message}");
+            return ExitCode::FAILURE;
+        }
+        match Sandbox::enter() {
+            Ok(Sandbox::Inside) => {}
+            Ok(Sandbox::Ended(status)) => return sandbox::exit_code(status),
+            Err(error) => return without_namespaces(&error),
+        }
+    }
+    // Side by side, the tests would measure each other's load; each is short.
+    arguments.test_threads.get_or_insert(1);
+    let trials = cases::all().into_iter().filter(|case| case.applies()).map(trial).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(case: Case) -> Trial {
+    let Case { name, test, .. } = case;
+    Trial::ignorable_test(name, move || match test() {
+        Ok(()) => Ok(Completion::Completed),
+        Err(skip) if setup::is_ci() => Err(format!("nothing may be skipped here: {skip}").into()),
+        Err(skip) => {
+            eprintln!("skipped: {skip}");
+            Ok(Completion::ignored_with(skip))
+        }
+    })
+}
+
+/// Where the kernel gives no namespaces there is nothing to test with; only a CI machine must have them.
+fn without_namespaces(error: &genkan_lab::SandboxError) -> ExitCode {
+    eprintln!("end-to-end tests skipped: {error}");
+    if setup::is_ci() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,89 @@
+//! Everyday programs, run at a host of the lab.
+
+use std::env;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use genkan_lab::Namespace;
+
+use crate::outcome::Skip;
+
+/// What a program said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// It ended with status 0.
+    pub(crate) ok: bool,
+    /// Its exit status; `None` after a signal.
+    pub(crate) code: Option<i32>,
+    /// Its standard output.
+    pub(crate) stdout: String,
+    /// Its standard error.
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    /// Fails the test unless the program ended with status 0.
+    #[track_caller]
+    pub(crate) fn expect_ok(self) -> Said {
+        assert!(self.ok, "the program failed: {self:#?}");
+        self
+    }
+}
+
+/// Skips the test when a program is not installed.
+pub(crate) fn need(program: &str) -> Result<(), Skip> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    // An ordinary user's PATH lacks the directories where traceroute and nft live.
+    let more = ["/usr/sbin", "/sbin"].map(Into::into);
+    match env::split_paths(&path).chain(more).any(|directory| directory.join(program).is_file()) {
+        true => Ok(()),
+        false => Err(Skip(format!("the program {program} is not installed"))),
+    }
+}
+
+/// A program with its arguments, which may run for `limit` at most.
+fn command(program: &str, arguments: &[&str], limit: Duration) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=1", &limit.as_secs().to_string(), program]).args(arguments);
+    let path = env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C").stdin(Stdio::null());
+    command
+}
+
+/// Runs a program at a host to its end; 30 seconds at most.
+#[track_caller]
+pub(crate) fn run(host: &Namespace, program: &str, arguments: &[&str]) -> Said {
+    run_for(host, program, arguments, Duration::from_secs(30))
+}
+
+/// Runs a program at a host to its end, `limit` at most.
+#[track_caller]
+pub(crate) fn run_for(host: &Namespace, program: &str, arguments: &[&str], limit: Duration) -> Said {
+    let output = host.output(&mut command(program, arguments, limit)).expect("timeout(1) is there");
+    Said {
+        ok: output.status.success(),
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A program that runs beside the test and ends with it.
+pub(crate) struct Background(Child);
+
+impl Background {
+    /// Starts it; its output is thrown away.
+    pub(crate) fn start(host: &Namespace, program: &str, arguments: &[&str]) -> Background {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Background(host.start(&mut command).unwrap_or_else(|error| panic!("cannot start {program}: {error}")))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
