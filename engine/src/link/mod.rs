@@ -1,1 +1,3 @@
-//! Next hops.
+//! Next hops: routes and the ARP cache.
+
+pub mod route;
