@@ -22,6 +22,9 @@
 //! that is closing starts a new connection; whether it may is for the session's owner to judge, and leaves the
 //! state alone here.
 
+use crate::nat::policy::Direction;
+use crate::wire::tcp::TcpFlags;
+
 /// State of a TCP session; see the drawing above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -81,6 +84,116 @@ impl TcpState {
             TcpState::InboundFin => "inbound-fin",
             TcpState::BothFin => "both-fin",
             TcpState::Reset => "reset",
+        }
+    }
+}
+
+/// The state after a segment with `flags` has passed in `direction`.
+pub const fn next_state(state: TcpState, direction: Direction, flags: TcpFlags) -> TcpState {
+    use Direction::{Inbound, Outbound};
+    use TcpState::{BothFin, Established, InboundFin, InboundSyn, OutboundFin, OutboundSyn, Reset};
+    if flags.contains(TcpFlags::RST) {
+        return Reset;
+    }
+    let syn = flags.contains(TcpFlags::SYN);
+    let fin = flags.contains(TcpFlags::FIN);
+    match (state, direction) {
+        // SYN-ACK, or the other SYN of a simultaneous open (RFC 5382 REQ-2).
+        (OutboundSyn, Inbound) | (InboundSyn, Outbound) if syn => Established,
+        // The inside goes on as if there had been no RST: it was forged or stale (RFC 7857 §2.2).
+        (Reset, Outbound) if fin => OutboundFin,
+        (Reset, Outbound) if !syn => Established,
+        (Established, Outbound) if fin => OutboundFin,
+        (Established, Inbound) if fin => InboundFin,
+        (OutboundFin, Inbound) | (InboundFin, Outbound) if fin => BothFin,
+        _ => state,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Direction::{Inbound, Outbound};
+    use TcpState::{BothFin, Established, InboundFin, InboundSyn, OutboundFin, OutboundSyn, Reset};
+
+    const SYN: u8 = TcpFlags::SYN.0;
+    const FIN: u8 = TcpFlags::FIN.0;
+    const RST: u8 = TcpFlags::RST.0;
+
+    /// (state, direction) -> the state after (a SYN, a FIN, neither).
+    #[rustfmt::skip]
+    const TABLE: [((TcpState, Direction), [TcpState; 3]); 14] = [
+        ((OutboundSyn, Outbound), [OutboundSyn, OutboundSyn, OutboundSyn]),
+        ((OutboundSyn, Inbound),  [Established, OutboundSyn, OutboundSyn]),
+        ((InboundSyn,  Outbound), [Established, InboundSyn,  InboundSyn]),
+        ((InboundSyn,  Inbound),  [InboundSyn,  InboundSyn,  InboundSyn]),
+        ((Established, Outbound), [Established, OutboundFin, Established]),
+        ((Established, Inbound),  [Established, InboundFin,  Established]),
+        ((OutboundFin, Outbound), [OutboundFin, OutboundFin, OutboundFin]),
+        ((OutboundFin, Inbound),  [OutboundFin, BothFin,     OutboundFin]),
+        ((InboundFin,  Outbound), [InboundFin,  BothFin,     InboundFin]),
+        ((InboundFin,  Inbound),  [InboundFin,  InboundFin,  InboundFin]),
+        ((BothFin,     Outbound), [BothFin,     BothFin,     BothFin]),
+        ((BothFin,     Inbound),  [BothFin,     BothFin,     BothFin]),
+        ((Reset,       Outbound), [Reset,       OutboundFin, Established]),
+        ((Reset,       Inbound),  [Reset,       Reset,       Reset]),
+    ];
+
+    #[test]
+    fn every_state_direction_and_flag_octet() {
+        for &state in TcpState::ALL {
+            for direction in [Outbound, Inbound] {
+                let rows = TABLE.iter().filter(|(key, _)| *key == (state, direction));
+                let [syn, fin, neither] = rows.map(|row| row.1).next().expect("a row for every pair");
+                for flags in 0..=u8::MAX {
+                    let expected = if flags & RST != 0 {
+                        Reset
+                    } else if flags & (SYN | FIN) == SYN | FIN {
+                        continue; // dropped as nonsense before it gets here; any state will do
+                    } else if flags & SYN != 0 {
+                        syn
+                    } else if flags & FIN != 0 {
+                        fin
+                    } else {
+                        neither
+                    };
+                    let got = next_state(state, direction, TcpFlags(flags));
+                    assert_eq!(got, expected, "{state:?}, {direction:?}, flags {flags:#04x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_from_first_syn_to_last_fin() {
+        let mut state = OutboundSyn;
+        let ack = TcpFlags::ACK.0;
+        for (direction, flags, expected) in [
+            (Inbound, SYN | ack, Established),
+            (Outbound, ack, Established),
+            (Inbound, FIN | ack, InboundFin),
+            (Outbound, ack, InboundFin),
+            (Outbound, FIN | ack, BothFin),
+            (Inbound, ack, BothFin),
+        ] {
+            state = next_state(state, direction, TcpFlags(flags));
+            assert_eq!(state, expected);
+        }
+    }
+
+    #[test]
+    fn classes_and_names() {
+        let of = |test: fn(TcpState) -> bool| -> Vec<TcpState> {
+            TcpState::ALL.iter().copied().filter(|&state| test(state)).collect()
+        };
+        assert_eq!(of(TcpState::is_transitory), [OutboundSyn, InboundSyn, BothFin, Reset]);
+        assert_eq!(of(TcpState::is_closing), [BothFin, Reset]);
+        assert_eq!(of(TcpState::is_unanswered), [OutboundSyn, InboundSyn]);
+        let mut names: Vec<_> = TcpState::ALL.iter().map(|state| state.name()).collect();
+        names.dedup();
+        assert_eq!(names.len(), 7);
+        for (position, &state) in TcpState::ALL.iter().enumerate() {
+            assert_eq!(state as usize, position);
         }
     }
 }

@@ -120,10 +120,9 @@ mod tests {
         };
         assert_eq!(timeouts.for_session(Protocol::UDP, None), seconds(1));
         for &state in TcpState::ALL {
-            let expected = if state == TcpState::Established { seconds(2) } else { seconds(3) };
             let expected = match state {
-                TcpState::OutboundFin | TcpState::InboundFin => seconds(2),
-                _ => expected,
+                TcpState::Established | TcpState::OutboundFin | TcpState::InboundFin => seconds(2),
+                _ => seconds(3),
             };
             assert_eq!(timeouts.for_session(Protocol::TCP, Some(state)), expected, "{state:?}");
         }
