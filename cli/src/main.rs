@@ -5,13 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod events;
 mod output;
+mod replay;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, counters, lab, listing, reload, status};
+use crate::commands::{check, counters, lab, listing, reload, replay as replay_command, status};
 
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 the answer is no, 2 misuse or a configuration with errors.
@@ -40,6 +42,7 @@ enum Command {
     Neighbors(listing::NeighborArguments),
     Counters(counters::Arguments),
     Reload(reload::Arguments),
+    Replay(replay_command::Arguments),
     Lab(lab::Arguments),
 }
 
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Neighbors(arguments) => listing::neighbors(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
+        Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
     };
     output::exit(outcome)

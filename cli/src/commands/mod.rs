@@ -5,14 +5,17 @@ pub(crate) mod counters;
 pub(crate) mod lab;
 pub(crate) mod listing;
 pub(crate) mod reload;
+pub(crate) mod replay;
 pub(crate) mod status;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
+use genkan_config::Loaded;
 use genkan_control::client::{Client, ClientError};
 
-use crate::output::{Exit, Failure, Format};
+use crate::output::{self, Exit, Failure, Format};
 
 /// Which router to ask, and how to answer.
 #[derive(Debug, clap::Args)]
@@ -23,6 +26,21 @@ pub(crate) struct Target {
     /// Shape of the answer
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// Reads a configuration that has to be right. Its warnings go to standard error, its errors are the failure.
+fn configuration(path: &Path) -> Result<Loaded, Failure> {
+    let color = output::color(&io::stderr());
+    match genkan_config::load(path) {
+        Ok(loaded) => {
+            let warnings = genkan_config::render(&loaded.warnings, color);
+            if !warnings.is_empty() {
+                output::remark(&warnings);
+            }
+            Ok(loaded)
+        }
+        Err(errors) => Err(Failure::report(Exit::Misuse, genkan_config::render(&errors, color))),
+    }
 }
 
 /// Runs a question to a router to its end, on this thread.

@@ -1,0 +1,454 @@
+//! The engine over capture files: time is the captures' own, links and neighbours are made up where they have to be.
+//!
+//! A capture taken at a router's port shows both directions. Only what the router received goes in; what it sent
+//! itself shows which MAC address was its own, and is skipped. Neighbours that the engine asks for by ARP answer at
+//! once: with the MAC address that the capture shows for them, else with one made from their IP address.
+
+mod captures;
+mod observe;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use genkan_engine::frame::{FrameBatch, Offload, PortId, Slot};
+use genkan_engine::router::LinkState;
+use genkan_engine::verdict::Verdict;
+use genkan_engine::wire::arp;
+use genkan_engine::wire::ethernet::{self, EtherType, MacAddr};
+use genkan_engine::{Event, Plan, Router, RouterConfig, Timestamp, UnixTime};
+use genkan_io::IoError;
+use genkan_io::pcap_file::PcapFileTransmitter;
+use serde::Serialize;
+
+use captures::Captures;
+
+/// Calls to `handle_timeout` for one instant; a router that wants more of them is stuck.
+const MAX_STEPS: u32 = 1_000_000;
+
+/// Fixed: two runs over the same files give the same result.
+const SEED: [u64; 2] = [0x6765_6e6b_616e_0001, 0x7265_706c_6179_0002];
+
+/// One capture file and the port that it was taken at.
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    /// Where it was taken.
+    pub(crate) port: PortId,
+    /// The file.
+    pub(crate) path: PathBuf,
+}
+
+/// Why a replay failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplayError {
+    /// A capture cannot be read.
+    #[error("{}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: IoError,
+    },
+    /// A result cannot be written.
+    #[error("{}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: IoError,
+    },
+    /// The directory for the results cannot be made.
+    #[error("{}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A result would replace one of the captures.
+    #[error("{}: is an input, and would be replaced by a result; choose another --out", .0.display())]
+    SameFile(PathBuf),
+}
+
+/// What one capture file held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct InputReport {
+    /// Port that it was taken at.
+    pub(crate) port: String,
+    /// The file.
+    pub(crate) file: String,
+    /// Frames that went into the engine.
+    pub(crate) frames: u64,
+    /// Frames that the captured router had sent itself, skipped.
+    pub(crate) from_router: u64,
+    /// Frames that the capture cut, filled up with zeros.
+    pub(crate) cut: u64,
+}
+
+/// What came out of one port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct OutputReport {
+    /// The port.
+    pub(crate) port: String,
+    /// The file.
+    pub(crate) file: String,
+    /// Frames in it.
+    pub(crate) frames: u64,
+}
+
+/// A finished replay.
+pub(crate) struct Outcome {
+    /// In the order of the ports.
+    pub(crate) inputs: Vec<InputReport>,
+    /// In the order of the ports.
+    pub(crate) outputs: Vec<OutputReport>,
+    /// What the engine had to say, with the time since the first frame.
+    pub(crate) events: Vec<(Duration, Event)>,
+    /// The router as it was left.
+    pub(crate) router: Router,
+}
+
+struct Output {
+    path: PathBuf,
+    writer: PcapFileTransmitter,
+    frames: u64,
+}
+
+struct Player {
+    router: Router,
+    links: BTreeMap<PortId, LinkState>,
+    outputs: BTreeMap<PortId, Output>,
+    neighbors: HashMap<(PortId, Ipv4Addr), MacAddr>,
+    /// Answers of neighbours, on their way to the router.
+    answers: VecDeque<(PortId, Vec<u8>)>,
+    events: Vec<(Duration, Event)>,
+    now: Timestamp,
+    /// Wall time of [`Timestamp::ZERO`].
+    start: Duration,
+}
+
+/// Replays `inputs` through a router that follows `plan`, and writes `NAME.pcap` per port to `out`. `ports` names every
+/// port of the plan.
+///
+/// # Errors
+/// [`ReplayError`] when a file cannot be read or written.
+pub(crate) fn replay(
+    plan: Arc<Plan>,
+    ports: &[(PortId, String)],
+    inputs: &[Input],
+    out: &Path,
+) -> Result<Outcome, ReplayError> {
+    fs::create_dir_all(out).map_err(|source| ReplayError::Directory { path: out.to_owned(), source })?;
+    let mut observed = observe::Observed::new(&plan);
+    let mut start = None;
+    for input in inputs {
+        let first = observed.read(input)?;
+        start = [start, first].into_iter().flatten().min();
+    }
+    let start = start.unwrap_or_default();
+    let player = Player::new(plan, ports, inputs, out, observed, start)?;
+    player.play(ports, inputs)
+}
+
+impl Player {
+    fn new(
+        plan: Arc<Plan>,
+        ports: &[(PortId, String)],
+        inputs: &[Input],
+        out: &Path,
+        observed: observe::Observed,
+        start: Duration,
+    ) -> Result<Player, ReplayError> {
+        let wall = UnixTime(i64::try_from(start.as_secs()).unwrap_or(i64::MAX));
+        let mut player = Player {
+            router: Router::new(RouterConfig { plan: plan.clone(), seed: SEED }, Timestamp::ZERO, wall),
+            links: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            neighbors: observed.neighbors(),
+            answers: VecDeque::new(),
+            events: Vec::new(),
+            now: Timestamp::ZERO,
+            start,
+        };
+        for (port, name) in ports {
+            let path = out.join(format!("{name}.pcap"));
+            let same = |input: &Input| match (fs::canonicalize(&path), fs::canonicalize(&input.path)) {
+                (Ok(result), Ok(input)) => result == input,
+                _ => false,
+            };
+            if inputs.iter().any(same) {
+                return Err(ReplayError::SameFile(path));
+            }
+            let writer = PcapFileTransmitter::create(&path);
+            let writer = writer.map_err(|source| ReplayError::Write { path: path.clone(), source })?;
+            player.outputs.insert(*port, Output { path, writer, frames: 0 });
+            let mtu = match port.lan_index() {
+                Some(index) => plan.lans.get(index).map_or(plan.wan.mtu, |lan| lan.mtu),
+                None => plan.wan.mtu,
+            };
+            let link = LinkState { mac: observed.router_mac(*port), mtu, up: true };
+            player.links.insert(*port, link);
+        }
+        Ok(player)
+    }
+
+    fn play(mut self, ports: &[(PortId, String)], inputs: &[Input]) -> Result<Outcome, ReplayError> {
+        let macs = self.links.iter().map(|(port, link)| (*port, link.mac)).collect();
+        for (port, link) in self.links.clone() {
+            self.router.set_link(Timestamp::ZERO, port, link);
+        }
+        self.settle()?;
+        let mut captures = Captures::open(inputs, macs)?;
+        while let Some((port, timestamp, mut bytes)) = captures.next_frame()? {
+            let since = timestamp.saturating_sub(self.start);
+            // Captures may be out of order by a little; time never goes back.
+            self.advance(self.now.max(Timestamp::ZERO + since))?;
+            self.feed(port, &mut bytes)?;
+            self.settle()?;
+        }
+        self.finish(ports, captures.reports(ports))
+    }
+
+    /// Lets the time pass that lies between two frames, each timer at its own instant.
+    fn advance(&mut self, until: Timestamp) -> Result<(), ReplayError> {
+        let mut steps = 0;
+        while let Some(due) = self.router.poll_timeout().filter(|due| *due <= until && steps < MAX_STEPS) {
+            self.now = self.now.max(due);
+            self.router.handle_timeout(self.now);
+            self.settle()?;
+            steps += 1;
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    /// Gives one frame to the router, and writes what leaves because of it.
+    fn feed(&mut self, port: PortId, frame: &mut [u8]) -> Result<(), ReplayError> {
+        let offload = Offload::default();
+        let mut slots = [Slot { offset: 0, len: frame.len(), offload, verdict: Verdict::Consumed }];
+        let batch = FrameBatch { memory: &mut *frame, slots: &mut slots };
+        self.router.handle_batch(self.now, port, batch);
+        self.send_made()?;
+        if let Verdict::Transmit(out) = slots[0].verdict {
+            self.write(out, &frame[slots[0].offset..slots[0].offset + slots[0].len])?;
+        }
+        Ok(())
+    }
+
+    /// Until nobody has anything more to say at this instant.
+    fn settle(&mut self) -> Result<(), ReplayError> {
+        self.send_made()?;
+        while let Some((port, mut answer)) = self.answers.pop_front() {
+            self.feed(port, &mut answer)?;
+        }
+        while let Some(event) = self.router.poll_event() {
+            self.events.push((self.now.saturating_since(Timestamp::ZERO), event));
+        }
+        Ok(())
+    }
+
+    fn send_made(&mut self) -> Result<(), ReplayError> {
+        while let Some(made) = self.router.poll_transmit() {
+            self.write(made.port, &made.bytes)?;
+            if let Some(answer) = self.answer(made.port, &made.bytes) {
+                self.answers.push_back((made.port, answer));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, port: PortId, frame: &[u8]) -> Result<(), ReplayError> {
+        let Some(output) = self.outputs.get_mut(&port) else { return Ok(()) };
+        let timestamp = self.start + self.now.saturating_since(Timestamp::ZERO);
+        output.frames += 1;
+        let written = output.writer.write_frame(timestamp, frame);
+        written.map_err(|source| ReplayError::Write { path: output.path.clone(), source })
+    }
+
+    /// The answer of a neighbour to the router's ARP request.
+    fn answer(&self, port: PortId, frame: &[u8]) -> Option<Vec<u8>> {
+        let request = parse_arp(frame).filter(|arp| arp.operation == arp::Operation::Request)?;
+        // The router announces its own addresses, or asks whether somebody else has them: nobody does.
+        if request.sender_ip == request.target_ip || request.sender_ip.is_unspecified() {
+            return None;
+        }
+        let known = self.neighbors.get(&(port, request.target_ip)).copied();
+        let mac = known.unwrap_or_else(|| made_up_mac(request.target_ip));
+        let reply = arp::Repr {
+            operation: arp::Operation::Reply,
+            sender_mac: mac,
+            sender_ip: request.target_ip,
+            target_mac: request.sender_mac,
+            target_ip: request.sender_ip,
+        };
+        let mut bytes = vec![0; ethernet::HEADER_LEN + arp::LEN];
+        let header =
+            ethernet::Repr { destination: request.sender_mac, source: mac, ethertype: EtherType::ARP };
+        header.emit(&mut bytes);
+        reply.emit(&mut bytes[ethernet::HEADER_LEN..]);
+        Some(bytes)
+    }
+
+    fn finish(self, ports: &[(PortId, String)], inputs: Vec<InputReport>) -> Result<Outcome, ReplayError> {
+        let mut outputs = Vec::new();
+        for (port, output) in self.outputs {
+            let name = ports.iter().find(|(id, _)| *id == port).map(|(_, name)| name.clone());
+            outputs.push(OutputReport {
+                port: name.unwrap_or_default(),
+                file: output.path.display().to_string(),
+                frames: output.frames,
+            });
+            output.writer.finish().map_err(|source| ReplayError::Write { path: output.path, source })?;
+        }
+        Ok(Outcome { inputs, outputs, events: self.events, router: self.router })
+    }
+}
+
+fn parse_arp(frame: &[u8]) -> Option<arp::Repr> {
+    let view = ethernet::View::new_checked(frame).ok()?;
+    if view.ethertype() != EtherType::ARP {
+        return None;
+    }
+    arp::Repr::parse(view.payload()).ok()
+}
+
+/// A locally administered MAC address that shows whose it is: 02:00 and the four octets of the IP address.
+fn made_up_mac(address: Ipv4Addr) -> MacAddr {
+    let [a, b, c, d] = address.octets();
+    MacAddr([2, 0, a, b, c, d])
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use genkan_engine::nat::policy::{FilteringBehavior, MappingBehavior};
+    use genkan_engine::plan::{Lan, Nat, Timeouts, Wan};
+
+    use super::*;
+
+    pub(crate) fn plan() -> Plan {
+        let seconds = Duration::from_secs;
+        Plan {
+            wan: Wan {
+                address: "203.0.113.1/24".parse().expect("a prefix"),
+                gateway: Some(Ipv4Addr::new(203, 0, 113, 2)),
+                addresses: Vec::new(),
+                mtu: 1500,
+                ping: true,
+            },
+            lans: vec![Lan {
+                name: "home".to_owned(),
+                address: "192.168.0.1/24".parse().expect("a prefix"),
+                mtu: 1500,
+                reaches: Vec::new(),
+            }],
+            routes: Vec::new(),
+            host_port: false,
+            nat: Nat {
+                mapping: MappingBehavior::EndpointIndependent,
+                filtering: FilteringBehavior::AddressDependent,
+                hairpin: true,
+                port_parity: false,
+                inbound_refresh: false,
+                ports: 1024..=65535,
+                max_sessions: 1000,
+                max_sessions_per_host: 1000,
+                max_ports_per_host: 1000,
+                timeouts: Timeouts {
+                    udp: seconds(300),
+                    tcp_established: seconds(7440),
+                    tcp_transitory: seconds(240),
+                    icmp: seconds(60),
+                    other: seconds(600),
+                },
+            },
+            hosts: Vec::new(),
+            forwards: Vec::new(),
+            dmz: None,
+        }
+    }
+
+    /// An IPv4 header of protocol 253 (RFC 3692 experiments) without payload, behind an Ethernet header.
+    pub(crate) fn ipv4_frame(from: MacAddr, to: MacAddr, source: &str, destination: &str) -> Vec<u8> {
+        let mut frame = vec![0; ethernet::HEADER_LEN + 20];
+        ethernet::Repr { destination: to, source: from, ethertype: EtherType::IPV4 }.emit(&mut frame);
+        let packet = &mut frame[ethernet::HEADER_LEN..];
+        packet[..10].copy_from_slice(&[0x45, 0, 0, 20, 0, 1, 0, 0, 64, 253]);
+        let octets = |text: &str| text.parse::<Ipv4Addr>().expect("an address").octets();
+        packet[12..16].copy_from_slice(&octets(source));
+        packet[16..20].copy_from_slice(&octets(destination));
+        frame
+    }
+
+    pub(crate) fn arp_frame(from: MacAddr, source: &str, to: MacAddr, destination: &str) -> Vec<u8> {
+        let mut frame = vec![0; ethernet::HEADER_LEN + arp::LEN];
+        ethernet::Repr { destination: to, source: from, ethertype: EtherType::ARP }.emit(&mut frame);
+        let reply = arp::Repr {
+            operation: arp::Operation::Reply,
+            sender_mac: from,
+            sender_ip: source.parse().expect("an address"),
+            target_mac: to,
+            target_ip: destination.parse().expect("an address"),
+        };
+        reply.emit(&mut frame[ethernet::HEADER_LEN..]);
+        frame
+    }
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("genkan-replay-{}-{name}", std::process::id()));
+        drop(fs::remove_dir_all(&path));
+        fs::create_dir_all(&path).expect("made");
+        path
+    }
+
+    fn capture(path: &Path, frames: &[(u64, Vec<u8>)]) {
+        let mut writer = PcapFileTransmitter::create(path).expect("created");
+        for (millis, frame) in frames {
+            writer.write_frame(Duration::from_millis(*millis), frame).expect("written");
+        }
+        writer.finish().expect("finished");
+    }
+
+    const ROUTER: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
+    const LAPTOP: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 3]);
+
+    #[test]
+    fn files_are_merged_by_time_without_what_the_router_sent() {
+        let directory = directory("merge");
+        let (wan, lan) = (directory.join("w.pcap"), directory.join("l.pcap"));
+        let inward = ipv4_frame(LAPTOP, ROUTER, "198.51.100.7", "203.0.113.1");
+        let outward = ipv4_frame(ROUTER, LAPTOP, "203.0.113.1", "198.51.100.7");
+        capture(&wan, &[(1_000, inward.clone()), (1_002, outward), (1_004, inward)]);
+        let inside = ipv4_frame(LAPTOP, ROUTER, "192.168.0.20", "198.51.100.7");
+        capture(&lan, &[(1_001, inside.clone()), (1_005, inside)]);
+        let inputs = [Input { port: PortId::WAN, path: wan }, Input { port: PortId::lan(0), path: lan }];
+        let macs = BTreeMap::from([(PortId::WAN, ROUTER), (PortId::lan(0), ROUTER)]);
+        let mut captures = Captures::open(&inputs, macs).expect("readable");
+        let mut seen = Vec::new();
+        while let Some((port, time, _)) = captures.next_frame().expect("well formed") {
+            seen.push((port, time.as_millis()));
+        }
+        let lan = PortId::lan(0);
+        assert_eq!(seen, [(PortId::WAN, 1_000), (lan, 1_001), (PortId::WAN, 1_004), (lan, 1_005)]);
+        let reports = captures.reports(&[(PortId::WAN, "wan".to_owned()), (lan, "home".to_owned())]);
+        assert_eq!((reports[0].frames, reports[0].from_router, reports[1].frames), (2, 1, 2));
+        fs::remove_dir_all(directory).expect("cleaned");
+    }
+
+    #[test]
+    fn a_result_never_replaces_an_input() {
+        let directory = directory("same");
+        let wan = directory.join("wan.pcap");
+        capture(&wan, &[(0, ipv4_frame(LAPTOP, ROUTER, "198.51.100.7", "203.0.113.1"))]);
+        let before = fs::read(&wan).expect("readable");
+        let inputs = [Input { port: PortId::WAN, path: wan.clone() }];
+        let ports = [(PortId::WAN, "wan".to_owned()), (PortId::lan(0), "home".to_owned())];
+        let outcome = replay(Arc::new(plan()), &ports, &inputs, &directory);
+        assert!(matches!(outcome, Err(ReplayError::SameFile(path)) if path == wan));
+        assert_eq!(fs::read(&wan).expect("readable"), before);
+        fs::remove_dir_all(directory).expect("cleaned");
+    }
+}
