@@ -468,7 +468,9 @@ mod tests {
 
         #[test]
         fn partial_equals_the_new_pseudo_header(spec in any_spec(), rewrite in any_rewrite()) {
-            prop_assume!(matches!(spec.transport, Transport::Tcp { .. } | Transport::Udp { .. }));
+            if !matches!(spec.transport, Transport::Tcp { .. } | Transport::Udp { .. }) {
+                return Ok(());
+            }
             let mut frame = spec.frame();
             make_partial(&mut frame);
             let parsed = parse_ipv4(&frame).unwrap();
