@@ -2,6 +2,8 @@
 //!
 //! Frames are Ethernet frames with an IPv4 packet; offsets count from the start of the frame.
 
+pub mod build;
+pub mod embedded;
 pub mod parsed;
 pub mod rewrite;
 
