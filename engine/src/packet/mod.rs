@@ -4,8 +4,10 @@
 
 pub mod build;
 pub mod embedded;
+pub mod ip_fragmentation;
 pub mod parsed;
 pub mod rewrite;
+pub mod segmentation;
 
 #[cfg(test)]
 pub(crate) mod test_frames;
