@@ -23,6 +23,8 @@ pub mod packet;
 pub mod plan;
 pub mod rng;
 pub mod router;
+mod seeded_hash;
+mod slot_lists;
 pub mod time;
 pub mod timer_wheel;
 pub mod verdict;
