@@ -6,6 +6,7 @@
 
 mod commands;
 mod events;
+mod lab;
 mod output;
 mod replay;
 
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, counters, lab, listing, reload, replay as replay_command, status};
+use crate::commands::{check, counters, lab as lab_command, listing, reload, replay as replay_command, status};
 
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 the answer is no, 2 misuse or a configuration with errors.
@@ -43,7 +44,7 @@ enum Command {
     Counters(counters::Arguments),
     Reload(reload::Arguments),
     Replay(replay_command::Arguments),
-    Lab(lab::Arguments),
+    Lab(lab_command::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         Command::Counters(arguments) => counters::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
-        Command::Lab(arguments) => lab::run(&arguments),
+        Command::Lab(arguments) => lab_command::run(&arguments),
     };
     output::exit(outcome)
 }

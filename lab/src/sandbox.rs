@@ -7,7 +7,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::{env, fs, io};
 
 use nix::errno::Errno;
@@ -85,10 +85,10 @@ impl Sandbox {
     }
 }
 
-/// The exit code that says the same as `status`; a signal becomes 128 + its number, as in shells.
-pub fn exit_code(status: ExitStatus) -> ExitCode {
+/// The exit status that says the same as `status`; a signal becomes 128 + its number, as in shells.
+pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
+    u8::try_from(code).unwrap_or(1)
 }
 
 fn setup<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> SandboxError {

@@ -161,6 +161,13 @@ impl Topology {
         Ok(topology)
     }
 
+    /// Leaves the lab standing when the value is dropped.
+    #[must_use]
+    pub fn keep(mut self) -> Topology {
+        self.owned = false;
+        self
+    }
+
     /// A lab that somebody else has built and will take down.
     ///
     /// # Errors

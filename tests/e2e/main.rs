@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         }
         match Sandbox::enter() {
             Ok(Sandbox::Inside) => {}
-            Ok(Sandbox::Ended(status)) => return sandbox::exit_code(status),
+            Ok(Sandbox::Ended(status)) => return sandbox::exit_code(status).into(),
             Err(error) => return without_namespaces(&error),
         }
     }
