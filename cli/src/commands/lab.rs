@@ -112,6 +112,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             in_sandbox(|| shell::private(Role::from(*host), command))
         }
         Action::Shell { host, name: Some(name), command } => shell::at(name, Role::from(*host), command),
+        Action::Up { .. } | Action::Down { .. } if !nix::unistd::geteuid().is_root() => {
+            Err(Failure::message("a lab that stays needs root; without it: genkan lab shell"))
+        }
         Action::Up { name, hosts, lans } => {
             persistent::up(name, &Options { hosts: *hosts, lans: *lans, ..Options::default() })
         }
