@@ -21,6 +21,7 @@ pub mod link;
 pub mod nat;
 pub mod packet;
 pub mod plan;
+pub mod rate_limit;
 pub mod rng;
 pub mod router;
 mod seeded_hash;

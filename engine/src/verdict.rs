@@ -152,6 +152,8 @@ drop_reasons! {
     PortsExhausted = "ports_exhausted",
     /// This host has as many external ports as it may have.
     HostPortLimit = "host_port_limit",
+    /// A live session already connects these two endpoints through another external port.
+    SessionConflict = "session_conflict",
     /// Another inside host already speaks this protocol with this remote.
     ProtocolInUse = "protocol_in_use",
 }

@@ -199,6 +199,25 @@ impl ForwardTable {
         other
     }
 
+    /// The first open rule that maps `external` to `internal`, whatever its `from`: what keeps a session alive that
+    /// the target opened from the forward's port.
+    pub fn maps(
+        &self,
+        now: Timestamp,
+        protocol: Protocol,
+        external: SocketAddrV4,
+        internal: SocketAddrV4,
+    ) -> Option<RuleId> {
+        let port = external.port();
+        self.candidates(protocol, *external.ip(), port).find_map(|item| {
+            let range = self.ranges[item as usize];
+            let rule = &self.rules[range.rule.0 as usize];
+            let internal_port = range.internal_first.wrapping_add(port.wrapping_sub(range.external_first));
+            let target = SocketAddrV4::new(rule.to, internal_port);
+            (now < rule.closes && target == internal).then_some(range.rule)
+        })
+    }
+
     /// External ports that some forward has, disabled and expired ones included; a port may come twice.
     pub fn reserved_ports(&self, protocol: Protocol, external: Ipv4Addr) -> impl Iterator<Item = u16> + '_ {
         let indices = slot(protocol).map(|protocol| {

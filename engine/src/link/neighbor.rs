@@ -29,6 +29,7 @@ mod types;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::event::Event;
@@ -56,9 +57,9 @@ const MAX_EVENTS: usize = 16;
 /// An entry of the table, for as long as it stands for the same neighbor.
 ///
 /// Holds the slot and how often that was reused before; with 4096 slots the same value comes up again after a slot
-/// was reused a million times.
+/// was reused a million times. Never 0, so that an `Option` of it takes no more room.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct NeighborRef(u32);
+pub struct NeighborRef(NonZeroU32);
 
 /// What is known about a next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +143,7 @@ impl NeighborTable {
             port: PortId::WAN,
             mac: MacAddr::ZERO,
             ip: Ipv4Addr::UNSPECIFIED,
-            generation: 0,
+            generation: 1,
             last_used: start,
             updated: start,
             deadline: Timestamp::MAX,
@@ -185,9 +186,9 @@ impl NeighborTable {
     /// another neighbor by now: then [`NeighborTable::resolve`] tells.
     #[inline]
     pub fn mac(&mut self, now: Timestamp, r: NeighborRef) -> Option<MacAddr> {
-        let slot = r.0 & ((1 << self.slot_bits) - 1);
+        let slot = r.0.get() & ((1 << self.slot_bits) - 1);
         let entry = self.entries.get_mut(slot as usize)?;
-        if r.0 != slot | entry.generation << self.slot_bits {
+        if r.0.get() != slot | entry.generation << self.slot_bits {
             return None;
         }
         match entry.state {
@@ -211,7 +212,7 @@ impl NeighborTable {
     /// [`DropReason::HostUnreachable`] when the neighbor has just failed to answer or the entry has gone,
     /// [`DropReason::NeighborQueueFull`] when too many frames wait.
     pub fn hold(&mut self, r: NeighborRef, frame: HeldFrame) -> Result<(), DropReason> {
-        let slot = r.0 & ((1 << self.slot_bits) - 1);
+        let slot = r.0.get() & ((1 << self.slot_bits) - 1);
         let current = slot < self.config.max_entries && self.reference(slot) == r;
         let state = if current { self.entries[slot as usize].state } else { State::Free };
         if matches!(state, State::Free | State::Failed) {
@@ -317,7 +318,7 @@ impl NeighborTable {
             return Some(action);
         }
         while let Some(r) = self.requests.pop_front() {
-            let slot = r.0 & ((1 << self.slot_bits) - 1);
+            let slot = r.0.get() & ((1 << self.slot_bits) - 1);
             let entry = &self.entries[slot as usize];
             let unicast = match entry.state {
                 _ if self.reference(slot) != r => continue,
@@ -348,7 +349,8 @@ impl NeighborTable {
     }
 
     fn reference(&self, slot: u32) -> NeighborRef {
-        NeighborRef(slot | self.entries[slot as usize].generation << self.slot_bits)
+        let value = slot | self.entries[slot as usize].generation << self.slot_bits;
+        NeighborRef(NonZeroU32::new(value).expect("generations whose bits would all be cut off are skipped"))
     }
 
     /// Makes an entry for somebody who asks for an address of ours: an answer will follow, and likely more.
@@ -398,6 +400,9 @@ impl NeighborTable {
         self.give_up(slot);
         let entry = &mut self.entries[slot as usize];
         entry.generation = entry.generation.wrapping_add(1);
+        if entry.generation << self.slot_bits == 0 {
+            entry.generation = 1;
+        }
         let key = (entry.port, entry.ip);
         self.index.remove(&key);
         self.enter(slot, State::Free, Timestamp::MAX);

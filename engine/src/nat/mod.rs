@@ -1,6 +1,206 @@
-//! NAT.
+//! Network address and port translation.
+//!
+//! Read first: RFC 2663 (words), RFC 4787 (UDP), RFC 5382 (TCP), RFC 5508 (ICMP), RFC 7857 (updates).
+//!
+//! # Theory of operation
+//! ```text
+//!   internal endpoint  <-- Mapping -->  external endpoint        lives while it has sessions
+//!          \______________ Session ____________/ \__ remote endpoint      lives by its timer
+//! ```
+//! The first packet of a session takes the slow path ([`translate`]): it decides which external endpoint
+//! the internal one has (a 1:1 host's own address, a forward's static port, or a dynamic [`mapping`]),
+//! and stores a [`session`]. Later packets find it by one look-up ([`fast_path`]) and are rewritten by
+//! what it holds. A mapping is shared by all sessions of its internal endpoint within its scope; it ends
+//! with its last session, and its port then rests in the [`port_pool`].
+//!
+//! Two clocks end a session: its idle timeout, checked at every look-up and swept by the timer wheel; and
+//! the plan's epoch. A session whose epoch is old is judged again ([`revalidate`]) before it passes
+//! another packet, and a background sweep visits those that stay silent. So a plan change costs nothing
+//! up front, and no session outlives what allowed it.
+//!
+//! A packet from inside to an external endpoint of ours (hairpin, RFC 4787 §6) is two sessions: it goes
+//! out through the one of its sender and comes in through the one of its target.
 
+pub(crate) mod eviction;
+pub(crate) mod fast_path;
+pub(crate) mod hash;
+pub(crate) mod host;
+pub(crate) mod index;
+pub(crate) mod mapping;
+pub(crate) mod peer;
 pub mod policy;
 pub mod port_pool;
+pub(crate) mod revalidate;
+pub(crate) mod session;
+pub(crate) mod settings;
+pub(crate) mod slab;
 pub mod tcp_state;
 pub mod timeouts;
+pub(crate) mod translate;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use self::eviction::{EvictionQueues, queue_of};
+use self::hash::HashKey;
+use self::host::HostTable;
+use self::mapping::MappingTable;
+use self::peer::PeerTable;
+use self::session::{NONE, Session, SessionId, SessionTable};
+use self::settings::Settings;
+use crate::counters::StageCounters;
+use crate::forward::rules::ForwardTable;
+use crate::plan::Plan;
+use crate::rng::Rng;
+use crate::time::{Timestamp, UnixTime};
+use crate::timer_wheel::TimerWheel;
+
+/// Sessions that one call of [`Nat::expire`] ends, and that one portion of a sweep judges: together well
+/// under a millisecond.
+const PORTION: usize = 128;
+
+/// All NAT state of one router.
+#[derive(Debug)]
+pub(crate) struct Nat {
+    pub(crate) sessions: SessionTable,
+    pub(crate) mappings: MappingTable,
+    pub(crate) forwards: ForwardTable,
+    pub(crate) settings: Settings,
+    pub(crate) stages: StageCounters,
+    hosts: HostTable,
+    peers: PeerTable,
+    queues: EvictionQueues,
+    wheel: TimerWheel,
+    rng: Rng,
+    key: HashKey,
+    capacity: u32,
+    /// Number of the plan in force.
+    pub(crate) epoch: u32,
+    /// Until when the forwards' `expires` have been acted on.
+    expiries_seen: Timestamp,
+    /// The next session that the sweep after a plan change looks at.
+    sweep: Option<SessionId>,
+}
+
+impl Nat {
+    /// Empty tables for `plan.nat.max_sessions` sessions.
+    pub(crate) fn new(plan: &Plan, seed: [u64; 2], now: Timestamp, wall: UnixTime) -> Nat {
+        let capacity = plan.nat.max_sessions.max(1);
+        let mut rng = Rng::new(seed[0] ^ seed[1].rotate_left(32));
+        let key = HashKey([seed[0] ^ rng.next_u64(), seed[1] ^ rng.next_u64()]);
+        let mut nat = Nat {
+            sessions: SessionTable::new(capacity, key),
+            mappings: MappingTable::new(capacity, key, plan.nat.ports.clone()),
+            forwards: ForwardTable::compile(plan, now, wall),
+            settings: Settings::from_plan(plan, capacity),
+            stages: StageCounters::default(),
+            hosts: HostTable::new(capacity, key),
+            peers: PeerTable::new(capacity, key),
+            queues: EvictionQueues::new(),
+            wheel: TimerWheel::new(capacity, Duration::from_secs(1), now),
+            rng,
+            key,
+            capacity,
+            epoch: 0,
+            expiries_seen: now,
+            sweep: None,
+        };
+        nat.set_externals(plan);
+        nat
+    }
+
+    fn set_externals(&mut self, plan: &Plan) {
+        let forwards = &self.forwards;
+        self.mappings.set_externals(
+            plan.wan.external_addresses(),
+            plan.nat.ports.clone(),
+            |protocol, address| forwards.reserved_ports(protocol, address),
+        );
+    }
+
+    /// Stores a session and all that hangs on it. The caller has checked its keys and reserved its host.
+    fn insert_session(&mut self, session: Session) -> Option<SessionId> {
+        let (mapping, remote, expires) = (session.mapping, session.remote_address, session.expires);
+        let queue = queue_of(&session);
+        let id = self.sessions.insert(session)?;
+        if let Some(queue) = queue {
+            self.queues.push(&mut self.sessions, queue, id);
+        }
+        self.wheel.schedule(id, expires);
+        if mapping != NONE {
+            self.mappings.add_session(mapping);
+            self.peers.add(mapping, remote);
+        }
+        Some(id)
+    }
+
+    /// Ends a session, and with it what it was the last user of.
+    pub(crate) fn end_session(&mut self, now: Timestamp, id: SessionId) {
+        let Some(session) = self.sessions.get(id) else { return };
+        if let Some(queue) = queue_of(session) {
+            self.queues.unlink(&mut self.sessions, queue, id);
+        }
+        let Some(session) = self.sessions.remove(id) else { return };
+        self.wheel.cancel(id);
+        if session.mapping != NONE {
+            self.peers.subtract(session.mapping, session.remote_address);
+            self.drop_mapping_use(now, session.mapping);
+        }
+        let host = &mut self.hosts[session.host];
+        host.sessions -= 1;
+        self.hosts.remove_if_idle(session.host);
+    }
+
+    fn drop_mapping_use(&mut self, now: Timestamp, mapping: u32) {
+        if let Some(ended) = self.mappings.drop_session(now, mapping) {
+            if let Some(pool) = mapping::pool_index(ended.protocol) {
+                self.hosts[ended.host].ports[pool] -= 1;
+            }
+            self.stages.mappings_ended += 1;
+        }
+    }
+
+    /// Ends the session that makes room in a full table; false when all are live.
+    fn evict_for_room(&mut self, now: Timestamp) -> bool {
+        let settings = &self.settings;
+        let idle_since = |session: &Session| {
+            session
+                .expires
+                .saturating_since(Timestamp::ZERO)
+                .saturating_sub(settings.lifetime(session))
+                .as_nanos() as u64
+        };
+        let Some(victim) = self.queues.victim(&self.sessions, idle_since) else { return false };
+        self.end_session(now, victim);
+        self.stages.sessions_evicted += 1;
+        true
+    }
+
+    /// A portion of what time and plan changes have ended.
+    pub(crate) fn expire(&mut self, now: Timestamp) {
+        for _ in 0..PORTION {
+            let Some(id) = self.wheel.pop_due(now) else { break };
+            let Some(session) = self.sessions.get(id) else { continue };
+            if session.expires > now {
+                let expires = session.expires;
+                self.wheel.schedule(id, expires);
+            } else {
+                self.end_session(now, id);
+                self.stages.sessions_expired += 1;
+            }
+        }
+    }
+
+    /// When there will be something to expire; at once while a sweep is under way.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        if self.sweep.is_some() {
+            return Some(Timestamp::ZERO);
+        }
+        [self.wheel.next_deadline(), self.forwards.next_expiry(self.expiries_seen).map(|(at, _)| at)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}

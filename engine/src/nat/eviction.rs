@@ -1,0 +1,111 @@
+//! Which sessions make room when a table is full.
+//!
+//! Five queues, each oldest first: sessions that nobody ever answered, by protocol, and TCP sessions
+//! that both sides have closed. Live sessions and those marked by an RST are in none, so they are never
+//! evicted.
+
+use super::session::{NONE, Session, SessionId, SessionTable};
+use super::tcp_state::TcpState;
+use crate::wire::ipv4::Protocol;
+
+/// The queues, threaded through the sessions.
+#[derive(Debug)]
+pub(crate) struct EvictionQueues {
+    ends: [Ends; QUEUES],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    oldest: SessionId,
+    youngest: SessionId,
+}
+
+const QUEUES: usize = 5;
+const CLOSED: usize = 4;
+
+/// The queue that a session belongs in, judged by its state.
+pub(crate) fn queue_of(session: &Session) -> Option<usize> {
+    if session.is_unanswered() {
+        Some(unanswered(session.protocol))
+    } else if session.protocol == Protocol::TCP && session.tcp == TcpState::BothFin {
+        Some(CLOSED)
+    } else {
+        None
+    }
+}
+
+const fn unanswered(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::TCP => 0,
+        Protocol::UDP => 1,
+        Protocol::ICMP => 2,
+        _ => 3,
+    }
+}
+
+impl EvictionQueues {
+    pub(crate) fn new() -> EvictionQueues {
+        EvictionQueues { ends: [Ends { oldest: NONE, youngest: NONE }; QUEUES] }
+    }
+
+    /// Puts a session at the young end of `queue`.
+    pub(crate) fn push(&mut self, sessions: &mut SessionTable, queue: usize, id: SessionId) {
+        let ends = &mut self.ends[queue];
+        let previous = ends.youngest;
+        sessions[id].evict_previous = previous;
+        sessions[id].evict_next = NONE;
+        if previous == NONE {
+            ends.oldest = id;
+        } else {
+            sessions[previous].evict_next = id;
+        }
+        ends.youngest = id;
+    }
+
+    /// Takes a session out of `queue`, which it must be in.
+    pub(crate) fn unlink(&mut self, sessions: &mut SessionTable, queue: usize, id: SessionId) {
+        let (previous, next) = (sessions[id].evict_previous, sessions[id].evict_next);
+        let ends = &mut self.ends[queue];
+        if previous == NONE {
+            ends.oldest = next;
+        } else {
+            sessions[previous].evict_next = next;
+        }
+        if next == NONE {
+            ends.youngest = previous;
+        } else {
+            sessions[next].evict_previous = previous;
+        }
+        sessions[id].evict_previous = NONE;
+        sessions[id].evict_next = NONE;
+    }
+
+    /// The session to end for room in the table: the unanswered one that has been idle longest, else the
+    /// oldest of the closed. `idle_since` says when a session was last refreshed, in any unit.
+    pub(crate) fn victim(
+        &self,
+        sessions: &SessionTable,
+        idle_since: impl Fn(&Session) -> u64,
+    ) -> Option<SessionId> {
+        let oldest = |queue: usize| Some(self.ends[queue].oldest).filter(|&id| id != NONE);
+        (0..CLOSED).filter_map(oldest).min_by_key(|&id| idle_since(&sessions[id])).or_else(|| oldest(CLOSED))
+    }
+
+    /// The oldest session of `protocol`, unanswered or else closed, that `frees` what is wanted; looks at
+    /// no more than `limit` of each.
+    pub(crate) fn victim_for(
+        &self,
+        sessions: &SessionTable,
+        protocol: Protocol,
+        limit: usize,
+        frees: impl Fn(&Session) -> bool,
+    ) -> Option<SessionId> {
+        let closed = if protocol == Protocol::TCP { Some(CLOSED) } else { None };
+        std::iter::once(unanswered(protocol)).chain(closed).find_map(|queue| {
+            std::iter::successors(Some(self.ends[queue].oldest), |&id| Some(sessions[id].evict_next))
+                .take_while(|&id| id != NONE)
+                .take(limit)
+                .find(|&id| frees(&sessions[id]))
+        })
+    }
+}

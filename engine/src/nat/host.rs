@@ -1,0 +1,74 @@
+//! Internal hosts that have sessions: what each of them uses, against its limits.
+
+use std::net::Ipv4Addr;
+
+use super::hash::HashKey;
+use super::index::Index;
+use super::slab::Slab;
+
+/// One internal host.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) address: Ipv4Addr,
+    /// The external address that all its mappings share (RFC 4787 REQ-2, paired pooling).
+    pub(crate) paired: Ipv4Addr,
+    pub(crate) sessions: u32,
+    /// Dynamic mappings by [`super::mapping::pool_index`].
+    pub(crate) ports: [u32; 3],
+}
+
+/// The hosts that have sessions or mappings now.
+#[derive(Debug)]
+pub(crate) struct HostTable {
+    hosts: Slab<Host>,
+    index: Index,
+    key: HashKey,
+}
+
+impl HostTable {
+    pub(crate) fn new(capacity: u32, key: HashKey) -> HostTable {
+        HostTable { hosts: Slab::new(capacity as usize), index: Index::new(capacity as usize), key }
+    }
+
+    fn hash(&self, address: Ipv4Addr) -> u64 {
+        self.key.hash(u32::from(address).into(), 1)
+    }
+
+    /// The host's number, if it is known.
+    pub(crate) fn find(&self, address: Ipv4Addr) -> Option<u32> {
+        self.index.find(self.hash(address), |id| self.hosts[id].address == address)
+    }
+
+    /// The host's number, made if need be; `None` when there is no room for another host.
+    pub(crate) fn find_or_insert(&mut self, address: Ipv4Addr, paired: Ipv4Addr) -> Option<u32> {
+        if let Some(id) = self.find(address) {
+            return Some(id);
+        }
+        let id = self.hosts.insert(Host { address, paired, sessions: 0, ports: [0; 3] })?;
+        self.index.insert(self.hash(address), id);
+        Some(id)
+    }
+
+    /// Forgets a host that uses nothing any more.
+    pub(crate) fn remove_if_idle(&mut self, id: u32) {
+        let Some(host) = self.hosts.get(id) else { return };
+        if host.sessions == 0 && host.ports == [0; 3] {
+            let address = host.address;
+            self.hosts.remove(id);
+            self.index.remove(self.hash(address), id);
+        }
+    }
+}
+
+impl std::ops::Index<u32> for HostTable {
+    type Output = Host;
+    fn index(&self, id: u32) -> &Host {
+        &self.hosts[id]
+    }
+}
+
+impl std::ops::IndexMut<u32> for HostTable {
+    fn index_mut(&mut self, id: u32) -> &mut Host {
+        &mut self.hosts[id]
+    }
+}

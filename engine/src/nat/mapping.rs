@@ -1,0 +1,269 @@
+//! Dynamic mappings: an internal endpoint and the external endpoint that it has for as long as it has
+//! sessions.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
+
+use super::hash::HashKey;
+use super::index::Index;
+use super::policy::MappingBehavior;
+use super::port_pool::PortPool;
+use super::session::NONE;
+use super::slab::Slab;
+use crate::rng::Rng;
+use crate::time::Timestamp;
+use crate::wire::ipv4::Protocol;
+
+/// One dynamic mapping.
+#[derive(Clone, Debug)]
+pub(crate) struct Mapping {
+    pub(crate) protocol: Protocol,
+    pub(crate) internal: SocketAddrV4,
+    pub(crate) external: SocketAddrV4,
+    /// For which remotes it holds: any (unspecified, 0), one address (port 0), or one endpoint.
+    pub(crate) scope: SocketAddrV4,
+    pub(crate) host: u32,
+    pub(crate) sessions: u32,
+    /// Its external endpoint is no longer its own; it stays until its last session is gone.
+    pub(crate) revoked: bool,
+}
+
+/// The part of a remote endpoint that a mapping depends on.
+pub(crate) fn scope(behavior: MappingBehavior, remote: SocketAddrV4) -> SocketAddrV4 {
+    match behavior {
+        MappingBehavior::EndpointIndependent => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+        MappingBehavior::AddressDependent => SocketAddrV4::new(*remote.ip(), 0),
+        MappingBehavior::AddressAndPortDependent => remote,
+    }
+}
+
+/// Protocols with ports or identifiers have a pool each.
+pub(crate) const fn pool_index(protocol: Protocol) -> Option<usize> {
+    match protocol {
+        Protocol::TCP => Some(0),
+        Protocol::UDP => Some(1),
+        Protocol::ICMP => Some(2),
+        _ => None,
+    }
+}
+
+const POOL_PROTOCOLS: [Protocol; 3] = [Protocol::TCP, Protocol::UDP, Protocol::ICMP];
+
+/// The ports of one external address and protocol: who may have one, and who has it.
+#[derive(Debug)]
+struct ExternalPorts {
+    pool: PortPool,
+    /// Mapping number + 1 by port; 0 is nobody.
+    owner: Vec<u32>,
+}
+
+/// All dynamic mappings.
+#[derive(Debug)]
+pub(crate) struct MappingTable {
+    mappings: Slab<Mapping>,
+    by_internal: Index,
+    externals: BTreeMap<Ipv4Addr, [ExternalPorts; 3]>,
+    range: RangeInclusive<u16>,
+    key: HashKey,
+}
+
+impl MappingTable {
+    pub(crate) fn new(capacity: u32, key: HashKey, range: RangeInclusive<u16>) -> MappingTable {
+        MappingTable {
+            mappings: Slab::new(capacity as usize),
+            by_internal: Index::new(capacity as usize),
+            externals: BTreeMap::new(),
+            range,
+            key,
+        }
+    }
+
+    fn hash(&self, protocol: Protocol, internal: SocketAddrV4, scope: SocketAddrV4) -> u64 {
+        let internal_word = u64::from(u32::from(*internal.ip())) << 32
+            | u64::from(internal.port()) << 16
+            | u64::from(protocol.0);
+        let scope_word = u64::from(u32::from(*scope.ip())) << 32 | u64::from(scope.port()) << 16 | 3;
+        self.key.hash(internal_word, scope_word)
+    }
+
+    /// The mapping of an internal endpoint for remotes within `scope`.
+    pub(crate) fn find_internal(
+        &self,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+        scope: SocketAddrV4,
+    ) -> Option<u32> {
+        self.by_internal.find(self.hash(protocol, internal, scope), |id| {
+            let mapping = &self.mappings[id];
+            mapping.internal == internal && mapping.scope == scope && mapping.protocol == protocol
+        })
+    }
+
+    /// The mapping that owns an external endpoint.
+    pub(crate) fn find_external(&self, protocol: Protocol, external: SocketAddrV4) -> Option<u32> {
+        let ports = &self.externals.get(external.ip())?[pool_index(protocol)?];
+        ports.owner[external.port() as usize].checked_sub(1)
+    }
+
+    /// Makes a mapping at a free port of `external`, the internal one where possible. `None` when no port
+    /// is left.
+    #[expect(clippy::too_many_arguments, reason = "a mapping's parts, each of its own type")]
+    pub(crate) fn create(
+        &mut self,
+        now: Timestamp,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+        external: Ipv4Addr,
+        scope: SocketAddrV4,
+        host: u32,
+        keep_parity: bool,
+        rng: &mut Rng,
+    ) -> Option<u32> {
+        let ports = &mut self.externals.get_mut(&external)?[pool_index(protocol)?];
+        let port = ports.pool.allocate(now, internal.port(), *internal.ip(), keep_parity, rng)?;
+        let mapping = Mapping {
+            protocol,
+            internal,
+            external: SocketAddrV4::new(external, port),
+            scope,
+            host,
+            sessions: 0,
+            revoked: false,
+        };
+        let Some(id) = self.mappings.insert(mapping) else {
+            ports.pool.release(now, port, *internal.ip());
+            return None;
+        };
+        ports.owner[port as usize] = id + 1;
+        self.by_internal.insert(self.hash(protocol, internal, scope), id);
+        Some(id)
+    }
+
+    /// Takes the endpoint away from a mapping, which then only waits for its sessions to go.
+    fn detach(&mut self, id: u32) {
+        let mapping = &self.mappings[id];
+        let hash = self.hash(mapping.protocol, mapping.internal, mapping.scope);
+        self.by_internal.remove(hash, id);
+        let external = mapping.external;
+        if let (Some(ports), Some(pool)) =
+            (self.externals.get_mut(external.ip()), pool_index(mapping.protocol))
+        {
+            let owner = &mut ports[pool].owner[external.port() as usize];
+            if *owner == id + 1 {
+                *owner = 0;
+            }
+        }
+    }
+
+    /// Counts one session more.
+    pub(crate) fn add_session(&mut self, id: u32) {
+        self.mappings[id].sessions += 1;
+    }
+
+    /// Counts one session less; the mapping ends with its last, and its port rests. Returns what ended.
+    pub(crate) fn drop_session(&mut self, now: Timestamp, id: u32) -> Option<Mapping> {
+        let mapping = &mut self.mappings[id];
+        mapping.sessions = mapping.sessions.saturating_sub(1);
+        if mapping.sessions > 0 {
+            return None;
+        }
+        if !mapping.revoked {
+            self.detach(id);
+            let mapping = &self.mappings[id];
+            let (external, host) = (mapping.external, *mapping.internal.ip());
+            if let (Some(ports), Some(pool)) =
+                (self.externals.get_mut(external.ip()), pool_index(mapping.protocol))
+            {
+                ports[pool].pool.release(now, external.port(), host);
+            }
+        }
+        self.mappings.remove(id)
+    }
+
+    /// Ends those mappings at once whose external endpoint is not theirs any more. Their sessions are found
+    /// out one by one. Returns how many ended.
+    pub(crate) fn revoke_where(&mut self, now: Timestamp, is_over: impl Fn(&Mapping) -> bool) -> u64 {
+        let over: Vec<u32> =
+            self.mappings.iter().filter(|(_, m)| !m.revoked && is_over(m)).map(|(id, _)| id).collect();
+        for &id in &over {
+            self.detach(id);
+            let mapping = &mut self.mappings[id];
+            mapping.revoked = true;
+            let (external, host, protocol) = (mapping.external, *mapping.internal.ip(), mapping.protocol);
+            if let (Some(ports), Some(pool)) = (self.externals.get_mut(external.ip()), pool_index(protocol)) {
+                ports[pool].pool.release(now, external.port(), host);
+            }
+        }
+        over.len() as u64
+    }
+
+    /// Sets the external addresses, the dynamic ports, and the ports that are never handed out.
+    pub(crate) fn set_externals<I: Iterator<Item = u16>>(
+        &mut self,
+        addresses: impl Iterator<Item = Ipv4Addr>,
+        range: RangeInclusive<u16>,
+        reserved: impl Fn(Protocol, Ipv4Addr) -> I,
+    ) {
+        let mut before = std::mem::take(&mut self.externals);
+        let range_changed = range != self.range;
+        self.range = range;
+        for address in addresses {
+            let mut ports = before.remove(&address).unwrap_or_else(|| {
+                POOL_PROTOCOLS.map(|protocol| ExternalPorts {
+                    pool: PortPool::new(self.range_of(protocol)),
+                    owner: vec![0; 1 << 16],
+                })
+            });
+            for (protocol, ports) in POOL_PROTOCOLS.into_iter().zip(&mut ports) {
+                if range_changed {
+                    ports.pool.set_range(self.range_of(protocol));
+                }
+                ports.pool.set_reserved(reserved(protocol, address));
+            }
+            self.externals.insert(address, ports);
+        }
+    }
+
+    /// Identifiers of ICMP queries are not ports: all of them are to be had.
+    fn range_of(&self, protocol: Protocol) -> RangeInclusive<u16> {
+        if protocol == Protocol::ICMP { 0..=u16::MAX } else { self.range.clone() }
+    }
+
+    /// Keeps an external port from everybody until then.
+    pub(crate) fn rest_for_all(&mut self, protocol: Protocol, external: SocketAddrV4, until: Timestamp) {
+        if let (Some(ports), Some(pool)) = (self.externals.get_mut(external.ip()), pool_index(protocol)) {
+            ports[pool].pool.rest_for_all(external.port(), until);
+        }
+    }
+
+    /// Whether a port is kept from everybody.
+    pub(crate) fn is_resting_for_all(
+        &self,
+        now: Timestamp,
+        protocol: Protocol,
+        external: SocketAddrV4,
+    ) -> bool {
+        match (self.externals.get(external.ip()), pool_index(protocol)) {
+            (Some(ports), Some(pool)) => ports[pool].pool.is_resting_for_all(now, external.port()),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<&Mapping> {
+        if id == NONE { None } else { self.mappings.get(id) }
+    }
+    pub(crate) fn len(&self) -> usize {
+        self.mappings.len()
+    }
+    pub(crate) fn end(&self) -> u32 {
+        self.mappings.end()
+    }
+}
+
+impl std::ops::Index<u32> for MappingTable {
+    type Output = Mapping;
+    fn index(&self, id: u32) -> &Mapping {
+        &self.mappings[id]
+    }
+}

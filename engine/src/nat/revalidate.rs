@@ -1,0 +1,147 @@
+//! Plan changes: what no longer is allowed ends, everything else goes on.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::session::{NONE, Origin, Session, SessionFlags, SessionId};
+use super::{Nat, PORTION};
+use crate::forward::rules::{ForwardTable, Inbound, RuleId};
+use crate::link::route::RouteTable;
+use crate::nat::settings::Settings;
+use crate::plan::Plan;
+use crate::time::{Timestamp, UnixTime};
+use crate::wire::ipv4::Protocol;
+
+impl Nat {
+    /// Takes a new plan. Mappings whose external endpoint is no longer theirs end now; every session is
+    /// judged again before it passes another packet, or by the sweep.
+    pub(crate) fn apply(&mut self, now: Timestamp, wall: UnixTime, plan: &Plan) {
+        let before = std::mem::replace(&mut self.forwards, ForwardTable::compile(plan, now, wall));
+        self.settings = Settings::from_plan(plan, self.capacity);
+        let (forwards, settings) = (&self.forwards, &self.settings);
+        let ended = self.mappings.revoke_where(now, |mapping| {
+            let (address, port) = (*mapping.external.ip(), mapping.external.port());
+            !settings.shared().contains(&address)
+                || settings.own_external(*mapping.internal.ip()).is_some()
+                || forwards.inbound(now, mapping.protocol, address, port, address, true) != Inbound::NotOwned
+        });
+        self.stages.mappings_ended += ended;
+        self.set_externals(plan);
+        self.rest_closed_ports(now, &before, plan);
+        self.expiries_seen = now;
+        self.judge_all_again();
+    }
+
+    /// The forwards that have reached their `expires` since the last call; their sessions are judged again.
+    pub(crate) fn take_expired_forwards(&mut self, now: Timestamp) -> Vec<RuleId> {
+        let expired: Vec<_> = self.forwards.expired(self.expiries_seen, now).collect();
+        self.expiries_seen = now;
+        if !expired.is_empty() {
+            self.judge_all_again();
+        }
+        expired
+    }
+
+    fn judge_all_again(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.sweep = Some(0);
+    }
+
+    /// Ports that were open through a forward and belong to none now rest, for the old target too: its next
+    /// datagram would open them again.
+    fn rest_closed_ports(&mut self, now: Timestamp, before: &ForwardTable, plan: &Plan) {
+        let until = now + plan.nat.timeouts.udp;
+        for protocol in [Protocol::TCP, Protocol::UDP] {
+            for address in plan.wan.external_addresses() {
+                for port in before.reserved_ports(protocol, address) {
+                    let was_open = matches!(
+                        before.inbound(now, protocol, address, port, address, true),
+                        Inbound::To { .. }
+                    );
+                    let is_owned = self.forwards.inbound(now, protocol, address, port, address, true)
+                        != Inbound::NotOwned;
+                    if was_open && !is_owned {
+                        self.mappings.rest_for_all(protocol, SocketAddrV4::new(address, port), until);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Judges a session under the plan in force; ends it when it is no longer allowed. True when it lives.
+    pub(crate) fn revalidate(&mut self, now: Timestamp, id: SessionId, routes: &RouteTable) -> bool {
+        let Some(session) = self.sessions.get(id) else { return false };
+        if session.epoch == self.epoch {
+            return true;
+        }
+        if !self.is_allowed(now, session, routes) {
+            self.end_session(now, id);
+            self.stages.sessions_revoked += 1;
+            return false;
+        }
+        let epoch = self.epoch;
+        let session = &mut self.sessions[id];
+        session.epoch = epoch;
+        // Routes may have changed with the plan.
+        session.inside_hop = None;
+        session.outside_hop = None;
+        true
+    }
+
+    /// Judges a portion of the sessions that have been silent since the plan changed.
+    pub(crate) fn sweep(&mut self, now: Timestamp, routes: &RouteTable) {
+        let Some(start) = self.sweep else { return };
+        let end = self.sessions.end().min(start + PORTION as u32);
+        for id in start..end {
+            self.revalidate(now, id, routes);
+        }
+        self.sweep = (end < self.sessions.end()).then_some(end);
+    }
+
+    fn is_allowed(&self, now: Timestamp, session: &Session, routes: &RouteTable) -> bool {
+        let port_of = |address: Ipv4Addr| routes.lookup(address).map(|hop| hop.port);
+        if port_of(session.internal_address) != Some(session.inside_port) {
+            return false;
+        }
+        if session.origin == Origin::Routed {
+            return port_of(session.remote_address) == Some(session.outside_port)
+                && self.settings.reaches(session.inside_port, session.outside_port);
+        }
+        let is_hairpin = session.flags.contains(SessionFlags::HAIRPIN);
+        let remote_unchanged = self.settings.is_external(session.remote_address) == is_hairpin
+            && (!is_hairpin || self.settings.hairpin)
+            && !routes.is_lan_address(session.remote_address);
+        if !remote_unchanged || !self.settings.is_external(session.external_address) {
+            return false;
+        }
+        let internal = session.internal();
+        let own_external = self.settings.own_external(session.internal_address);
+        let mapping_lives = self.mappings.get(session.mapping).is_some_and(|mapping| !mapping.revoked);
+        let rule = self.forwards.inbound(
+            now,
+            session.protocol,
+            session.external_address,
+            session.external_port,
+            session.remote_address,
+            is_hairpin,
+        );
+        let to_itself = matches!(rule, Inbound::To { internal: target, .. } if target == internal);
+        match session.origin {
+            Origin::Outbound => own_external.is_none() && (session.mapping == NONE || mapping_lives),
+            Origin::ForwardOutbound => {
+                own_external.is_none()
+                    && self.forwards.maps(now, session.protocol, session.external(), internal).is_some()
+            }
+            Origin::Forward => to_itself,
+            Origin::Inbound => mapping_lives,
+            Origin::Dmz => {
+                self.settings.dmz == Some(session.internal_address)
+                    && rule == Inbound::NotOwned
+                    && self.mappings.find_external(session.protocol, session.external()).is_none()
+            }
+            Origin::OneToOne => {
+                own_external == Some(session.external_address) && (rule == Inbound::NotOwned || to_itself)
+            }
+            Origin::Routed => true,
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The slow path: the first packet of a session decides who its endpoints are.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::Nat;
+use super::mapping::{pool_index, scope};
+use super::policy::FilteringBehavior;
+use super::session::{NONE, Origin, Session, SessionFlags, SessionId, SessionKey};
+use super::tcp_state::TcpState;
+use crate::forward::rules::{Inbound, RuleId};
+use crate::frame::PortId;
+use crate::time::Timestamp;
+use crate::verdict::DropReason;
+use crate::wire::ipv4::Protocol;
+
+/// Sessions that are looked at for one that frees a port of a pool that is full.
+const VICTIMS_LOOKED_AT: usize = 64;
+
+/// Who takes a packet from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Admission {
+    pub(crate) internal: SocketAddrV4,
+    pub(crate) origin: Origin,
+    /// The dynamic mapping that admits it, or [`NONE`].
+    pub(crate) mapping: u32,
+    /// The forward that admits it.
+    pub(crate) rule: Option<RuleId>,
+}
+
+/// The external side of a session about to be made.
+struct ExternalSide {
+    endpoint: SocketAddrV4,
+    origin: Origin,
+    mapping: u32,
+}
+
+impl Nat {
+    /// Opens a session from inside to a remote outside (or to an external endpoint of ours).
+    pub(crate) fn open_outbound(
+        &mut self,
+        now: Timestamp,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+        remote: SocketAddrV4,
+        inside_port: PortId,
+    ) -> Result<SessionId, DropReason> {
+        let host = self.reserve_host(now, *internal.ip())?;
+        let opened = self.external_side(now, protocol, internal, remote, host).and_then(|side| {
+            let flags = SessionFlags::of([(SessionFlags::HAIRPIN, self.settings.is_external(*remote.ip()))]);
+            let session = self.new_session(now, protocol, internal, side.endpoint, remote, flags);
+            let session =
+                Session { inside_port, origin: side.origin, mapping: side.mapping, host, ..session };
+            self.insert_session(session).ok_or(DropReason::SessionLimit).inspect_err(|_| {
+                if side.mapping != NONE {
+                    self.drop_mapping_use(now, side.mapping);
+                }
+            })
+        });
+        match opened {
+            Ok(_) => self.stages.sessions_outbound += 1,
+            Err(_) => self.release_host(host),
+        }
+        opened
+    }
+
+    /// Opens a session between lans, or a lan and the box, without translation.
+    pub(crate) fn open_routed(
+        &mut self,
+        now: Timestamp,
+        protocol: Protocol,
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+        in_port: PortId,
+        out_port: PortId,
+    ) -> Result<SessionId, DropReason> {
+        let host = self.reserve_host(now, *source.ip())?;
+        let flags = SessionFlags::of([(SessionFlags::REFRESHED_BY_BOTH, true)]);
+        let session = Session {
+            inside_port: in_port,
+            outside_port: out_port,
+            origin: Origin::Routed,
+            host,
+            ..self.new_session(now, protocol, source, source, destination, flags)
+        };
+        let opened = if self.make_key_free(now, session.inbound_key()) {
+            self.insert_session(session).ok_or(DropReason::SessionLimit)
+        } else {
+            Err(DropReason::SessionConflict)
+        };
+        match opened {
+            Ok(_) => self.stages.sessions_routed += 1,
+            Err(_) => self.release_host(host),
+        }
+        opened
+    }
+
+    /// Steps 2 to 7 of the order of judgement, for a packet from `source` to an external endpoint of ours.
+    /// `from_inside`: it comes round by the hairpin.
+    pub(crate) fn judge_inbound(
+        &self,
+        now: Timestamp,
+        protocol: Protocol,
+        source: SocketAddrV4,
+        external: SocketAddrV4,
+        from_inside: bool,
+    ) -> Result<Admission, DropReason> {
+        let (address, port) = (*external.ip(), external.port());
+        match self.forwards.inbound(now, protocol, address, port, *source.ip(), from_inside) {
+            Inbound::To { rule, internal } => {
+                return Ok(Admission { internal, origin: Origin::Forward, mapping: NONE, rule: Some(rule) });
+            }
+            Inbound::Closed(_) => return Err(DropReason::ForwardClosed),
+            Inbound::Refused(_) => return Err(DropReason::ForwardSource),
+            Inbound::NotOwned => {}
+        }
+        let admit = |internal, origin, mapping| Ok(Admission { internal, origin, mapping, rule: None });
+        if let Some(host) = self.settings.one_to_one_host(address) {
+            return admit(SocketAddrV4::new(host, port), Origin::OneToOne, NONE);
+        }
+        if let Some(mapping) = self.mappings.find_external(protocol, external) {
+            let internal = self.mappings[mapping].internal;
+            let admitted = match self.settings.filtering(*internal.ip()) {
+                FilteringBehavior::EndpointIndependent => true,
+                FilteringBehavior::AddressDependent => self.peers.contains(mapping, *source.ip()),
+                // Its session would have been found.
+                FilteringBehavior::AddressAndPortDependent => false,
+            };
+            return if admitted {
+                admit(internal, Origin::Inbound, mapping)
+            } else {
+                Err(DropReason::Filtered)
+            };
+        }
+        match self.settings.dmz {
+            Some(dmz) if protocol != Protocol::ICMP => admit(SocketAddrV4::new(dmz, port), Origin::Dmz, NONE),
+            _ if self.mappings.is_resting_for_all(now, protocol, external) => Err(DropReason::PortResting),
+            _ => Err(DropReason::NoMapping),
+        }
+    }
+
+    /// Opens the session that [`Nat::judge_inbound`] admits.
+    pub(crate) fn open_inbound(
+        &mut self,
+        now: Timestamp,
+        protocol: Protocol,
+        source: SocketAddrV4,
+        external: SocketAddrV4,
+        admission: Admission,
+        inside_port: PortId,
+    ) -> Result<SessionId, DropReason> {
+        let host = self.reserve_host(now, *admission.internal.ip())?;
+        let by_both = !matches!(admission.origin, Origin::Inbound);
+        let flags = SessionFlags::of([
+            (SessionFlags::OPENED_INBOUND, true),
+            (SessionFlags::REFRESHED_BY_BOTH, by_both),
+            (SessionFlags::HAIRPIN, self.settings.is_external(*source.ip())),
+        ]);
+        let session = Session {
+            inside_port,
+            origin: admission.origin,
+            mapping: admission.mapping,
+            host,
+            tcp: TcpState::InboundSyn,
+            ..self.new_session(now, protocol, admission.internal, external, source, flags)
+        };
+        // Making room may have ended the very mapping that admitted the packet.
+        let mapping_lives = admission.mapping == NONE
+            || self.mappings.find_external(protocol, external) == Some(admission.mapping);
+        let opened = if !mapping_lives {
+            Err(DropReason::NoMapping)
+        } else if !self.make_key_free(now, session.outbound_key()) {
+            Err(DropReason::SessionConflict)
+        } else {
+            self.insert_session(session).ok_or(DropReason::SessionLimit)
+        };
+        match (&opened, admission.origin) {
+            (Err(_), _) => self.release_host(host),
+            (Ok(_), Origin::Forward) => self.stages.sessions_forward += 1,
+            (Ok(_), Origin::Dmz) => self.stages.sessions_dmz += 1,
+            (Ok(_), _) => self.stages.sessions_inbound += 1,
+        }
+        opened
+    }
+
+    /// The external address that a host's sessions leave from, or would.
+    pub(crate) fn external_address_of(&self, internal: Ipv4Addr) -> Ipv4Addr {
+        if let Some(own) = self.settings.own_external(internal) {
+            return own;
+        }
+        match self.hosts.find(internal).map(|id| self.hosts[id].paired) {
+            Some(paired) if self.settings.shared().contains(&paired) => paired,
+            _ => self.pair(internal),
+        }
+    }
+
+    /// Spreads hosts over the shared external addresses; the same host always gets the same one.
+    fn pair(&self, internal: Ipv4Addr) -> Ipv4Addr {
+        let shared = self.settings.shared();
+        let draw = self.key.hash(u32::from(internal).into(), 4) >> 32;
+        shared[((draw * shared.len() as u64) >> 32) as usize]
+    }
+
+    /// Counts a session to come on its host, within all limits.
+    fn reserve_host(&mut self, now: Timestamp, internal: Ipv4Addr) -> Result<u32, DropReason> {
+        if self.sessions.len() >= self.settings.max_sessions as usize && !self.evict_for_room(now) {
+            return Err(DropReason::SessionLimit);
+        }
+        let paired = self.external_address_of(internal);
+        let host = self.hosts.find_or_insert(internal, paired).ok_or(DropReason::SessionLimit)?;
+        let max_sessions = self.settings.max_sessions_per_host;
+        let entry = &mut self.hosts[host];
+        entry.paired = paired;
+        if entry.sessions >= max_sessions {
+            return Err(DropReason::HostSessionLimit);
+        }
+        entry.sessions += 1;
+        Ok(host)
+    }
+
+    fn release_host(&mut self, host: u32) {
+        self.hosts[host].sessions -= 1;
+        self.hosts.remove_if_idle(host);
+    }
+
+    /// A session as every kind starts out: opened from inside, towards the wan, idle from now on.
+    fn new_session(
+        &self,
+        now: Timestamp,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+        external: SocketAddrV4,
+        remote: SocketAddrV4,
+        flags: SessionFlags,
+    ) -> Session {
+        let mut session = Session {
+            internal_address: *internal.ip(),
+            external_address: *external.ip(),
+            remote_address: *remote.ip(),
+            internal_port: internal.port(),
+            external_port: external.port(),
+            remote_port: remote.port(),
+            protocol,
+            inside_port: PortId::HOST,
+            outside_port: PortId::WAN,
+            origin: Origin::Outbound,
+            tcp: TcpState::OutboundSyn,
+            flags,
+            epoch: self.epoch,
+            mapping: NONE,
+            expires: now,
+            inside_hop: None,
+            outside_hop: None,
+            host: NONE,
+            evict_next: NONE,
+            evict_previous: NONE,
+        };
+        session.expires = now + self.settings.lifetime(&session);
+        session
+    }
+
+    /// Which external endpoint an internal one has towards a remote: its own address, the port of a forward
+    /// that points at it, or a dynamic mapping; for protocols without ports the address alone.
+    fn external_side(
+        &mut self,
+        now: Timestamp,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+        remote: SocketAddrV4,
+        host: u32,
+    ) -> Result<ExternalSide, DropReason> {
+        if let Some(own) = self.settings.own_external(*internal.ip()) {
+            let endpoint = SocketAddrV4::new(own, internal.port());
+            let side = ExternalSide { endpoint, origin: Origin::OneToOne, mapping: NONE };
+            return self.claim(now, protocol, remote, side, DropReason::SessionConflict);
+        }
+        let paired = self.hosts[host].paired;
+        if let Some((_, endpoint)) = self.forwards.outbound(now, protocol, internal, paired) {
+            let side = ExternalSide { endpoint, origin: Origin::ForwardOutbound, mapping: NONE };
+            if let Ok(side) = self.claim(now, protocol, remote, side, DropReason::SessionConflict) {
+                return Ok(side);
+            }
+        }
+        if let Some(pool) = pool_index(protocol) {
+            let mapping = self.find_or_create_mapping(now, protocol, internal, remote, host, pool)?;
+            let endpoint = self.mappings[mapping].external;
+            let side = ExternalSide { endpoint, origin: Origin::Outbound, mapping };
+            return self.claim(now, protocol, remote, side, DropReason::SessionConflict).inspect_err(|_| {
+                if self.mappings[mapping].sessions == 0 {
+                    self.drop_mapping_use(now, mapping);
+                }
+            });
+        }
+        let endpoint = SocketAddrV4::new(paired, 0);
+        let side = ExternalSide { endpoint, origin: Origin::Outbound, mapping: NONE };
+        self.claim(now, protocol, remote, side, DropReason::ProtocolInUse)
+    }
+
+    /// Passes `side` on when packets from `remote` to it belong to nobody else.
+    fn claim(
+        &mut self,
+        now: Timestamp,
+        protocol: Protocol,
+        remote: SocketAddrV4,
+        side: ExternalSide,
+        otherwise: DropReason,
+    ) -> Result<ExternalSide, DropReason> {
+        let key = SessionKey::new(PortId::WAN, protocol, remote, side.endpoint);
+        if let Some((other, _)) = self.sessions.find_key(key)
+            && self.sessions[other].origin == Origin::Dmz
+        {
+            // A port that an inside host owns is no longer the DMZ's.
+            self.end_session(now, other);
+            self.stages.sessions_revoked += 1;
+        }
+        if self.make_key_free(now, key) { Ok(side) } else { Err(otherwise) }
+    }
+
+    fn find_or_create_mapping(
+        &mut self,
+        now: Timestamp,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+        remote: SocketAddrV4,
+        host: u32,
+        pool: usize,
+    ) -> Result<u32, DropReason> {
+        let scope = scope(self.settings.mapping(*internal.ip()), remote);
+        if let Some(mapping) = self.mappings.find_internal(protocol, internal, scope) {
+            return Ok(mapping);
+        }
+        if self.hosts[host].ports[pool] >= self.settings.max_ports_per_host {
+            return Err(DropReason::HostPortLimit);
+        }
+        let external = self.hosts[host].paired;
+        let parity = self.settings.port_parity;
+        let create = |nat: &mut Nat| {
+            nat.mappings.create(now, protocol, internal, external, scope, host, parity, &mut nat.rng)
+        };
+        let created = create(self).or_else(|| {
+            let mappings = &self.mappings;
+            let victim = self.queues.victim_for(&self.sessions, protocol, VICTIMS_LOOKED_AT, |session| {
+                session.external_address == external
+                    && mappings.get(session.mapping).is_some_and(|mapping| mapping.sessions == 1)
+            })?;
+            self.end_session(now, victim);
+            self.stages.sessions_evicted += 1;
+            create(self)
+        });
+        let mapping = created.ok_or(DropReason::PortsExhausted)?;
+        self.hosts[host].ports[pool] += 1;
+        self.stages.mappings_created += 1;
+        Ok(mapping)
+    }
+
+    /// Whether a new session may have this key: nobody has it, or only one that is over in all but name.
+    fn make_key_free(&mut self, now: Timestamp, key: SessionKey) -> bool {
+        let Some((id, _)) = self.sessions.find_key(key) else { return true };
+        let other = &self.sessions[id];
+        let is_closing = other.protocol == Protocol::TCP && other.tcp.is_closing();
+        if other.expires > now && !is_closing {
+            return false;
+        }
+        self.end_session(now, id);
+        self.stages.sessions_evicted += 1;
+        true
+    }
+}

@@ -1,0 +1,155 @@
+//! ARP (RFC 826, RFC 5227): answers for our addresses, what is learnt, what waits for it.
+
+use std::net::Ipv4Addr;
+
+use super::Router;
+use crate::event::Event;
+use crate::frame::{Offload, PortId};
+use crate::link::neighbor::NeighborAction;
+use crate::packet::build::{self, IcmpErrorKind};
+use crate::packet::parsed::parse_ipv4;
+use crate::packet::rewrite;
+use crate::plan::Plan;
+use crate::time::Timestamp;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::arp;
+use crate::wire::ethernet::{self, MacAddr};
+use crate::wire::icmpv4;
+
+impl Router {
+    /// Our addresses on a port: those that ARP is answered for there and nowhere else.
+    pub(super) fn addresses_in(plan: &Plan, port: PortId) -> Vec<Ipv4Addr> {
+        match port.lan_index() {
+            Some(index) => plan.lans.get(index).map(|lan| lan.address.addr()).into_iter().collect(),
+            None if port == PortId::WAN => plan.wan.external_addresses().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    fn is_ours_on(&self, port: PortId, address: Ipv4Addr) -> bool {
+        match port.lan_index() {
+            Some(index) => self.plan.lans.get(index).is_some_and(|lan| lan.address.addr() == address),
+            None => port == PortId::WAN && self.nat.settings.is_external(address),
+        }
+    }
+
+    /// Whether somebody at `address` may speak ARP on this link. Outside, the gateway may lie anywhere.
+    fn is_on_link(&self, port: PortId, address: Ipv4Addr) -> bool {
+        match port.lan_index() {
+            Some(index) => self.plan.lans.get(index).is_some_and(|lan| lan.address.contains(&address)),
+            None => port == PortId::WAN && !self.routes.is_lan_address(address),
+        }
+    }
+
+    /// Answers a request in place, learns, watches over our addresses.
+    pub(super) fn handle_arp(&mut self, now: Timestamp, port: PortId, frame: &mut [u8]) -> Verdict {
+        let Some(packet) = frame.get(ethernet::HEADER_LEN..) else {
+            return Verdict::Drop(DropReason::ArpMalformed);
+        };
+        let Ok(packet) = arp::Repr::parse(packet) else { return Verdict::Drop(DropReason::ArpMalformed) };
+        let ours = self.ports[port.index()].link.mac;
+        if port == PortId::HOST || packet.sender_mac.is_multicast() || packet.sender_mac == ours {
+            return Verdict::Drop(DropReason::ArpMalformed);
+        }
+        if self.is_ours_on(port, packet.sender_ip) {
+            return self.defend(now, port, packet.sender_ip, packet.sender_mac);
+        }
+        let to_us = self.is_ours_on(port, packet.target_ip);
+        let is_probe = packet.sender_ip.is_unspecified();
+        if !is_probe {
+            if !self.is_on_link(port, packet.sender_ip) {
+                return Verdict::Drop(DropReason::ArpNotForUs);
+            }
+            self.neighbors.handle_arp(now, port, &packet, to_us);
+            self.pump_neighbors(now);
+        }
+        match packet.operation {
+            arp::Operation::Request if to_us => {
+                let reply = arp::Repr {
+                    operation: arp::Operation::Reply,
+                    sender_mac: ours,
+                    sender_ip: packet.target_ip,
+                    target_mac: packet.sender_mac,
+                    target_ip: packet.sender_ip,
+                };
+                reply.emit(&mut frame[ethernet::HEADER_LEN..]);
+                rewrite::set_macs(frame, packet.sender_mac, ours);
+                self.nat.stages.arp_replies += 1;
+                Verdict::Transmit(port)
+            }
+            arp::Operation::Reply if to_us => Verdict::Consumed,
+            // A gratuitous announcement: its sender speaks of itself.
+            _ if packet.sender_ip == packet.target_ip => Verdict::Consumed,
+            _ => Verdict::Drop(DropReason::ArpNotForUs),
+        }
+    }
+
+    /// Somebody else uses an address of ours: say whose it is (RFC 5227 §2.4 (b)), not too often.
+    fn defend(&mut self, now: Timestamp, port: PortId, address: Ipv4Addr, mac: MacAddr) -> Verdict {
+        if self.conflict_limit.take(now) {
+            self.push_event(Event::AddressConflict { port, address, mac });
+            self.announce(port, &[address]);
+        }
+        Verdict::Consumed
+    }
+
+    /// Gratuitous ARP, so that the link's caches follow us.
+    pub(super) fn announce(&mut self, port: PortId, addresses: &[Ipv4Addr]) {
+        let link = self.ports[port.index()].link;
+        if !link.up || port == PortId::HOST {
+            return;
+        }
+        for &address in addresses {
+            self.send_arp_request(port, address, address, None);
+        }
+    }
+
+    fn send_arp_request(&mut self, port: PortId, sender: Ipv4Addr, target: Ipv4Addr, to: Option<MacAddr>) {
+        let mac = self.ports[port.index()].link.mac;
+        let request = arp::Repr {
+            operation: arp::Operation::Request,
+            sender_mac: mac,
+            sender_ip: sender,
+            target_mac: MacAddr::ZERO,
+            target_ip: target,
+        };
+        let bytes = build::arp_frame(&request, to.unwrap_or(MacAddr::BROADCAST));
+        self.nat.stages.arp_requests += 1;
+        self.push_transmit(port, bytes, Offload::default());
+    }
+
+    /// Carries out what the ARP cache asks for.
+    pub(super) fn pump_neighbors(&mut self, now: Timestamp) {
+        while let Some(action) = self.neighbors.poll_action() {
+            match action {
+                NeighborAction::Request { port, target, unicast } => {
+                    if let Some(&sender) = Self::addresses_in(&self.plan, port).first() {
+                        self.send_arp_request(port, sender, target, unicast);
+                    }
+                }
+                NeighborAction::Release { port, mac, mut frame } => {
+                    match self.send_to(&mut frame.bytes, frame.offload, port, mac) {
+                        Verdict::Transmit(_) => self.push_transmit(port, frame.bytes, frame.offload),
+                        Verdict::Drop(reason) => self.drops[reason as usize] += 1,
+                        Verdict::Consumed => {}
+                    }
+                }
+                NeighborAction::Unreachable { frame, .. } => {
+                    self.drops[DropReason::HostUnreachable as usize] += 1;
+                    self.tell_unreachable(now, &frame.bytes);
+                }
+                NeighborAction::Event(event) => self.push_event(event),
+            }
+        }
+    }
+
+    /// Tells the inside sender of a held frame that its next hop does not answer. The frame has been
+    /// translated already; an error to its external source finds back through its session.
+    fn tell_unreachable(&mut self, now: Timestamp, frame: &[u8]) {
+        let Ok(parsed) = parse_ipv4(frame) else { return };
+        if self.nat.settings.is_external(parsed.source) || self.routes.is_lan_address(parsed.source) {
+            let kind = IcmpErrorKind::Unreachable { code: icmpv4::CODE_HOST_UNREACHABLE };
+            self.send_icmp_error(now, kind, frame, &parsed);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! ICMP errors about translated packets: outer and quoted headers change together (RFC 5508 §4).
+
+use std::net::SocketAddrV4;
+
+use super::Router;
+use crate::frame::{Offload, PortId};
+use crate::nat::policy::Direction;
+use crate::nat::session::{Origin, SessionKey};
+use crate::packet::embedded::{self, Embedded};
+use crate::packet::parsed::Parsed;
+use crate::packet::rewrite::{self, Rewrite, Side};
+use crate::time::Timestamp;
+use crate::verdict::{DropReason, Verdict};
+
+impl Router {
+    /// An ICMP error that came in by `port`. It belongs to the session that a packet in the opposite direction
+    /// of the quoted one would have; it neither refreshes nor ends it (RFC 5508 REQ-3 to REQ-6).
+    pub(super) fn handle_icmp_error(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: Offload,
+    ) -> Verdict {
+        match self.translate_icmp_error(now, port, port, frame, parsed, offload) {
+            Ok(verdict) => verdict,
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// `inbound_port` is where the error really came in (the host port stands for ourselves), `port` where it
+    /// stands now: at the wan, when the hairpin has turned it round.
+    pub(super) fn translate_icmp_error(
+        &mut self,
+        now: Timestamp,
+        inbound_port: PortId,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: Offload,
+    ) -> Result<Verdict, DropReason> {
+        let turned_round = inbound_port != port;
+        if !turned_round {
+            self.address_sanity(port, parsed)?;
+        }
+        let embedded = Embedded::parse(frame, parsed)?;
+        let quoted_source = SocketAddrV4::new(embedded.source, embedded.source_port);
+        let quoted_destination = SocketAddrV4::new(embedded.destination, embedded.destination_port);
+        let key = SessionKey::new(port, embedded.protocol, quoted_destination, quoted_source);
+        let hash = self.nat.sessions.hash(key);
+        let found = self.nat.lookup(now, key, hash, None);
+        let (id, direction) = found.ok_or(DropReason::IcmpErrorNoSession)?;
+        if !self.nat.revalidate(now, id, &self.routes) {
+            return Err(DropReason::IcmpErrorNoSession);
+        }
+        let session = &self.nat.sessions[id];
+        let (internal, external) = (session.internal(), session.external());
+        let expected = match direction {
+            Direction::Outbound => session.remote_address,
+            Direction::Inbound => session.external_address,
+        };
+        if parsed.destination != expected {
+            return Err(DropReason::IcmpErrorNoSession);
+        }
+        let counts_hop = inbound_port != PortId::HOST && !turned_round;
+        if counts_hop && parsed.ttl <= 1 {
+            return Err(DropReason::TtlExceeded);
+        }
+        let is_routed = session.origin == Origin::Routed;
+        let is_hairpin =
+            direction == Direction::Outbound && self.nat.settings.is_external(parsed.destination);
+        let mut now_parsed = *parsed;
+        if !is_routed {
+            let (outer, quoted) = match direction {
+                // The quoted packet came in to us and was given its internal destination: undo that.
+                Direction::Outbound => (
+                    Rewrite { side: Side::Source, address: *external.ip(), port: 0 },
+                    Rewrite { side: Side::Destination, address: *external.ip(), port: external.port() },
+                ),
+                Direction::Inbound => (
+                    Rewrite { side: Side::Destination, address: *internal.ip(), port: 0 },
+                    Rewrite { side: Side::Source, address: *internal.ip(), port: internal.port() },
+                ),
+            };
+            embedded::translate(frame, parsed, &embedded, quoted);
+            rewrite::apply(frame, parsed, &offload, &outer);
+            match outer.side {
+                Side::Source => now_parsed.source = outer.address,
+                Side::Destination => now_parsed.destination = outer.address,
+            }
+        }
+        self.nat.stages.icmp_errors_translated += 1;
+        if counts_hop {
+            rewrite::decrement_ttl(frame);
+        }
+        if is_hairpin {
+            return self.translate_icmp_error(now, inbound_port, PortId::WAN, frame, &now_parsed, offload);
+        }
+        Ok(self.send_out(now, inbound_port, frame, offload, None).0)
+    }
+}

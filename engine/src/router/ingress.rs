@@ -1,0 +1,183 @@
+//! The first look at a frame: link header, parse, session look-up.
+
+use std::net::SocketAddrV4;
+
+use super::Router;
+use crate::frame::{Offload, PortId};
+use crate::nat::policy::Direction;
+use crate::nat::session::{SessionId, SessionKey};
+use crate::packet::parsed::{Kind, Parsed, parse_ipv4};
+use crate::time::Timestamp;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::ethernet::{self, EtherType, MacAddr};
+
+const VLAN_ID: u16 = 0x0fff;
+const TAG_LEN: usize = 4;
+
+/// What is known of a frame before its turn in the batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Prepared {
+    Drop(DropReason),
+    Arp,
+    /// Fragments, ICMP errors and what else has no session key of its own.
+    Special(Parsed),
+    Packet {
+        parsed: Parsed,
+        key: SessionKey,
+        hash: u64,
+        hint: Option<(SessionId, Direction)>,
+    },
+}
+
+/// Takes a priority tag (VID 0) off in place. Returns the octets to skip at the front.
+pub(super) fn untag_priority(frame: &mut [u8]) -> usize {
+    match frame {
+        [.., _]
+            if frame.len() >= ethernet::HEADER_LEN + TAG_LEN
+                && u16::from_be_bytes([frame[12], frame[13]]) == EtherType::VLAN.0
+                && u16::from_be_bytes([frame[14], frame[15]]) & VLAN_ID == 0 =>
+        {
+            frame.copy_within(0..12, TAG_LEN);
+            TAG_LEN
+        }
+        _ => 0,
+    }
+}
+
+/// The session key of a packet that came in by `port`.
+#[inline]
+pub(super) fn key_of(port: PortId, parsed: &Parsed) -> SessionKey {
+    SessionKey::new(port, parsed.protocol, source_of(parsed), destination_of(parsed))
+}
+
+#[inline]
+pub(super) fn source_of(parsed: &Parsed) -> SocketAddrV4 {
+    SocketAddrV4::new(parsed.source, parsed.source_port)
+}
+
+#[inline]
+pub(super) fn destination_of(parsed: &Parsed) -> SocketAddrV4 {
+    SocketAddrV4::new(parsed.destination, parsed.destination_port)
+}
+
+impl Router {
+    /// Parses a frame as far as that needs nothing but the frame.
+    #[inline]
+    pub(super) fn prepare(&self, port: PortId, frame: &[u8], offload: &Offload) -> Prepared {
+        match self.prepare_or_drop(port, frame, offload) {
+            Ok(prepared) => prepared,
+            Err(reason) => Prepared::Drop(reason),
+        }
+    }
+
+    #[inline]
+    fn prepare_or_drop(&self, port: PortId, frame: &[u8], offload: &Offload) -> Result<Prepared, DropReason> {
+        let header = frame.first_chunk::<{ ethernet::HEADER_LEN }>().ok_or(DropReason::FrameTruncated)?;
+        if offload.vlan_tci.is_some_and(|tci| tci & VLAN_ID != 0) {
+            return Err(DropReason::VlanTagged);
+        }
+        let destination = MacAddr([header[0], header[1], header[2], header[3], header[4], header[5]]);
+        let is_ours = port == PortId::HOST || destination == self.ports[port.index()].link.mac;
+        if !is_ours && !destination.is_multicast() {
+            return Err(DropReason::NotOurMac);
+        }
+        match EtherType(u16::from_be_bytes([header[12], header[13]])) {
+            EtherType::IPV4 => {}
+            EtherType::ARP => return Ok(Prepared::Arp),
+            EtherType::IPV6 => return Err(DropReason::Ipv6NotSupported),
+            EtherType::VLAN | EtherType::SERVICE_VLAN => return Err(DropReason::VlanTagged),
+            _ => return Err(DropReason::UnknownEthertype),
+        }
+        let parsed = parse_ipv4(frame)?;
+        if !is_ours {
+            // RFC 1122 §3.3.6: a link-layer broadcast may carry only what is broadcast or multicast itself.
+            let to_many = self.routes.is_broadcast(parsed.destination) || parsed.destination.is_multicast();
+            return Err(if to_many { DropReason::DestinationNotUnicast } else { DropReason::NotOurMac });
+        }
+        let has_key =
+            parsed.fragment.is_none() && !matches!(parsed.kind, Kind::IcmpError | Kind::IcmpOther(_));
+        if !has_key {
+            return Ok(Prepared::Special(parsed));
+        }
+        let key = key_of(port, &parsed);
+        Ok(Prepared::Packet { parsed, key, hash: self.nat.sessions.hash(key), hint: None })
+    }
+
+    /// Looks the packet up in the index, without a look at the session.
+    #[inline]
+    pub(super) fn look_ahead(&self, prepared: &mut Prepared) {
+        if let Prepared::Packet { hash, hint, .. } = prepared {
+            *hint = self.nat.sessions.candidate(*hash);
+        }
+    }
+
+    /// Touches the session that the look-ahead found.
+    #[inline]
+    pub(super) fn warm(&self, prepared: &Prepared) -> bool {
+        match prepared {
+            Prepared::Packet { key, hint: Some(candidate), .. } => {
+                self.nat.sessions.confirm(*candidate, *key)
+            }
+            _ => false,
+        }
+    }
+
+    /// Judges a prepared frame and counts. Returns the verdict and the frame's length without padding.
+    #[inline]
+    pub(super) fn judge(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        offload: Offload,
+        prepared: &Prepared,
+    ) -> (Verdict, usize) {
+        let counters = &mut self.port_counters[port.index()];
+        counters.rx_frames += 1;
+        counters.rx_octets += frame.len() as u64;
+        let (verdict, len) = match prepared {
+            Prepared::Drop(reason) => (Verdict::Drop(*reason), frame.len()),
+            Prepared::Arp => (self.handle_arp(now, port, frame), frame.len()),
+            Prepared::Special(parsed) => {
+                let frame = &mut frame[..parsed.end as usize];
+                (self.judge_special(now, port, frame, parsed, offload), frame.len())
+            }
+            Prepared::Packet { parsed, key, hash, hint } => {
+                let frame = &mut frame[..parsed.end as usize];
+                let verdict = match self.nat.lookup(now, *key, *hash, *hint) {
+                    Some((id, direction)) => {
+                        self.handle_known(now, port, frame, parsed, offload, id, direction)
+                    }
+                    None => self.handle_unknown(now, port, frame, parsed, offload),
+                };
+                (verdict, frame.len())
+            }
+        };
+        match verdict {
+            Verdict::Transmit(out) => {
+                let counters = &mut self.port_counters[out.index()];
+                counters.tx_frames += 1;
+                counters.tx_octets += len as u64;
+            }
+            Verdict::Drop(reason) => self.drops[reason as usize] += 1,
+            Verdict::Consumed => {}
+        }
+        (verdict, len)
+    }
+
+    /// Packets that are not looked up by their own addresses and ports alone.
+    fn judge_special(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: Offload,
+    ) -> Verdict {
+        match parsed.kind {
+            _ if parsed.fragment.is_some() => Verdict::Drop(DropReason::FragmentUnmatched),
+            Kind::IcmpError => self.handle_icmp_error(now, port, frame, parsed, offload),
+            _ => Verdict::Drop(DropReason::IcmpType),
+        }
+    }
+}

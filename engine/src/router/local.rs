@@ -1,0 +1,101 @@
+//! What the router says itself: echo replies, ICMP errors, resets.
+
+use std::net::Ipv4Addr;
+
+use super::Router;
+use crate::frame::{Offload, PortId};
+use crate::packet::build::{self, IcmpErrorKind};
+use crate::packet::parsed::{Parsed, parse_ipv4};
+use crate::time::Timestamp;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::ethernet::{self, MacAddr};
+use crate::wire::icmpv4;
+
+impl Router {
+    /// An echo request to one of our addresses, answered in place to whoever handed it over.
+    pub(super) fn echo_to_us(
+        &mut self,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        allowed: bool,
+    ) -> Verdict {
+        if frame.get(usize::from(parsed.l4)) != Some(&icmpv4::ECHO_REQUEST) {
+            return Verdict::Drop(DropReason::IcmpType);
+        }
+        if !allowed {
+            return Verdict::Drop(DropReason::PingOff);
+        }
+        build::echo_reply_in_place(frame);
+        self.nat.stages.echo_replies += 1;
+        Verdict::Transmit(port)
+    }
+
+    /// Sends an ICMP error about `frame` to its source, within the rate limit. When the source is an external
+    /// address of ours, the packet was translated already, and so the error is translated back.
+    pub(super) fn send_icmp_error(
+        &mut self,
+        now: Timestamp,
+        kind: IcmpErrorKind,
+        frame: &[u8],
+        parsed: &Parsed,
+    ) {
+        if !build::may_answer(parsed) {
+            return;
+        }
+        let was_translated = self.nat.settings.is_external(parsed.source);
+        let out = if was_translated {
+            Some(PortId::WAN)
+        } else {
+            self.routes.lookup(parsed.source).map(|hop| hop.port)
+        };
+        let Some(source) = out.and_then(|port| self.address_towards(port)) else { return };
+        if !self.icmp_limit.take(now) {
+            self.nat.stages.icmp_errors_suppressed += 1;
+            return;
+        }
+        let quoted = &frame[ethernet::HEADER_LEN..parsed.end as usize];
+        let packet = build::icmp_error(kind, quoted, source, parsed.source);
+        self.nat.stages.icmp_errors_sent += 1;
+        self.send_own(now, packet, was_translated);
+    }
+
+    /// Tells an inside host that its TCP connection is unknown (RFC 9293 §3.5.2).
+    pub(super) fn send_reset(&mut self, now: Timestamp, frame: &[u8], parsed: &Parsed) {
+        let Some(packet) = build::tcp_reset(parsed, frame) else { return };
+        if self.reset_limit.take(now) {
+            self.nat.stages.resets_sent += 1;
+            self.send_own(now, packet, false);
+        }
+    }
+
+    /// Sends an IPv4 packet that we made. `back_through_nat`: it goes to an external address of ours, on the
+    /// way that an answer from outside would take.
+    fn send_own(&mut self, now: Timestamp, packet: Vec<u8>, back_through_nat: bool) {
+        let mut bytes = build::with_ethernet(&packet, MacAddr::ZERO, MacAddr::ZERO);
+        let offload = Offload::default();
+        let verdict = if back_through_nat {
+            match parse_ipv4(&bytes) {
+                Ok(parsed) => self
+                    .translate_icmp_error(now, PortId::HOST, PortId::WAN, &mut bytes, &parsed, offload)
+                    .unwrap_or_else(Verdict::Drop),
+                Err(reason) => Verdict::Drop(reason),
+            }
+        } else {
+            self.send_out(now, PortId::HOST, &mut bytes, offload, None).0
+        };
+        match verdict {
+            Verdict::Transmit(port) => self.push_transmit(port, bytes, offload),
+            Verdict::Drop(reason) => self.drops[reason as usize] += 1,
+            Verdict::Consumed => {}
+        }
+    }
+
+    /// Our address as seen from what lies behind a port.
+    fn address_towards(&self, port: PortId) -> Option<Ipv4Addr> {
+        match port {
+            PortId::HOST => Self::addresses_in(&self.plan, PortId::lan(0)).first().copied(),
+            _ => Self::addresses_in(&self.plan, port).first().copied(),
+        }
+    }
+}

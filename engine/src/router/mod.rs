@@ -1,0 +1,261 @@
+//! The order in which the stages see one frame.
+//!
+//! ```text
+//!  ingress: link header, ARP, parse ──> session look-up ──hit──> forwarding: rewrite, next hop, transmit
+//!                                            │ miss
+//!                                            v
+//!   fragments │ icmp_error │ slow_path: sanity ─> local ─> hairpin ─> open a session ─> forwarding
+//! ```
+
+mod arp;
+mod forwarding;
+mod icmp_error;
+mod ingress;
+mod local;
+mod sanity;
+mod slow_path;
+mod views;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use self::ingress::Prepared;
+use crate::counters::{Counters, PortCounters};
+use crate::event::Event;
+use crate::frame::{FrameBatch, Offload, PortId, Transmit};
+use crate::link::neighbor::{NeighborConfig, NeighborTable};
+use crate::link::route::RouteTable;
+use crate::nat::Nat;
+use crate::plan::Plan;
+use crate::rate_limit::TokenBucket;
+use crate::time::{Timestamp, UnixTime};
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::ethernet::MacAddr;
+
+/// Events that wait to be polled; further ones are lost, as a wire could cause them.
+const MAX_EVENTS: usize = 256;
+/// ICMP errors that the router makes itself, per second (RFC 1812 §4.3.2.8).
+const ICMP_ERRORS_PER_SECOND: u32 = 1_000;
+/// Defences of our own addresses, per second.
+const CONFLICTS_PER_SECOND: u32 = 1;
+/// RSTs to inside hosts, per second.
+const RESETS_PER_SECOND: u32 = 1_000;
+
+/// What a [`Router`] is made from.
+#[derive(Clone, Debug)]
+pub struct RouterConfig {
+    /// The configuration.
+    pub plan: Arc<Plan>,
+    /// Secret randomness: keys of the tables, port choice. 128 bits.
+    pub seed: [u64; 2],
+}
+
+/// State of the link behind a port, as the I/O layer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// Our MAC address there.
+    pub mac: MacAddr,
+    /// IP MTU of the device in octets; the smaller of this and the plan's holds.
+    pub mtu: u16,
+    /// Carrier present and device there.
+    pub up: bool,
+}
+
+/// A port as the stages see it.
+#[derive(Clone, Copy, Debug)]
+struct Port {
+    link: LinkState,
+    /// IP MTU in octets: the device's or the plan's, whichever is smaller.
+    mtu: u16,
+}
+
+/// One NAT router: all state of one worker.
+#[derive(Debug)]
+pub struct Router {
+    plan: Arc<Plan>,
+    nat: Nat,
+    routes: RouteTable,
+    neighbors: NeighborTable,
+    ports: [Port; PortId::COUNT],
+    port_counters: [PortCounters; PortId::COUNT],
+    drops: [u64; DropReason::COUNT],
+    transmit: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    icmp_limit: TokenBucket,
+    reset_limit: TokenBucket,
+    conflict_limit: TokenBucket,
+    /// Scratch of [`Router::handle_batch`], kept for its memory.
+    prepared: Vec<Prepared>,
+}
+
+impl Router {
+    /// A router without sessions, its links down. `wall` is the wall time at `now`, for `expires`.
+    pub fn new(config: RouterConfig, now: Timestamp, wall: UnixTime) -> Router {
+        let RouterConfig { plan, seed } = config;
+        let down = LinkState { mac: MacAddr::default(), mtu: 1500, up: false };
+        Router {
+            nat: Nat::new(&plan, seed, now, wall),
+            routes: RouteTable::from_plan(&plan),
+            neighbors: NeighborTable::new(NeighborConfig::default(), now, seed[0].rotate_left(17) ^ seed[1]),
+            ports: [Port { link: down, mtu: 1500 }; PortId::COUNT],
+            port_counters: [PortCounters::default(); PortId::COUNT],
+            drops: [0; DropReason::COUNT],
+            transmit: VecDeque::new(),
+            events: VecDeque::new(),
+            icmp_limit: TokenBucket::per_second(ICMP_ERRORS_PER_SECOND),
+            reset_limit: TokenBucket::per_second(RESETS_PER_SECOND),
+            conflict_limit: TokenBucket::per_second(CONFLICTS_PER_SECOND),
+            prepared: Vec::new(),
+            plan,
+        }
+    }
+
+    /// Takes a new plan: state that it no longer allows ends, everything else goes on. The size of the
+    /// tables stays as it was made; a larger `max_sessions` needs a new router.
+    pub fn apply_plan(&mut self, now: Timestamp, wall: UnixTime, plan: Arc<Plan>) {
+        self.routes = RouteTable::from_plan(&plan);
+        self.nat.apply(now, wall, &plan);
+        let before = std::mem::replace(&mut self.plan, plan);
+        for port in self.port_ids() {
+            self.ports[port.index()].mtu = self.effective_mtu(port);
+            let known = Self::addresses_in(&before, port);
+            let fresh: Vec<_> = Self::addresses_in(&self.plan, port)
+                .into_iter()
+                .filter(|address| !known.contains(address))
+                .collect();
+            self.announce(port, &fresh);
+        }
+    }
+
+    /// Tells the state of a port's link; a port that was never told of is down. Announces our addresses
+    /// when it comes up or its MAC address changes.
+    pub fn set_link(&mut self, now: Timestamp, port: PortId, link: LinkState) {
+        let Some(entry) = self.ports.get_mut(port.index()) else { return };
+        let before = std::mem::replace(&mut entry.link, link);
+        self.ports[port.index()].mtu = self.effective_mtu(port);
+        if before.up && !link.up {
+            self.neighbors.forget_port(port);
+            self.pump_neighbors(now);
+        }
+        if link.up && (!before.up || before.mac != link.mac) {
+            let addresses = Self::addresses_in(&self.plan, port);
+            self.announce(port, &addresses);
+        }
+    }
+
+    /// Judges a batch of frames that arrived on `port`, rewriting in place; the verdicts are left in the slots.
+    /// Frames that the router itself makes meanwhile come out of [`Router::poll_transmit`]; those are to be
+    /// sent before the batch's own.
+    pub fn handle_batch(&mut self, now: Timestamp, port: PortId, batch: FrameBatch<'_>) {
+        let FrameBatch { memory, slots } = batch;
+        let mut prepared = std::mem::take(&mut self.prepared);
+        prepared.clear();
+        // Three passes, so that the cache misses of different frames overlap: headers, then the index, then
+        // the sessions themselves.
+        for slot in slots.iter_mut() {
+            let frame = memory.get_mut(slot.offset..slot.offset.saturating_add(slot.len)).unwrap_or_default();
+            let skipped = ingress::untag_priority(frame);
+            slot.offset += skipped;
+            slot.len -= skipped.min(slot.len);
+            prepared.push(self.prepare(port, &frame[skipped..], &slot.offload));
+        }
+        for entry in &mut prepared {
+            self.look_ahead(entry);
+        }
+        let mut warmed = 0;
+        for entry in &prepared {
+            warmed += u32::from(self.warm(entry));
+        }
+        std::hint::black_box(warmed);
+        for (slot, entry) in slots.iter_mut().zip(&prepared) {
+            let frame = memory.get_mut(slot.offset..slot.offset + slot.len).unwrap_or_default();
+            let (verdict, len) = self.judge(now, port, frame, slot.offload, entry);
+            slot.verdict = verdict;
+            slot.len = len;
+        }
+        self.prepared = prepared;
+    }
+
+    /// Judges one frame. `frame` shrinks when link padding or a priority tag is cut off.
+    pub fn handle_frame(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut &mut [u8],
+        offload: Offload,
+    ) -> Verdict {
+        let bytes = std::mem::take(frame);
+        let skipped = ingress::untag_priority(bytes);
+        let bytes = &mut bytes[skipped..];
+        let prepared = self.prepare(port, bytes, &offload);
+        let (verdict, len) = self.judge(now, port, bytes, offload, &prepared);
+        *frame = &mut bytes[..len];
+        verdict
+    }
+
+    /// Lets time pass: a bounded portion of what is due. Call again while [`Router::poll_timeout`] is not
+    /// in the future.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        for rule in self.nat.take_expired_forwards(now) {
+            let forward = self.plan.forwards[rule.0 as usize].name.clone();
+            self.push_event(Event::ForwardExpired { forward });
+        }
+        self.nat.expire(now);
+        self.nat.sweep(now, &self.routes);
+        self.neighbors.handle_timeout(now);
+        self.pump_neighbors(now);
+    }
+
+    /// When [`Router::handle_timeout`] wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        [self.nat.next_deadline(), self.neighbors.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Frames that the router made or held, in the order to send them.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmit.pop_front()
+    }
+
+    /// Events since the last call.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// All counters so far.
+    pub fn counters(&self) -> Counters {
+        Counters { ports: self.port_counters, stages: self.nat.stages, drops: self.drops }
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    fn push_event(&mut self, event: Event) {
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(event);
+        }
+    }
+
+    fn push_transmit(&mut self, port: PortId, bytes: Vec<u8>, offload: Offload) {
+        let counters = &mut self.port_counters[port.index()];
+        counters.tx_frames += 1;
+        counters.tx_octets += bytes.len() as u64;
+        self.transmit.push_back(Transmit { port, bytes, offload });
+    }
+
+    /// Ports of the plan in force.
+    fn port_ids(&self) -> impl Iterator<Item = PortId> + use<> {
+        let lans = (0..self.plan.lans.len()).map(PortId::lan);
+        [PortId::WAN].into_iter().chain(self.plan.host_port.then_some(PortId::HOST)).chain(lans)
+    }
+
+    fn effective_mtu(&self, port: PortId) -> u16 {
+        let device = self.ports[port.index()].link.mtu;
+        match port.lan_index() {
+            Some(index) => self.plan.lans.get(index).map_or(device, |lan| lan.mtu.min(device)),
+            None if port == PortId::WAN => self.plan.wan.mtu.min(device),
+            None => device,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Packets that belong to no session: to the router, to be refused, or the first of a new session.
+
+use std::net::SocketAddrV4;
+
+use super::Router;
+use super::ingress::{destination_of, key_of, source_of};
+use crate::event::Event;
+use crate::frame::{Offload, PortId};
+use crate::nat::policy::Direction;
+use crate::nat::session::SessionId;
+use crate::nat::translate::Admission;
+use crate::packet::build::IcmpErrorKind;
+use crate::packet::parsed::{Kind, Parsed};
+use crate::time::Timestamp;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::icmpv4;
+use crate::wire::tcp::TcpFlags;
+
+/// A SYN that asks for a new connection.
+pub(super) fn is_opening_syn(parsed: &Parsed) -> bool {
+    parsed.tcp_flags.contains(TcpFlags::SYN)
+        && !parsed.tcp_flags.contains(TcpFlags::ACK)
+        && !parsed.tcp_flags.contains(TcpFlags::RST)
+}
+
+impl Router {
+    /// A packet without a session.
+    #[inline(never)]
+    pub(super) fn handle_unknown(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: Offload,
+    ) -> Verdict {
+        if let Err(reason) = self.address_sanity(port, parsed) {
+            return Verdict::Drop(reason);
+        }
+        if port == PortId::WAN {
+            if !self.nat.settings.is_external(parsed.destination) {
+                return Verdict::Drop(DropReason::NotOurs);
+            }
+            if parsed.kind == Kind::IcmpRequest {
+                return self.echo_to_us(port, frame, parsed, self.plan.wan.ping);
+            }
+            if let Err(reason) = may_open(parsed) {
+                return Verdict::Drop(reason);
+            }
+            return self.enter(now, port, frame, parsed, offload, false);
+        }
+        if self.nat.settings.is_external(parsed.destination) {
+            return self.handle_hairpin(now, port, frame, parsed, offload);
+        }
+        let is_to_router = self.routes.local(parsed.destination).is_some();
+        if is_to_router && parsed.kind == Kind::IcmpRequest {
+            return self.echo_to_us(port, frame, parsed, true);
+        }
+        if let Err(reason) = may_open(parsed) {
+            return self.refuse_mid_stream(now, frame, parsed, reason);
+        }
+        if is_to_router && !self.ports[PortId::HOST.index()].link.up {
+            return self.refuse_no_service(now, frame, parsed);
+        }
+        let Some(hop) = self.routes.lookup(parsed.destination) else {
+            return self.refuse_inside(
+                now,
+                frame,
+                parsed,
+                icmpv4::CODE_NETWORK_UNREACHABLE,
+                DropReason::NoRoute,
+            );
+        };
+        let (source, destination) = (source_of(parsed), destination_of(parsed));
+        let opened = if hop.port == PortId::WAN {
+            self.nat.open_outbound(now, parsed.protocol, source, destination, port)
+        } else if self.nat.settings.reaches(port, hop.port) {
+            self.nat.open_routed(now, parsed.protocol, source, destination, port, hop.port)
+        } else {
+            Err(DropReason::NotReachable)
+        };
+        match opened {
+            Ok(id) => self.forward(now, port, frame, parsed, offload, id, Direction::Outbound),
+            Err(reason) => self.refuse_opening(now, frame, parsed, reason),
+        }
+    }
+
+    /// A packet from inside to an external address of ours: out, and in again (RFC 4787 §6).
+    fn handle_hairpin(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: Offload,
+    ) -> Verdict {
+        if parsed.kind == Kind::IcmpRequest {
+            return self.echo_to_us(port, frame, parsed, true);
+        }
+        if let Err(reason) = may_open(parsed) {
+            return self.refuse_mid_stream(now, frame, parsed, reason);
+        }
+        if !self.nat.settings.hairpin {
+            return Verdict::Drop(DropReason::HairpinOff);
+        }
+        // Refused before a mapping is made for nothing. Filtering goes by the address, which is known already.
+        let source = SocketAddrV4::new(self.nat.external_address_of(parsed.source), 0);
+        if let Err(reason) =
+            self.nat.judge_inbound(now, parsed.protocol, source, destination_of(parsed), true)
+        {
+            return Verdict::Drop(reason);
+        }
+        match self.nat.open_outbound(now, parsed.protocol, source_of(parsed), destination_of(parsed), port) {
+            Ok(id) => self.forward(now, port, frame, parsed, offload, id, Direction::Outbound),
+            Err(reason) => self.refuse_opening(now, frame, parsed, reason),
+        }
+    }
+
+    /// A packet that stands before our external address, from outside or turned round: a new session, if
+    /// somebody takes it. `port` is where it really came in.
+    pub(super) fn enter(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: Offload,
+        from_inside: bool,
+    ) -> Verdict {
+        match self.open_entering(now, parsed, from_inside) {
+            Ok(id) => self.forward(now, port, frame, parsed, offload, id, Direction::Inbound),
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    fn open_entering(
+        &mut self,
+        now: Timestamp,
+        parsed: &Parsed,
+        from_inside: bool,
+    ) -> Result<SessionId, DropReason> {
+        let (source, external) = (source_of(parsed), destination_of(parsed));
+        let admission = self.nat.judge_inbound(now, parsed.protocol, source, external, from_inside)?;
+        let hop = self.routes.lookup(*admission.internal.ip()).ok_or(DropReason::NoRoute)?;
+        if hop.port == PortId::WAN {
+            return Err(DropReason::NoRoute);
+        }
+        let opened = self.nat.open_inbound(now, parsed.protocol, source, external, admission, hop.port);
+        match opened {
+            Ok(_) => self.log_forward_hit(source, &admission),
+            Err(reason) => self.limit_event(parsed, reason),
+        }
+        opened
+    }
+
+    fn log_forward_hit(&mut self, source: SocketAddrV4, admission: &Admission) {
+        let rule = admission.rule.and_then(|rule| self.plan.forwards.get(rule.0 as usize));
+        if let Some(rule) = rule.filter(|rule| rule.log) {
+            let forward = rule.name.clone();
+            self.push_event(Event::ForwardHit { forward, source: *source.ip(), source_port: source.port() });
+        }
+    }
+
+    /// A SYN on a session that both sides have closed, or an RST has: a new connection between the same
+    /// endpoints. From inside it just opens; from outside it is judged afresh.
+    #[inline(never)]
+    pub(super) fn handle_reopening(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: Offload,
+        (id, direction): (SessionId, Direction),
+    ) -> Verdict {
+        let session = &self.nat.sessions[id];
+        let from_outside = direction == Direction::Inbound && session.outside_port == PortId::WAN;
+        if from_outside {
+            let (internal, from_inside) = (session.internal(), port != PortId::WAN);
+            let (source, external) = (source_of(parsed), destination_of(parsed));
+            match self.nat.judge_inbound(now, parsed.protocol, source, external, from_inside) {
+                Ok(admission) if admission.internal == internal => {}
+                Ok(_) => {
+                    self.nat.end_session(now, id);
+                    return self.enter(now, port, frame, parsed, offload, from_inside);
+                }
+                Err(reason) => return Verdict::Drop(reason),
+            }
+        }
+        self.nat.reopen(now, id, direction);
+        self.forward(now, port, frame, parsed, offload, id, direction)
+    }
+
+    /// An answer or the middle of a stream, from inside, of which nothing is known. TCP is told, so that
+    /// applications reconnect at once after a restart.
+    fn refuse_mid_stream(
+        &mut self,
+        now: Timestamp,
+        frame: &[u8],
+        parsed: &Parsed,
+        reason: DropReason,
+    ) -> Verdict {
+        if reason == DropReason::TcpNoSession {
+            self.send_reset(now, frame, parsed);
+        }
+        Verdict::Drop(reason)
+    }
+
+    /// A limit or policy stands against a session from inside; the host is told.
+    fn refuse_opening(
+        &mut self,
+        now: Timestamp,
+        frame: &[u8],
+        parsed: &Parsed,
+        reason: DropReason,
+    ) -> Verdict {
+        self.limit_event(parsed, reason);
+        self.refuse_inside(now, frame, parsed, icmpv4::CODE_PROHIBITED, reason)
+    }
+
+    fn refuse_inside(
+        &mut self,
+        now: Timestamp,
+        frame: &[u8],
+        parsed: &Parsed,
+        code: u8,
+        reason: DropReason,
+    ) -> Verdict {
+        self.send_icmp_error(now, IcmpErrorKind::Unreachable { code }, frame, parsed);
+        Verdict::Drop(reason)
+    }
+
+    /// To the router itself, from inside, and nothing of it listens.
+    fn refuse_no_service(&mut self, now: Timestamp, frame: &[u8], parsed: &Parsed) -> Verdict {
+        match parsed.kind {
+            Kind::Tcp => self.send_reset(now, frame, parsed),
+            Kind::Udp => {
+                let kind = IcmpErrorKind::Unreachable { code: icmpv4::CODE_PORT_UNREACHABLE };
+                self.send_icmp_error(now, kind, frame, parsed);
+            }
+            _ => {
+                let kind = IcmpErrorKind::Unreachable { code: icmpv4::CODE_PROTOCOL_UNREACHABLE };
+                self.send_icmp_error(now, kind, frame, parsed);
+            }
+        }
+        Verdict::Drop(DropReason::NoService)
+    }
+
+    fn limit_event(&mut self, parsed: &Parsed, reason: DropReason) {
+        let count = self.drops[reason as usize];
+        // The first of a series, then ever more rarely: a flood must not fill the log.
+        if count != 0 && !count.is_power_of_two() {
+            return;
+        }
+        match reason {
+            DropReason::SessionLimit => self.push_event(Event::SessionTableFull),
+            DropReason::HostSessionLimit | DropReason::HostPortLimit => {
+                self.push_event(Event::HostLimit { host: parsed.source });
+            }
+            DropReason::PortsExhausted => {
+                let external = self.nat.external_address_of(parsed.source);
+                self.push_event(Event::PortsExhausted { external, protocol: parsed.protocol });
+            }
+            _ => {}
+        }
+    }
+
+    /// The second half of a hairpin: the packet has its external source and stands before our own address.
+    pub(super) fn turn_round(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: Offload,
+    ) -> Verdict {
+        self.nat.stages.hairpin += 1;
+        let key = key_of(PortId::WAN, parsed);
+        let hash = self.nat.sessions.hash(key);
+        match self.nat.lookup(now, key, hash, None) {
+            Some((id, direction)) => self.handle_known(now, port, frame, parsed, offload, id, direction),
+            None => match may_open(parsed) {
+                Ok(()) => self.enter(now, port, frame, parsed, offload, true),
+                Err(reason) => Verdict::Drop(reason),
+            },
+        }
+    }
+}
+
+/// Whether a packet may be the first of a session.
+pub(super) fn may_open(parsed: &Parsed) -> Result<(), DropReason> {
+    match parsed.kind {
+        Kind::Tcp if !is_opening_syn(parsed) => Err(DropReason::TcpNoSession),
+        Kind::IcmpReply => Err(DropReason::IcmpNoSession),
+        Kind::Tcp | Kind::Udp | Kind::Other | Kind::IcmpRequest => Ok(()),
+        Kind::IcmpError | Kind::IcmpOther(_) | Kind::LaterFragment => Err(DropReason::IcmpType),
+    }
+}

@@ -1,0 +1,107 @@
+//! The tables, for listings.
+
+use super::Router;
+use crate::forward::rules::Inbound;
+use crate::nat::session::{Origin, Session, SessionFlags};
+use crate::time::Timestamp;
+use crate::view::{MappingView, NeighborView, SessionView};
+use crate::wire::ipv4::Protocol;
+
+/// Table positions looked at for each row asked for.
+const POSITIONS_PER_ROW: u32 = 4;
+
+impl Router {
+    /// Live sessions.
+    pub fn session_count(&self) -> u32 {
+        self.nat.sessions.len() as u32
+    }
+
+    /// Dynamic mappings.
+    pub fn mapping_count(&self) -> u32 {
+        self.nat.mappings.len() as u32
+    }
+
+    /// Up to `limit` sessions from table position `cursor` on, and the position to go on from (`None` at the end).
+    /// Looks at no more than `4 * limit` table positions, so that a listing cannot stall the worker.
+    pub fn sessions(&self, now: Timestamp, cursor: u32, limit: u32) -> (Vec<SessionView>, Option<u32>) {
+        let table = &self.nat.sessions;
+        portion(cursor, limit, table.end(), |id| {
+            let session = table.get(id).filter(|session| session.expires > now)?;
+            Some(self.view(now, session))
+        })
+    }
+
+    /// Up to `limit` dynamic mappings, as [`Router::sessions`] does.
+    pub fn mappings(&self, cursor: u32, limit: u32) -> (Vec<MappingView>, Option<u32>) {
+        let table = &self.nat.mappings;
+        portion(cursor, limit, table.end(), |id| {
+            let mapping = table.get(id).filter(|mapping| !mapping.revoked)?;
+            Some(MappingView {
+                protocol: mapping.protocol,
+                internal: mapping.internal,
+                external: mapping.external,
+                kind: "dynamic",
+                sessions: mapping.sessions,
+            })
+        })
+    }
+
+    /// The ARP cache.
+    pub fn neighbors(&self) -> Vec<NeighborView> {
+        self.neighbors.entries()
+    }
+
+    fn view(&self, now: Timestamp, session: &Session) -> SessionView {
+        let is_forward = matches!(session.origin, Origin::Forward | Origin::ForwardOutbound);
+        let forward = is_forward.then(|| self.forward_name(now, session)).flatten();
+        SessionView {
+            protocol: session.protocol,
+            internal: session.internal(),
+            external: session.external(),
+            remote: session.remote(),
+            origin: session.origin.name(),
+            forward,
+            state: match session.protocol {
+                Protocol::TCP => session.tcp.name(),
+                _ if session.flags.contains(SessionFlags::ANSWERED) => "answered",
+                _ => "unanswered",
+            },
+            expires_in: session.expires.saturating_since(now),
+        }
+    }
+
+    /// The forward that a session uses, by the plan in force.
+    fn forward_name(&self, now: Timestamp, session: &Session) -> Option<String> {
+        let rule = if session.origin == Origin::ForwardOutbound {
+            self.nat.forwards.maps(now, session.protocol, session.external(), session.internal())
+        } else {
+            let external = session.external();
+            let from_inside = session.flags.contains(SessionFlags::HAIRPIN);
+            let judged = self.nat.forwards.inbound(
+                now,
+                session.protocol,
+                *external.ip(),
+                external.port(),
+                session.remote_address,
+                from_inside,
+            );
+            match judged {
+                Inbound::To { rule, .. } => Some(rule),
+                _ => None,
+            }
+        };
+        Some(self.plan.forwards.get(rule?.0 as usize)?.name.clone())
+    }
+}
+
+/// Rows from table positions `cursor..end`, and where to go on.
+fn portion<T>(cursor: u32, limit: u32, end: u32, row: impl Fn(u32) -> Option<T>) -> (Vec<T>, Option<u32>) {
+    let last = end.min(cursor.saturating_add(limit.saturating_mul(POSITIONS_PER_ROW)));
+    let mut rows = Vec::new();
+    let mut position = cursor;
+    while position < last && rows.len() < limit as usize {
+        rows.extend(row(position));
+        position += 1;
+    }
+    (rows, (position < end).then_some(position))
+}
