@@ -82,7 +82,7 @@ impl WorkerRequest {
                 let _ = reply.send(totals);
             }
             WorkerRequest::Counters { reply } => {
-                let _ = reply.send(Box::new(CounterSet { engine: router.counters().clone(), io: *io }));
+                let _ = reply.send(Box::new(CounterSet { engine: router.counters(), io: *io }));
             }
             WorkerRequest::Sessions { cursor, limit, reply } => {
                 let _ = reply.send(router.sessions(now, cursor, limit.min(CHUNK)));

@@ -230,7 +230,7 @@ impl Lab {
         for event in &self.events {
             let _ = writeln!(text, "event {event:?}");
         }
-        text.push_str(&counters_text(self.router.counters()));
+        text.push_str(&counters_text(&self.router.counters()));
         let _ = writeln!(text, "=== last frames (-> into the router, <- out of it)\n{}", self.trace.tail(40));
         text
     }

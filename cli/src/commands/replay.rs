@@ -110,7 +110,7 @@ fn lan_inputs(texts: &[String], lans: &[&str]) -> Result<Vec<Input>, String> {
 }
 
 fn print(arguments: &Arguments, ports: &[(PortId, String)], outcome: Outcome) -> Result<Exit, Failure> {
-    let counters = CountersReport::new(outcome.router.counters(), &[], ports);
+    let counters = CountersReport::new(&outcome.router.counters(), &[], ports);
     let counters = if arguments.all { counters } else { counters.without_zeros() };
     let event = |(at, event): &(std::time::Duration, genkan_engine::Event)| EventRow {
         seconds: at.as_secs_f64(),
