@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use crate::verdict::DropReason;
 use crate::wire::ipv4::{self, OptionError, Protocol};
 use crate::wire::tcp::TcpFlags;
-use crate::wire::{ParseError, ethernet, icmpv4, tcp, udp};
+use crate::wire::{ParseError, be16, be32, checksum, ethernet, icmpv4, tcp, udp};
 
 /// Largest IPv4 packet after reassembly, in octets.
 const MAX_PACKET: usize = 65_535;
@@ -100,79 +100,119 @@ impl Parsed {
 ///
 /// # Errors
 /// The first check that fails, in the order above.
-#[inline]
+// Always inlined, and nothing of it behind a call that returns the whole, so that the fields stay in registers:
+// passed through memory, their narrow stores would stall the wide loads of the copy. What is rare lies in cold
+// functions.
+#[inline(always)]
 pub fn parse_ipv4(frame: &[u8]) -> Result<Parsed, DropReason> {
-    let bytes = frame.get(ethernet::HEADER_LEN..).ok_or(DropReason::FrameTruncated)?;
+    const IP: usize = ethernet::HEADER_LEN;
+    const HEADERS: usize = IP + ipv4::MIN_HEADER_LEN;
+    let Some(header) = frame.first_chunk::<HEADERS>().and_then(|headers| headers.last_chunk()) else {
+        return Err(truncated_header(frame));
+    };
+    // Nearly every packet: version 4, no options.
+    let l4 = if header[ipv4::FIELD_VERSION_IHL] == 0x45 {
+        HEADERS
+    } else {
+        IP + usize::from(check_unusual_header(&frame[IP..])?)
+    };
+    let end = IP + usize::from(be16!(header, ipv4::FIELD_TOTAL_LEN));
+    let Some(transport) = frame.get(l4..end) else { return Err(DropReason::IpTotalLength) };
+    // One with options has been checked as a whole.
+    if l4 == HEADERS && checksum::sum_header(header) != 0xffff {
+        return Err(DropReason::IpHeaderChecksum);
+    }
+    decode(header, l4, transport)
+}
+
+/// The reason to drop a frame that cannot hold both headers.
+#[cold]
+fn truncated_header(frame: &[u8]) -> DropReason {
+    match frame.get(ethernet::HEADER_LEN..).map(ipv4::View::new_checked) {
+        None => DropReason::FrameTruncated,
+        Some(Err(error)) => header_error(error),
+        Some(Ok(_)) => DropReason::IpTotalLength,
+    }
+}
+
+/// Checks a header with options, or of a version or length that no packet has, and returns its length in octets.
+#[cold]
+fn check_unusual_header(bytes: &[u8]) -> Result<u8, DropReason> {
     let ip = ipv4::View::new_checked(bytes).map_err(header_error)?;
     if !ip.checksum_is_valid() {
         return Err(DropReason::IpHeaderChecksum);
     }
-    let header_len = ip.header_len();
-    let has_options = header_len != ipv4::MIN_HEADER_LEN;
-    if has_options {
-        ipv4::check_options(ip.options()).map_err(option_error)?;
-    }
-    // At most 14 + 60 + 60: the casts below cannot cut anything off.
-    let l4 = ethernet::HEADER_LEN + header_len;
-    let fragment_word = ip.fragment_word();
+    ipv4::check_options(ip.options()).map_err(option_error)?;
+    Ok(ip.header_len() as u8)
+}
+
+/// Decodes what is behind a header that has passed its checks. `transport` ends with the packet.
+#[inline(always)]
+fn decode(header: &[u8; ipv4::MIN_HEADER_LEN], l4: usize, transport: &[u8]) -> Result<Parsed, DropReason> {
+    // At most 14 + 60 and 65,535 + 14, and + 60 for the TCP header: the casts cannot cut anything off.
+    let header_len = l4 - ethernet::HEADER_LEN;
+    let fragment_word = be16!(header, ipv4::FIELD_FRAGMENT);
+    let protocol = Protocol(header[ipv4::FIELD_PROTOCOL]);
     let mut parsed = Parsed {
         l4: l4 as u16,
         payload: l4 as u16,
-        end: ethernet::HEADER_LEN as u32 + u32::from(ip.total_len()),
-        source: ip.source(),
-        destination: ip.destination(),
-        protocol: ip.protocol(),
-        ttl: ip.ttl(),
+        end: (l4 + transport.len()) as u32,
+        source: Ipv4Addr::from_bits(be32!(header, ipv4::FIELD_SOURCE)),
+        destination: Ipv4Addr::from_bits(be32!(header, ipv4::FIELD_DESTINATION)),
+        protocol,
+        ttl: header[ipv4::FIELD_TTL],
         source_port: 0,
         destination_port: 0,
         tcp_flags: TcpFlags::NONE,
         kind: Kind::Other,
         fragment: None,
         dont_fragment: fragment_word & ipv4::DONT_FRAGMENT != 0,
-        has_options,
+        has_options: header_len != ipv4::MIN_HEADER_LEN,
     };
-    let transport = ip.payload();
     if fragment_word & (ipv4::MORE_FRAGMENTS | ipv4::FRAGMENT_OFFSET) != 0 {
-        let info = fragment_info(&ip)?;
+        let id = be16!(header, ipv4::FIELD_IDENTIFICATION);
+        let info = fragment_info(id, fragment_word, protocol, header_len, transport.len())?;
         parsed.fragment = Some(info);
         if info.offset != 0 {
             parsed.kind = Kind::LaterFragment;
             return Ok(parsed);
         }
     }
-    let transport_len = match ip.protocol() {
+    let is_fragment = parsed.fragment.is_some();
+    match protocol {
         Protocol::TCP => {
-            let tcp =
-                tcp::View::new_checked(transport).map_err(|error| tcp_error(error, &parsed, transport))?;
+            let Ok(tcp) = tcp::View::new_checked(transport) else {
+                return Err(tcp_error(transport, is_fragment));
+            };
             parsed.kind = Kind::Tcp;
             parsed.source_port = tcp.source_port();
             parsed.destination_port = tcp.destination_port();
             parsed.tcp_flags = tcp.flags();
+            parsed.payload += tcp.header_len() as u16;
             if parsed.source_port == 0 || parsed.destination_port == 0 {
                 return Err(DropReason::PortZero);
             }
             if parsed.tcp_flags.is_nonsense() {
                 return Err(DropReason::TcpFlags);
             }
-            tcp.header_len()
         }
         Protocol::UDP => {
-            let udp = udp::View::new_checked(transport).map_err(|_| too_short(&parsed))?;
+            let Ok(udp) = udp::View::new_checked(transport) else { return Err(too_short(is_fragment)) };
             let length = usize::from(udp.length());
             // A first fragment holds less than the datagram that its length field tells of.
-            if length < udp::HEADER_LEN || (length > transport.len() && parsed.fragment.is_none()) {
+            if length < udp::HEADER_LEN || (length > transport.len() && !is_fragment) {
                 return Err(DropReason::TransportTruncated);
             }
             parsed.kind = Kind::Udp;
             parsed.source_port = udp.source_port();
             parsed.destination_port = udp.destination_port();
+            parsed.payload += udp::HEADER_LEN as u16;
             if parsed.destination_port == 0 {
                 return Err(DropReason::PortZero);
             }
-            udp::HEADER_LEN
         }
         Protocol::ICMP => {
-            let icmp = icmpv4::View::new_checked(transport).map_err(|_| too_short(&parsed))?;
+            let Ok(icmp) = icmpv4::View::new_checked(transport) else { return Err(too_short(is_fragment)) };
             match icmpv4::classify(icmp.icmp_type()) {
                 icmpv4::Class::Request => {
                     parsed.kind = Kind::IcmpRequest;
@@ -185,11 +225,10 @@ pub fn parse_ipv4(frame: &[u8]) -> Result<Parsed, DropReason> {
                 icmpv4::Class::Error => parsed.kind = Kind::IcmpError,
                 icmpv4::Class::Other => parsed.kind = Kind::IcmpOther(icmp.icmp_type()),
             }
-            icmpv4::HEADER_LEN
+            parsed.payload += icmpv4::HEADER_LEN as u16;
         }
-        _ => 0,
-    };
-    parsed.payload += transport_len as u16;
+        _ => {}
+    }
     Ok(parsed)
 }
 
@@ -212,40 +251,46 @@ fn option_error(error: OptionError) -> DropReason {
 }
 
 #[cold]
-fn too_short(parsed: &Parsed) -> DropReason {
+fn too_short(is_fragment: bool) -> DropReason {
     // A fragment that is too small for its transport header evades filters (RFC 1858 §3).
-    if parsed.fragment.is_some() { DropReason::FragmentTiny } else { DropReason::TransportTruncated }
+    if is_fragment { DropReason::FragmentTiny } else { DropReason::TransportTruncated }
 }
 
 #[cold]
-fn tcp_error(error: ParseError, parsed: &Parsed, transport: &[u8]) -> DropReason {
-    let words = transport.get(tcp::FIELD_DATA_OFFSET).map_or(0, |octet| octet >> 4);
-    if error == ParseError::HeaderLength && words < 5 {
-        DropReason::TransportTruncated
-    } else {
-        too_short(parsed)
+fn tcp_error(transport: &[u8], is_fragment: bool) -> DropReason {
+    // A data offset under 5 words is wrong however much of the segment is here.
+    match tcp::View::new_checked(transport) {
+        Err(ParseError::HeaderLength) if transport[tcp::FIELD_DATA_OFFSET] >> 4 < 5 => {
+            DropReason::TransportTruncated
+        }
+        _ => too_short(is_fragment),
     }
 }
 
-/// Judges a fragment by itself; overlaps are for the fragment table.
+/// Judges a fragment by itself; overlaps are for the fragment table. `word` are flags and offset, `len` the
+/// octets behind the header.
 #[cold]
-fn fragment_info(ip: &ipv4::View<'_>) -> Result<FragmentInfo, DropReason> {
-    let word = ip.fragment_word();
+fn fragment_info(
+    id: u16,
+    word: u16,
+    protocol: Protocol,
+    header_len: usize,
+    len: usize,
+) -> Result<FragmentInfo, DropReason> {
     let more = word & ipv4::MORE_FRAGMENTS != 0;
     let offset = (word & ipv4::FRAGMENT_OFFSET) * 8;
-    let len = ip.payload().len();
     // RFC 791 §3.2: all but the last carry whole units of 8 octets. An empty fragment says nothing.
     if len == 0 || (more && !len.is_multiple_of(8)) {
         return Err(DropReason::FragmentTiny);
     }
-    if ip.header_len() + usize::from(offset) + len > MAX_PACKET {
+    if header_len + usize::from(offset) + len > MAX_PACKET {
         return Err(DropReason::FragmentOverlap);
     }
     // RFC 1858 §3.2.2, RFC 3128 §3: it would overwrite the TCP header, which the first fragment must hold.
-    if ip.protocol() == Protocol::TCP && offset != 0 && usize::from(offset) < tcp::MIN_HEADER_LEN {
+    if protocol == Protocol::TCP && offset != 0 && usize::from(offset) < tcp::MIN_HEADER_LEN {
         return Err(DropReason::FragmentTiny);
     }
-    Ok(FragmentInfo { id: ip.identification(), offset, more })
+    Ok(FragmentInfo { id, offset, more })
 }
 
 #[cfg(test)]

@@ -90,9 +90,16 @@ pub fn apply(frame: &mut [u8], parsed: &Parsed, offload: &Offload, rewrite: &Rew
 /// 0 stays 0.
 #[inline]
 pub fn decrement_ttl(frame: &mut [u8]) {
+    const TTL: usize = ethernet::HEADER_LEN + ipv4::FIELD_TTL;
+    const CHECKSUM: usize = ethernet::HEADER_LEN + ipv4::FIELD_CHECKSUM;
     let Some(headers) = frame.first_chunk_mut::<HEADERS_LEN>() else { return };
-    let ttl = headers[ethernet::HEADER_LEN + ipv4::FIELD_TTL];
-    set_ttl(headers, ttl.saturating_sub(1));
+    if headers[TTL] == 0 {
+        return;
+    }
+    headers[TTL] -= 1;
+    // What RFC 1624's equation 3 comes to when the upper octet of a word falls by one.
+    let sum = u32::from(be16!(headers, CHECKSUM)) + 0x0100;
+    put16(headers, CHECKSUM, (sum + u32::from(sum >= 0xffff)) as u16);
 }
 
 /// Replaces the TTL and mends the header checksum.
@@ -401,6 +408,18 @@ mod tests {
         decrement_ttl(&mut frame);
         assert_eq!(frame[IP + 8], 0);
         assert_checksums(&frame);
+    }
+
+    #[test]
+    fn every_header_checksum_follows_the_ttl() {
+        let mut spec = Spec::udp(b"");
+        for id in 0..=u16::MAX {
+            spec.id = id;
+            let mut frame = spec.frame();
+            decrement_ttl(&mut frame);
+            let ip = ipv4::View::new_checked(&frame[IP..]).unwrap();
+            assert!(ip.checksum_is_valid() && ip.checksum() != 0xffff, "identification {id:#x}");
+        }
     }
 
     #[test]

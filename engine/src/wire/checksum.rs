@@ -17,8 +17,8 @@ use super::ipv4::Protocol;
 /// Adds the carries of a sum back in until 16 bits are left.
 #[inline]
 pub const fn fold(sum: u32) -> u16 {
-    let sum = (sum >> 16) + (sum & 0xffff);
-    (sum + (sum >> 16)) as u16
+    // The lower halves' carry runs into the upper halves: the end-around carry, without a second step.
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The checksum that stands for `sum`: folded and inverted.
@@ -56,7 +56,7 @@ pub fn sum(bytes: &[u8]) -> u32 {
     u32::from(to_host(fold64(total)))
 }
 
-/// The sum of a 20-octet IPv4 header, folded; [`sum`] for the one length that every packet has.
+/// The sum of a 20-octet IPv4 header, folded: [`sum`] for the one length that nearly every packet has.
 #[inline]
 pub fn sum_header(header: &[u8; 20]) -> u16 {
     let (words, _) = header.as_chunks::<4>();
@@ -82,9 +82,7 @@ pub fn pseudo_header_sum(source: Ipv4Addr, destination: Ipv4Addr, protocol: Prot
 
 #[inline]
 const fn fold64(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    fold(sum as u32)
+    fold((sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32)
 }
 
 /// A sum of native words as a sum of big-endian words.
@@ -100,7 +98,7 @@ const fn to_host(sum: u16) -> u16 {
 /// the octets of both values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Delta(u32);
+pub struct Delta(u64);
 
 impl Delta {
     /// Nothing replaced.
@@ -109,17 +107,17 @@ impl Delta {
     /// One 16-bit word replaced.
     #[inline]
     pub const fn word(old: u16, new: u16) -> Delta {
-        Delta(!old as u32 + new as u32)
+        Delta(!old as u64 + new as u64)
     }
 
     /// One IPv4 address replaced.
     #[inline]
     pub const fn address(old: Ipv4Addr, new: Ipv4Addr) -> Delta {
-        let (old, new) = (!old.to_bits(), new.to_bits());
-        Delta((old >> 16) + (old & 0xffff) + (new >> 16) + (new & 0xffff))
+        // A 32-bit word stands for the sum of its halves, since 2^16 counts as 1: folding adds them up.
+        Delta(!old.to_bits() as u64 + new.to_bits() as u64)
     }
 
-    /// Both changes. Up to 32,767 words can be gathered.
+    /// Both changes. Billions can be gathered.
     #[inline]
     pub const fn and(self, other: Delta) -> Delta {
         Delta(self.0 + other.0)
@@ -128,14 +126,13 @@ impl Delta {
     /// The checksum of a finished field after the change.
     #[inline]
     pub const fn apply(self, checksum: u16) -> u16 {
-        // Folded first, so that the addition cannot overflow.
-        !fold(!checksum as u32 + fold(self.0) as u32)
+        !fold64(!checksum as u64 + self.0)
     }
 
     /// The uninverted sum in a partial field after the change.
     #[inline]
     pub const fn apply_partial(self, field: u16) -> u16 {
-        fold(field as u32 + fold(self.0) as u32)
+        fold64(field as u64 + self.0)
     }
 }
 

@@ -165,6 +165,12 @@ impl<'a> View<'a> {
         Ok(View { header, packet: bytes.get(..total_len).unwrap_or(bytes) })
     }
 
+    /// The header without its options.
+    #[inline]
+    pub fn header(&self) -> &'a [u8; MIN_HEADER_LEN] {
+        self.header
+    }
+
     /// Octets of the header with its options, 20 to 60.
     #[inline]
     pub fn header_len(&self) -> usize {
