@@ -142,8 +142,6 @@ pub enum Code {
     FewPorts,
     /// Lint: a timeout below the floor that an RFC sets.
     ShortTimeout,
-    /// Lint: a value that works but cannot do what it seems to say.
-    NoEffect,
 }
 
 impl Code {
@@ -165,7 +163,6 @@ impl Code {
             Code::Shadowed => "shadowed",
             Code::FewPorts => "few-ports",
             Code::ShortTimeout => "short-timeout",
-            Code::NoEffect => "no-effect",
         }
     }
 }
@@ -204,6 +201,35 @@ impl Diagnostic {
     /// Where the underlined text begins.
     pub fn position(&self) -> Option<Position> {
         self.primary.as_ref().map(|label| self.file.position(label.span.start))
+    }
+}
+
+/// Words are added to a diagnostic after it was reported.
+impl Diagnostic {
+    /// The words beside the underline.
+    pub(crate) fn label(&mut self, text: impl Into<String>) -> &mut Diagnostic {
+        if let Some(primary) = &mut self.primary {
+            primary.text = text.into();
+        }
+        self
+    }
+
+    /// Another place that takes part.
+    pub(crate) fn related(&mut self, span: &Span, text: impl Into<String>) -> &mut Diagnostic {
+        self.related.push(Label { span: span.clone(), text: text.into() });
+        self
+    }
+
+    /// A line of background.
+    pub(crate) fn note(&mut self, text: impl Into<String>) -> &mut Diagnostic {
+        self.notes.push(text.into());
+        self
+    }
+
+    /// A line that says what to write instead.
+    pub(crate) fn help(&mut self, text: impl Into<String>) -> &mut Diagnostic {
+        self.help.push(text.into());
+        self
     }
 }
 
@@ -262,5 +288,85 @@ impl Serialize for Diagnostic {
         object.serialize_field("notes", &self.notes)?;
         object.serialize_field("help", &self.help)?;
         object.end()
+    }
+}
+
+/// Collects the diagnostics of one file.
+#[derive(Debug)]
+pub(crate) struct Report {
+    file: Arc<SourceFile>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Report {
+    /// Nothing wrong yet.
+    pub(crate) fn new(file: Arc<SourceFile>) -> Report {
+        Report { file, diagnostics: Vec::new() }
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> &Arc<SourceFile> {
+        &self.file
+    }
+
+    /// The text of a span, empty when it lies outside the file.
+    pub(crate) fn text(&self, span: &Span) -> &str {
+        self.file.text().get(span.clone()).unwrap_or_default()
+    }
+
+    /// Reports a mistake.
+    pub(crate) fn error(&mut self, code: Code, span: &Span, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Error, code, Some(span), message.into())
+    }
+
+    /// Reports lint.
+    pub(crate) fn warning(&mut self, code: Code, span: &Span, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Warning, code, Some(span), message.into())
+    }
+
+    /// Reports a mistake of the file as a whole.
+    pub(crate) fn whole_file(&mut self, code: Code, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Error, code, None, message.into())
+    }
+
+    fn push(
+        &mut self,
+        severity: Severity,
+        code: Code,
+        span: Option<&Span>,
+        message: String,
+    ) -> &mut Diagnostic {
+        self.diagnostics.push(Diagnostic {
+            severity,
+            code,
+            message,
+            file: Arc::clone(&self.file),
+            primary: span.map(|span| Label { span: span.clone(), text: String::new() }),
+            related: Vec::new(),
+            notes: Vec::new(),
+            help: Vec::new(),
+        });
+        let last = self.diagnostics.len() - 1;
+        &mut self.diagnostics[last]
+    }
+
+    /// Whether a mistake was reported.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// Forgets what `keep` does not want.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
+        self.diagnostics.retain(keep);
+    }
+
+    /// Everything of one severity, in file order; what is about the whole file goes last.
+    pub(crate) fn into_sorted(self, severity: Severity) -> Vec<Diagnostic> {
+        let mut diagnostics = self.diagnostics;
+        diagnostics.retain(|diagnostic| diagnostic.severity == severity);
+        diagnostics.sort_by_key(|diagnostic| {
+            diagnostic.primary.as_ref().map_or(usize::MAX, |label| label.span.start)
+        });
+        diagnostics
     }
 }

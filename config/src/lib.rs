@@ -5,16 +5,34 @@
 //! ends, socket), and the warnings.
 #![forbid(unsafe_code)]
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use genkan_engine::Plan;
 
+pub mod diff;
 pub mod error;
+mod json_schema;
+mod later;
+mod lint;
+mod plan;
 mod render;
+mod schema;
+mod suggest;
+mod syntax;
+mod table;
+mod validate;
+mod value;
 
+use error::Report;
+use schema::File;
+
+pub use diff::{Change, Diff, diff};
 pub use error::{Code, Diagnostic, Label, Position, Severity, SourceFile, Span};
+pub use json_schema::schema_json;
 pub use render::{count, json, render};
+pub use value::duration::humane;
 
 /// A file without errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,16 +114,43 @@ impl Places {
     }
 }
 
+/// Largest file that is read, in octets. 10,000 forwards need about a tenth of it.
+const MAX_FILE: u64 = 16 << 20;
+
 /// Reads and checks a file.
 ///
 /// # Errors
 /// Every mistake of the file, in file order; a single one with [`Code::Unreadable`] when it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match read(path) {
         Ok(text) => parse(&text, &name),
-        Err(error) => Err(vec![unreadable(name, &error.to_string())]),
+        Err(error) => {
+            let mut report = Report::new(Arc::new(SourceFile::new(&name, "")));
+            let diagnostic = report.whole_file(Code::Unreadable, format!("cannot read `{name}`: {error}"));
+            match error.kind() {
+                io::ErrorKind::NotFound => {
+                    diagnostic.help("`config/examples/home.toml` is a commented example to start from");
+                }
+                io::ErrorKind::InvalidData => {
+                    diagnostic.note("a configuration is UTF-8 text of at most 16 MiB");
+                }
+                _ => {}
+            }
+            Err(report.into_sorted(Severity::Error))
+        }
     }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let file = std::fs::File::open(path)?;
+    let mut text = String::new();
+    // A device or a log taken by mistake must not fill the memory.
+    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 16 MiB"));
+    }
+    Ok(text)
 }
 
 /// Checks the text of a configuration; `name` is what messages call it.
@@ -113,19 +158,27 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
 /// # Errors
 /// Every mistake of the text, in file order.
 pub fn parse(source: &str, name: &str) -> Result<Loaded, Vec<Diagnostic>> {
-    let _ = source;
-    Err(vec![unreadable(name.to_owned(), "reading configurations is not there yet")])
-}
-
-fn unreadable(name: String, reason: &str) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Error,
-        code: Code::Unreadable,
-        message: format!("cannot read {name}: {reason}"),
-        file: Arc::new(SourceFile::new(name, "")),
-        primary: None,
-        related: Vec::new(),
-        notes: Vec::new(),
-        help: Vec::new(),
+    let file = Arc::new(SourceFile::new(name, source));
+    let mut report = Report::new(Arc::clone(&file));
+    let loaded = syntax::parse(&mut report, |tree, complete, report| {
+        let file = File::read(tree, report);
+        if !complete {
+            // What is missing may well be on a line that could not be read, and so may what others refer to.
+            report.retain(|diagnostic| diagnostic.code != Code::MissingKey);
+            return None;
+        }
+        let checked = validate::check(&file, report);
+        if report.has_errors() {
+            return None;
+        }
+        lint::lint(&file, &checked, report);
+        plan::build(&file, checked, Arc::clone(report.file()))
+    });
+    match loaded.flatten() {
+        Some(mut loaded) if !report.has_errors() => {
+            loaded.warnings = report.into_sorted(Severity::Warning);
+            Ok(loaded)
+        }
+        _ => Err(report.into_sorted(Severity::Error)),
     }
 }

@@ -1,0 +1,314 @@
+//! What a new configuration changes, in words, and what of it a running router cannot take.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use genkan_engine::plan::{ForwardRule, Host, PortRange, Route};
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use crate::value::duration::humane;
+use crate::value::moment::written;
+use crate::value::number::grouped;
+use crate::value::word::{Words, word_of};
+use crate::{Backend, Device, Loaded};
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What it is about: `wan`, `lan home`, `forward web`, `nat`, ...
+    pub subject: String,
+    /// What is different: `gateway 203.0.113.2 -> 203.0.113.3`, `added: ...`.
+    pub text: String,
+    /// A running router cannot take it over; it holds from the next start on.
+    pub needs_restart: bool,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let restart = if self.needs_restart { " (needs a restart)" } else { "" };
+        write!(f, "{}: {}{restart}", self.subject, self.text)
+    }
+}
+
+/// All differences between two configurations, in the order of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Diff {
+    /// The differences.
+    pub changes: Vec<Change>,
+}
+
+impl Diff {
+    /// Whether both mean the same.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Whether anything needs a restart.
+    pub fn needs_restart(&self) -> bool {
+        self.changes.iter().any(|change| change.needs_restart)
+    }
+}
+
+impl fmt::Display for Diff {
+    /// One line per difference.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.changes.iter().try_for_each(|change| writeln!(f, "{change}"))
+    }
+}
+
+/// Compares the running configuration with a new one.
+///
+/// Names tell what belongs together: a renamed forward is one removed and one added. Comments, order of keys
+/// and defaults written out make no difference.
+pub fn diff(running: &Loaded, new: &Loaded) -> Diff {
+    let mut out = Diff::default();
+    out.fields("wan", wan(running), wan(new));
+    out.items("lan", lans(running), lans(new), true);
+    out.items(
+        "route",
+        running.plan.routes.iter().map(route).collect(),
+        new.plan.routes.iter().map(route).collect(),
+        false,
+    );
+    out.fields("router", router(running), router(new));
+    out.fields("nat", nat(running), nat(new));
+    // The session table cannot grow; lowering its limit can be done at any time.
+    if new.plan.nat.max_sessions > running.plan.nat.max_sessions {
+        out.restart("nat", "max_sessions");
+    }
+    out.items(
+        "host",
+        running.plan.hosts.iter().map(host).collect(),
+        new.plan.hosts.iter().map(host).collect(),
+        false,
+    );
+    out.items(
+        "forward",
+        running.plan.forwards.iter().map(forward).collect(),
+        new.plan.forwards.iter().map(forward).collect(),
+        false,
+    );
+    let dmz = |loaded: &Loaded| vec![field("to", loaded.plan.dmz.map_or_else(none, |to| to.to_string()))];
+    out.fields("dmz", dmz(running), dmz(new));
+    out.fields("services", services(running), services(new));
+    out
+}
+
+/// A key and its value in words.
+struct Field {
+    key: &'static str,
+    value: String,
+    needs_restart: bool,
+}
+
+fn field(key: &'static str, value: impl Into<String>) -> Field {
+    Field { key, value: value.into(), needs_restart: false }
+}
+
+/// A key that only a restart changes.
+fn fixed(key: &'static str, value: impl Into<String>) -> Field {
+    Field { needs_restart: true, ..field(key, value) }
+}
+
+/// Something with a name.
+struct Item {
+    name: String,
+    fields: Vec<Field>,
+}
+
+impl Diff {
+    fn push(&mut self, subject: &str, text: String, needs_restart: bool) {
+        self.changes.push(Change { subject: subject.to_owned(), text, needs_restart });
+    }
+
+    fn fields(&mut self, subject: &str, old: Vec<Field>, new: Vec<Field>) {
+        for (old, new) in old.into_iter().zip(new) {
+            if old.value != new.value {
+                self.push(subject, format!("{} {} -> {}", new.key, old.value, new.value), new.needs_restart);
+            }
+        }
+    }
+
+    fn restart(&mut self, subject: &str, key: &str) {
+        for change in &mut self.changes {
+            change.needs_restart |= change.subject == subject && change.text.starts_with(key);
+        }
+    }
+
+    /// `fixed`: none can come, go or change places without a restart.
+    fn items(&mut self, kind: &str, old: Vec<Item>, new: Vec<Item>, fixed: bool) {
+        let subject = |name: &str| format!("{kind} {name}");
+        let places: HashMap<&str, usize> =
+            new.iter().enumerate().map(|(index, item)| (item.name.as_str(), index)).collect();
+        let kept: Vec<usize> =
+            old.iter().filter_map(|item| places.get(item.name.as_str()).copied()).collect();
+        let moved = !kept.is_sorted();
+        let mut old_by_name = HashMap::new();
+        for item in old {
+            if places.contains_key(item.name.as_str()) {
+                old_by_name.insert(item.name, item.fields);
+            } else {
+                self.push(&subject(&item.name), "removed".to_owned(), fixed);
+            }
+        }
+        if moved {
+            self.push(kind, format!("the order of the {kind}s is different"), fixed);
+        }
+        for item in new {
+            let subject = subject(&item.name);
+            match old_by_name.remove(&item.name) {
+                Some(fields) => self.fields(&subject, fields, item.fields),
+                None => {
+                    let words: Vec<String> = item
+                        .fields
+                        .iter()
+                        .filter(|field| field.value != "none")
+                        .map(|field| format!("{} {}", field.key, field.value))
+                        .collect();
+                    self.push(&subject, format!("added: {}", words.join(", ")), fixed);
+                }
+            }
+        }
+    }
+}
+
+fn none() -> String {
+    "none".to_owned()
+}
+
+fn join<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() { none() } else { format!("[{}]", items.join(", ")) }
+}
+
+fn optional<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(none, |value| value.to_string())
+}
+
+fn word<T: Words>(value: Option<T>) -> String {
+    value.map_or_else(none, |value| word_of(value).to_owned())
+}
+
+fn device(device: &Device) -> [Field; 2] {
+    [fixed("device", &device.device), fixed("backend", word::<Backend>(Some(device.backend)))]
+}
+
+fn wan(loaded: &Loaded) -> Vec<Field> {
+    let wan = &loaded.plan.wan;
+    let mut fields = Vec::from(device(&loaded.config.wan));
+    fields.extend([
+        field("address", wan.address.to_string()),
+        field("gateway", optional(wan.gateway)),
+        field("addresses", join(&wan.addresses)),
+        field("mtu", wan.mtu.to_string()),
+        field("ping", wan.ping.to_string()),
+    ]);
+    fields
+}
+
+fn lans(loaded: &Loaded) -> Vec<Item> {
+    let names: Vec<&str> = loaded.plan.lans.iter().map(|lan| lan.name.as_str()).collect();
+    let item = |(lan, config): (&genkan_engine::plan::Lan, &Device)| {
+        let mut fields = Vec::from(device(config));
+        // In words, so that another lan before it makes no difference.
+        let reached = if lan.reaches.len() + 1 == names.len() {
+            "every lan".to_owned()
+        } else {
+            join(lan.reaches.iter().filter_map(|index| names.get(*index)))
+        };
+        fields.extend([
+            field("address", lan.address.to_string()),
+            field("mtu", lan.mtu.to_string()),
+            field("reaches", reached),
+        ]);
+        Item { name: lan.name.clone(), fields }
+    };
+    loaded.plan.lans.iter().zip(&loaded.config.lans).map(item).collect()
+}
+
+fn route(route: &Route) -> Item {
+    Item { name: route.to.to_string(), fields: vec![field("via", route.via.to_string())] }
+}
+
+fn router(loaded: &Loaded) -> Vec<Field> {
+    vec![
+        fixed("tun", optional(loaded.config.tun.as_ref())),
+        fixed("workers", loaded.config.workers.to_string()),
+    ]
+}
+
+fn services(loaded: &Loaded) -> Vec<Field> {
+    vec![
+        fixed("socket", loaded.config.socket.display().to_string()),
+        fixed("state", loaded.config.state.display().to_string()),
+    ]
+}
+
+fn nat(loaded: &Loaded) -> Vec<Field> {
+    let nat = &loaded.plan.nat;
+    vec![
+        field("mapping", word(Some(nat.mapping))),
+        field("filtering", word(Some(nat.filtering))),
+        field("hairpin", nat.hairpin.to_string()),
+        field("port_parity", nat.port_parity.to_string()),
+        field("inbound_refresh", nat.inbound_refresh.to_string()),
+        field("ports", format!("{}-{}", nat.ports.start(), nat.ports.end())),
+        field("max_sessions", grouped(nat.max_sessions)),
+        field("max_sessions_per_host", grouped(nat.max_sessions_per_host)),
+        field("max_ports_per_host", grouped(nat.max_ports_per_host)),
+        field("timeouts.udp", humane(nat.timeouts.udp)),
+        field("timeouts.tcp_established", humane(nat.timeouts.tcp_established)),
+        field("timeouts.tcp_transitory", humane(nat.timeouts.tcp_transitory)),
+        field("timeouts.icmp", humane(nat.timeouts.icmp)),
+        field("timeouts.other", humane(nat.timeouts.other)),
+    ]
+}
+
+fn host(host: &Host) -> Item {
+    Item {
+        name: host.name.clone(),
+        fields: vec![
+            field("address", host.address.to_string()),
+            field("mac", optional(host.mac)),
+            field("mapping", word(host.mapping)),
+            field("filtering", word(host.filtering)),
+            field("external", optional(host.external)),
+        ],
+    }
+}
+
+fn forward(rule: &ForwardRule) -> Item {
+    let external = |range: &PortRange| run(range.external_first, range.external_last);
+    let internal = |range: &PortRange| {
+        // The config crate has checked that it does not go beyond 65535.
+        run(range.internal_first, range.internal_first + (range.external_last - range.external_first))
+    };
+    let same = rule.ports.iter().all(|range| range.external_first == range.internal_first);
+    let to = match &rule.ports[..] {
+        [only] if !same => format!("{}:{}", rule.to, internal(only)),
+        _ => rule.to.to_string(),
+    };
+    let everybody = rule.from.is_empty() || rule.from.iter().any(|net: &Ipv4Net| net.prefix_len() == 0);
+    Item {
+        name: rule.name.clone(),
+        fields: vec![
+            field("protocol", join_plain(&rule.protocols, "+")),
+            field("port", join_plain(rule.ports.iter().map(external), ",")),
+            field("to", to),
+            field("address", optional(rule.address)),
+            field("from", if everybody { "everybody".to_owned() } else { join(&rule.from) }),
+            field("enabled", rule.enabled.to_string()),
+            field("expires", optional(rule.expires.map(written))),
+            field("log", rule.log.to_string()),
+        ],
+    }
+}
+
+fn join_plain<T: ToString>(items: impl IntoIterator<Item = T>, separator: &str) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(separator)
+}
+
+fn run(first: u16, last: u16) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}

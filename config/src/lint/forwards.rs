@@ -1,0 +1,109 @@
+//! Forwards that open what gets attacked, or lead nowhere.
+
+use std::net::Ipv4Addr;
+
+use genkan_engine::plan::PortRange;
+use genkan_engine::wire::ipv4::Protocol;
+
+use crate::error::{Code, Report, Span};
+use crate::schema::{File, Forward};
+use crate::validate::{Checked, Resolved, Topology, list};
+use crate::value::ports::PortSpan;
+
+/// Services that are attacked wherever they are open: logins, file shares, remote desktops, databases.
+const ATTACKED: &[(Protocol, u16, &str)] = &[
+    (Protocol::TCP, 22, "SSH"),
+    (Protocol::TCP, 23, "Telnet"),
+    (Protocol::TCP, 139, "SMB over NetBIOS"),
+    (Protocol::TCP, 445, "SMB"),
+    (Protocol::TCP, 1433, "Microsoft SQL Server"),
+    (Protocol::TCP, 1521, "Oracle Database"),
+    (Protocol::TCP, 3306, "MySQL"),
+    (Protocol::TCP, 3389, "RDP"),
+    (Protocol::UDP, 3389, "RDP"),
+    (Protocol::TCP, 5432, "PostgreSQL"),
+    (Protocol::TCP, 5900, "VNC"),
+    (Protocol::TCP, 6379, "Redis"),
+    (Protocol::TCP, 9200, "Elasticsearch"),
+    (Protocol::TCP, 11211, "memcached"),
+    (Protocol::UDP, 11211, "memcached"),
+    (Protocol::TCP, 27017, "MongoDB"),
+];
+
+pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Report) {
+    for (forward, resolved) in file.forwards().zip(&checked.forwards) {
+        let Some(resolved) = resolved else { continue };
+        let Some(name) = &forward.name else { continue };
+        if let Some(to) = &forward.to
+            && !topology.is_inside(resolved.to)
+        {
+            let subject = format!("forward `{}` leads", name.value.0);
+            outside(&subject, resolved.to, &to.span, topology, report);
+        }
+        open_service(forward, resolved, &name.value.0, report);
+    }
+}
+
+/// Reports a target that no lan and no route leads to.
+pub(super) fn outside(
+    subject: &str,
+    to: Ipv4Addr,
+    span: &Span,
+    topology: &Topology<'_>,
+    report: &mut Report,
+) {
+    let lans = topology.lans.iter().map(|lan| lan.address.trunc().to_string());
+    report
+        .warning(
+            Code::TargetOutside,
+            span,
+            format!("{subject} to {to}, which is in no lan and behind no route"),
+        )
+        .label("packets will not get there")
+        .help(format!("take an address in {}", list(lans)))
+        .help("or add the `[[route]]` that leads there");
+}
+
+fn open_service(forward: &Forward, resolved: &Resolved, name: &str, report: &mut Report) {
+    let enabled = forward.enabled.as_ref().is_none_or(|enabled| enabled.value);
+    let everybody = forward
+        .from
+        .as_ref()
+        .is_none_or(|from| from.value.items.iter().any(|net| net.value.0.prefix_len() == 0));
+    let (Some(protocols), true, true) = (&forward.protocol, enabled, everybody) else { return };
+    // A service is known by the port it has inside, or by the one it is called at.
+    let holds = |port: u16| {
+        resolved.ports.iter().any(|range| internal(range).contains(port) || external(range).contains(port))
+    };
+    let mut services: Vec<(&str, u16)> = ATTACKED
+        .iter()
+        .filter(|(protocol, port, _)| protocols.value.0.contains(protocol) && holds(*port))
+        .map(|(_, port, service)| (*service, *port))
+        .collect();
+    services.dedup();
+    let Some((first, port)) = services.first() else { return };
+    let what = match services.len() {
+        1 => format!("{first} (port {port})"),
+        more => format!("{first} (port {port}) and {} more", more - 1),
+    };
+    let span = forward.port.as_ref().map_or(&forward.span, |ports| &ports.span);
+    let diagnostic =
+        report.warning(Code::OpenService, span, format!("forward `{name}` opens {what} to everybody"));
+    diagnostic.label("attackers try this service all day, on every address");
+    if services.len() > 1 {
+        let names = services.iter().map(|(service, port)| format!("{service} ({port})"));
+        diagnostic.note(format!("among these ports are {}", list(names).replace(" or ", " and ")));
+    }
+    diagnostic.help("admit only those who need it, for example `from = [\"198.51.100.0/24\"]`");
+}
+
+/// The external ports of a pair of runs.
+pub(super) fn external(range: &PortRange) -> PortSpan {
+    PortSpan { first: range.external_first, last: range.external_last }
+}
+
+/// The internal ports of a pair of runs.
+fn internal(range: &PortRange) -> PortSpan {
+    let last = range.internal_first.saturating_add(range.external_last - range.external_first);
+    PortSpan { first: range.internal_first, last }
+}

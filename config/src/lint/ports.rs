@@ -1,0 +1,93 @@
+//! Too few dynamic ports.
+
+use std::net::Ipv4Addr;
+
+use genkan_engine::wire::ipv4::Protocol;
+
+use super::forwards::external;
+use crate::error::{Code, Report};
+use crate::schema::File;
+use crate::validate::{Checked, Topology, list};
+
+/// Below so many an inside network of a few busy machines runs out of ports.
+const ENOUGH: u32 = 1_024;
+
+/// One bit per port.
+#[derive(Clone)]
+struct PortSet(Box<[u64; 1024]>);
+
+impl PortSet {
+    fn new() -> PortSet {
+        PortSet(Box::new([0; 1024]))
+    }
+
+    fn insert(&mut self, first: u16, last: u16) {
+        for port in first..=last {
+            self.0[usize::from(port >> 6)] |= 1 << (port & 63);
+        }
+    }
+
+    fn contains(&self, port: u16) -> bool {
+        self.0[usize::from(port >> 6)] & (1 << (port & 63)) != 0
+    }
+}
+
+pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Report) {
+    let written = file.nat.as_ref().and_then(|nat| nat.ports.as_ref());
+    let dynamic = written.map_or(crate::plan::DYNAMIC_PORTS, |ports| ports.value.first..=ports.value.last);
+    // (addresses that share the number, protocol, ports left)
+    let mut short: Vec<(Vec<Ipv4Addr>, Protocol, u32)> = Vec::new();
+    for protocol in [Protocol::TCP, Protocol::UDP] {
+        let taken_on = |address: Option<Ipv4Addr>, set: &mut PortSet| {
+            for (forward, resolved) in file.forwards().zip(&checked.forwards) {
+                let (Some(resolved), Some(protocols)) = (resolved, &forward.protocol) else { continue };
+                if protocols.value.0.contains(&protocol)
+                    && forward.address.as_ref().map(|address| address.value.0) == address
+                {
+                    for range in &resolved.ports {
+                        let ports = external(range);
+                        set.insert(ports.first, ports.last);
+                    }
+                }
+            }
+        };
+        let mut everywhere = PortSet::new();
+        taken_on(None, &mut everywhere);
+        for (address, _) in &topology.external {
+            // 1:1 hosts have all ports of their address.
+            let one_to_one = |host: &crate::schema::Host| {
+                host.external.as_ref().is_some_and(|external| external.value.0 == *address)
+            };
+            if file.hosts().any(one_to_one) {
+                continue;
+            }
+            let mut taken = everywhere.clone();
+            taken_on(Some(*address), &mut taken);
+            let left = dynamic.clone().map(|port| u32::from(!taken.contains(port))).sum();
+            if left < ENOUGH {
+                match short.iter_mut().find(|(_, of, count)| *of == protocol && *count == left) {
+                    Some((addresses, _, _)) => addresses.push(*address),
+                    None => short.push((vec![*address], protocol, left)),
+                }
+            }
+        }
+    }
+    // The widest forward is to blame where the range itself is wide enough.
+    let widest = file
+        .forwards()
+        .filter_map(|forward| forward.port.as_ref())
+        .max_by_key(|ports| ports.value.0.iter().map(|run| run.value.len()).sum::<u32>());
+    let Some(blamed) = written.map(|ports| &ports.span).or(widest.map(|ports| &ports.span)) else { return };
+    for (addresses, protocol, left) in short {
+        let addresses = list(addresses.iter().map(ToString::to_string)).replace(" or ", " and ");
+        report
+            .warning(
+                Code::FewPorts,
+                blamed,
+                format!("{left} dynamic {protocol} ports are left on {addresses}"),
+            )
+            .label(format!("{ENOUGH} or more are recommended"))
+            .note("a busy inside machine uses hundreds; without a free port its new connections are refused")
+            .help("widen `ports` in `[nat]` (the default is \"1024-65535\"), or forward fewer ports");
+    }
+}

@@ -1,0 +1,167 @@
+//! Forwards that never get a packet, or not on all of their ports, because another one always goes first.
+//!
+//! Of the forwards of a port those that name `address` go first, then file order counts, and the first whose
+//! `from` admits the source gets the packet. So one shadows another when it goes first and admits whomever the
+//! other admits. Closed forwards shadow nobody.
+
+use std::net::Ipv4Addr;
+
+use genkan_engine::UnixTime;
+use genkan_engine::wire::ipv4::Protocol;
+use ipnet::Ipv4Net;
+
+use super::forwards::external;
+use crate::error::{Code, Report, Span};
+use crate::schema::File;
+use crate::validate::{Checked, Resolved, Topology, list};
+use crate::value::ports::PortSpan;
+
+/// One forward, as far as it matters here.
+struct Rule<'f> {
+    name: &'f str,
+    span: &'f Span,
+    /// Its turn among the forwards of a port.
+    turn: (bool, usize),
+    address: Option<Ipv4Addr>,
+    /// Empty: everybody.
+    from: Vec<Ipv4Net>,
+    protocols: &'f [Protocol],
+    expires: Option<UnixTime>,
+    resolved: &'f Resolved,
+}
+
+/// A run of external ports of one rule and one protocol.
+struct Run {
+    ports: PortSpan,
+    rule: usize,
+}
+
+pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Report) {
+    let rules: Vec<Rule<'_>> = rules(file, checked);
+    let one_address = topology.external.len() == 1;
+    // For each rule: what it loses (protocol, ports) and to whom.
+    let mut lost: Vec<Vec<(Protocol, PortSpan, usize)>> = (0..rules.len()).map(|_| Vec::new()).collect();
+    for protocol in [Protocol::TCP, Protocol::UDP] {
+        let mut runs: Vec<Run> = Vec::new();
+        for (rule, of) in rules.iter().enumerate().filter(|(_, rule)| rule.protocols.contains(&protocol)) {
+            runs.extend(of.resolved.ports.iter().map(|range| Run { ports: external(range), rule }));
+        }
+        runs.sort_by_key(|run| run.ports);
+        // Runs that reach into the one at hand; kept short by dropping those that end before it.
+        let mut open: Vec<&Run> = Vec::new();
+        for run in &runs {
+            open.retain(|earlier| earlier.ports.last >= run.ports.first);
+            for earlier in &open {
+                let Some(ports) = earlier.ports.overlap(run.ports) else { continue };
+                let (a, b) = (&rules[earlier.rule], &rules[run.rule]);
+                if a.shadows(b, one_address) {
+                    lost[run.rule].push((protocol, ports, earlier.rule));
+                } else if b.shadows(a, one_address) {
+                    lost[earlier.rule].push((protocol, ports, run.rule));
+                }
+            }
+            open.push(run);
+        }
+    }
+    for (rule, lost) in rules.iter().zip(&lost) {
+        if let Some((_, _, winner)) = lost.iter().min_by_key(|(_, _, winner)| rules[*winner].turn) {
+            tell(rule, &rules[*winner], lost, report);
+        }
+    }
+}
+
+fn rules<'f>(file: &'f File, checked: &'f Checked) -> Vec<Rule<'f>> {
+    let rule = |(index, (forward, resolved)): (usize, (&'f crate::schema::Forward, &'f Option<Resolved>))| {
+        if forward.enabled.as_ref().is_some_and(|enabled| !enabled.value) {
+            return None;
+        }
+        let name = forward.name.as_ref()?;
+        let from: Vec<Ipv4Net> =
+            forward.from.iter().flat_map(|from| &from.value.items).map(|net| net.value.0).collect();
+        let everybody = from.iter().any(|net| net.prefix_len() == 0);
+        Some(Rule {
+            name: &name.value.0,
+            span: forward.port.as_ref().map_or(&forward.span, |ports| &ports.span),
+            turn: (forward.address.is_none(), index),
+            address: forward.address.as_ref().map(|address| address.value.0),
+            from: if everybody { Vec::new() } else { from },
+            protocols: &forward.protocol.as_ref()?.value.0,
+            expires: forward.expires.as_ref().map(|moment| moment.value.0),
+            resolved: resolved.as_ref()?,
+        })
+    };
+    file.forwards().zip(&checked.forwards).enumerate().filter_map(rule).collect()
+}
+
+impl Rule<'_> {
+    /// Whether `self` gets every packet of a shared port that `other` would get.
+    fn shadows(&self, other: &Rule<'_>, one_address: bool) -> bool {
+        let first = self.turn < other.turn;
+        let same_address = match (self.address, other.address) {
+            (None, _) => true,
+            (Some(own), Some(theirs)) => own == theirs,
+            (Some(_), None) => one_address,
+        };
+        let admits = self.from.is_empty()
+            || (!other.from.is_empty()
+                && other.from.iter().all(|theirs| self.from.iter().any(|own| own.contains(theirs))));
+        // One that ends earlier leaves its ports to the other then: that is how a move is prepared.
+        let lasts = match (self.expires, other.expires) {
+            (None, _) => true,
+            (Some(own), Some(theirs)) => own >= theirs,
+            (Some(_), None) => false,
+        };
+        first && same_address && admits && lasts
+    }
+
+    /// Whether both do the same with every packet of `other`.
+    fn says_the_same(&self, other: &Rule<'_>) -> bool {
+        self.resolved == other.resolved
+    }
+}
+
+/// Number of ports in runs that may overlap, and the runs joined.
+fn joined(mut runs: Vec<PortSpan>) -> Vec<PortSpan> {
+    runs.sort_unstable();
+    let mut out: Vec<PortSpan> = Vec::new();
+    for run in runs {
+        match out.last_mut() {
+            Some(last) if u32::from(run.first) <= u32::from(last.last) + 1 => {
+                last.last = last.last.max(run.last)
+            }
+            _ => out.push(run),
+        }
+    }
+    out
+}
+
+fn tell(rule: &Rule<'_>, winner: &Rule<'_>, lost: &[(Protocol, PortSpan, usize)], report: &mut Report) {
+    let mut words = Vec::new();
+    let mut everything = true;
+    for protocol in rule.protocols {
+        let of_protocol = lost.iter().filter(|(of, _, _)| of == protocol).map(|(_, ports, _)| *ports);
+        let gone = joined(of_protocol.collect());
+        let all = joined(rule.resolved.ports.iter().map(external).collect());
+        everything &= gone == all;
+        words.extend(gone.iter().map(|ports| format!("{protocol} {ports}")));
+    }
+    let name = rule.name;
+    let message = if everything && winner.says_the_same(rule) {
+        format!("forward `{name}` is a duplicate of `{}`", winner.name)
+    } else if everything {
+        format!("forward `{name}` never gets a packet: `{}` goes first", winner.name)
+    } else {
+        let ports = list(words).replace(" or ", " and ");
+        format!("forward `{name}` never gets a packet for {ports}: `{}` goes first", winner.name)
+    };
+    let diagnostic = report.warning(Code::Shadowed, rule.span, message);
+    diagnostic.label("these ports are taken").related(winner.span, format!("by `{}`", winner.name));
+    if rule.turn.1 < winner.turn.1 {
+        diagnostic.note("forwards that name `address` go before those that do not");
+    }
+    diagnostic.help(if everything {
+        format!("take `{name}` away, or give the two different ports or different `from`s")
+    } else {
+        format!("take these ports out of `{name}` or of `{}`", winner.name)
+    });
+}

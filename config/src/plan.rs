@@ -1,0 +1,217 @@
+//! From a file without mistakes to what the engine and the daemon work with. Defaults are filled in here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use genkan_engine::plan::{self, FilteringBehavior, ForwardRule, MappingBehavior, Plan};
+
+use crate::error::{SourceFile, Span};
+use crate::schema::{File, Forward, Host, Lan, Nat, Route, Timeouts, Wan};
+use crate::validate::{Checked, Resolved};
+use crate::value::Field;
+use crate::{Backend, Config, Device, Loaded, Places};
+
+/// Default of `mtu`: that of Ethernet.
+const MTU: u16 = 1500;
+/// Defaults of `[nat]`.
+pub(crate) const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 1024..=65535;
+const MAX_SESSIONS: u32 = 1_000_000;
+const MAX_SESSIONS_PER_HOST: u32 = 65_536;
+const MAX_PORTS_PER_HOST: u32 = 16_384;
+/// Defaults of `[nat.timeouts]`.
+const TIMEOUTS: plan::Timeouts = plan::Timeouts {
+    udp: Duration::from_secs(5 * 60),
+    tcp_established: Duration::from_secs(2 * 3_600 + 4 * 60),
+    tcp_transitory: Duration::from_secs(4 * 60),
+    icmp: Duration::from_secs(60),
+    other: Duration::from_secs(10 * 60),
+};
+/// Defaults of `[services]`.
+const SOCKET: &str = "/run/genkan/control.sock";
+const STATE: &str = "/var/lib/genkan";
+
+/// Builds all of it. `None` when a required key is absent or refused, which the reader has reported.
+pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> Option<Loaded> {
+    let wan = file.wan.as_ref()?;
+    let plan = Plan {
+        wan: wan_plan(wan)?,
+        lans: lans(file, &checked)?,
+        routes: file.routes().map(route).collect::<Option<_>>()?,
+        host_port: file.router.as_ref().is_some_and(|router| router.tun.is_some()),
+        nat: nat(file.nat.as_ref()),
+        hosts: file.hosts().map(host).collect::<Option<_>>()?,
+        forwards: file
+            .forwards()
+            .zip(checked.forwards)
+            .map(|(written, resolved)| forward(written, resolved?))
+            .collect::<Option<_>>()?,
+        dmz: checked.dmz,
+    };
+    let services = file.services.as_ref();
+    let config = Config {
+        wan: device("wan".to_owned(), &wan.device, &wan.backend, &wan.mtu)?,
+        lans: file
+            .lan
+            .iter()
+            .zip(checked.lan_names)
+            .map(|(lan, name)| device(name, &lan.device, &lan.backend, &lan.mtu))
+            .collect::<Option<_>>()?,
+        tun: file.router.as_ref().and_then(|router| router.tun.as_ref()).map(|tun| tun.value.0.clone()),
+        workers: file
+            .router
+            .as_ref()
+            .and_then(|router| router.workers.as_ref())
+            .and_then(|workers| u16::try_from(workers.value.0).ok())
+            .unwrap_or(1),
+        socket: services
+            .and_then(|services| services.socket.as_ref())
+            .map_or_else(|| PathBuf::from(SOCKET), |socket| socket.value.0.clone()),
+        state: services
+            .and_then(|services| services.state.as_ref())
+            .map_or_else(|| PathBuf::from(STATE), |state| state.value.0.clone()),
+    };
+    Some(Loaded { config, plan, warnings: Vec::new(), places: places(file, wan, source) })
+}
+
+fn device(
+    label: String,
+    device: &Field<crate::value::name::DeviceName>,
+    backend: &Field<crate::value::word::Word<Backend>>,
+    mtu: &Field<crate::schema::Mtu>,
+) -> Option<Device> {
+    Some(Device {
+        label,
+        device: device.as_ref()?.value.0.clone(),
+        backend: backend.as_ref().map_or(Backend::AfPacket, |backend| backend.value.0),
+        mtu: mtu_or_default(mtu),
+    })
+}
+
+fn mtu_or_default(mtu: &Field<crate::schema::Mtu>) -> u16 {
+    mtu.as_ref().and_then(|mtu| u16::try_from(mtu.value.0).ok()).unwrap_or(MTU)
+}
+
+fn wan_plan(wan: &Wan) -> Option<plan::Wan> {
+    Some(plan::Wan {
+        address: wan.address.as_ref()?.value.0,
+        gateway: wan.gateway.as_ref().map(|gateway| gateway.value.0),
+        addresses: wan
+            .addresses
+            .iter()
+            .flat_map(|list| &list.value.items)
+            .map(|address| address.value.0)
+            .collect(),
+        mtu: mtu_or_default(&wan.mtu),
+        ping: flag(&wan.ping, true),
+    })
+}
+
+fn lans(file: &File, checked: &Checked) -> Option<Vec<plan::Lan>> {
+    let parts = checked.lan_names.iter().zip(&checked.reaches);
+    let lan = |(lan, (name, reaches)): (&Lan, (&String, &Vec<usize>))| {
+        Some(plan::Lan {
+            name: name.clone(),
+            address: lan.address.as_ref()?.value.0,
+            mtu: mtu_or_default(&lan.mtu),
+            reaches: reaches.clone(),
+        })
+    };
+    file.lan.iter().zip(parts).map(lan).collect()
+}
+
+fn route(route: &Route) -> Option<plan::Route> {
+    Some(plan::Route { to: route.to.as_ref()?.value.0, via: route.via.as_ref()?.value.0 })
+}
+
+fn nat(nat: Option<&Nat>) -> plan::Nat {
+    let Some(nat) = nat else {
+        return plan::Nat {
+            mapping: MappingBehavior::default(),
+            filtering: FilteringBehavior::default(),
+            hairpin: true,
+            port_parity: false,
+            inbound_refresh: false,
+            ports: DYNAMIC_PORTS,
+            max_sessions: MAX_SESSIONS,
+            max_sessions_per_host: MAX_SESSIONS_PER_HOST,
+            max_ports_per_host: MAX_PORTS_PER_HOST,
+            timeouts: TIMEOUTS,
+        };
+    };
+    plan::Nat {
+        mapping: nat.mapping.as_ref().map_or_else(MappingBehavior::default, |word| word.value.0),
+        filtering: nat.filtering.as_ref().map_or_else(FilteringBehavior::default, |word| word.value.0),
+        hairpin: flag(&nat.hairpin, true),
+        port_parity: flag(&nat.port_parity, false),
+        inbound_refresh: flag(&nat.inbound_refresh, false),
+        ports: nat.ports.as_ref().map_or(DYNAMIC_PORTS, |ports| ports.value.first..=ports.value.last),
+        max_sessions: number(&nat.max_sessions, MAX_SESSIONS),
+        max_sessions_per_host: number(&nat.max_sessions_per_host, MAX_SESSIONS_PER_HOST),
+        max_ports_per_host: number(&nat.max_ports_per_host, MAX_PORTS_PER_HOST),
+        timeouts: nat.timeouts.as_ref().map_or(TIMEOUTS, timeouts),
+    }
+}
+
+fn timeouts(timeouts: &Timeouts) -> plan::Timeouts {
+    let or = |field: &Field<crate::value::duration::Humane>, default: Duration| {
+        field.as_ref().map_or(default, |humane| humane.value.0)
+    };
+    plan::Timeouts {
+        udp: or(&timeouts.udp, TIMEOUTS.udp),
+        tcp_established: or(&timeouts.tcp_established, TIMEOUTS.tcp_established),
+        tcp_transitory: or(&timeouts.tcp_transitory, TIMEOUTS.tcp_transitory),
+        icmp: or(&timeouts.icmp, TIMEOUTS.icmp),
+        other: or(&timeouts.other, TIMEOUTS.other),
+    }
+}
+
+fn flag(field: &Field<bool>, default: bool) -> bool {
+    field.as_ref().map_or(default, |flag| flag.value)
+}
+
+fn number<const MIN: u32, const MAX: u32>(
+    field: &Field<crate::value::number::Number<MIN, MAX>>,
+    default: u32,
+) -> u32 {
+    field.as_ref().map_or(default, |number| number.value.0)
+}
+
+fn host(host: &Host) -> Option<plan::Host> {
+    Some(plan::Host {
+        name: host.name.as_ref()?.value.0.clone(),
+        mac: host.mac.as_ref().map(|mac| mac.value.0),
+        address: host.address.as_ref()?.value.0,
+        filtering: host.filtering.as_ref().map(|word| word.value.0),
+        mapping: host.mapping.as_ref().map(|word| word.value.0),
+        external: host.external.as_ref().map(|address| address.value.0),
+    })
+}
+
+fn forward(forward: &Forward, resolved: Resolved) -> Option<ForwardRule> {
+    Some(ForwardRule {
+        name: forward.name.as_ref()?.value.0.clone(),
+        protocols: forward.protocol.as_ref()?.value.0.clone(),
+        ports: resolved.ports,
+        to: resolved.to,
+        address: forward.address.as_ref().map(|address| address.value.0),
+        from: forward.from.iter().flat_map(|list| &list.value.items).map(|net| net.value.0).collect(),
+        enabled: flag(&forward.enabled, true),
+        expires: forward.expires.as_ref().map(|moment| moment.value.0),
+        log: flag(&forward.log, false),
+    })
+}
+
+fn places(file: &File, wan: &Wan, source: Arc<SourceFile>) -> Places {
+    let spans = |span: &Span| span.clone();
+    Places {
+        file: source,
+        wan: wan.span.clone(),
+        lans: file.lan.iter().map(|lan| spans(&lan.span)).collect(),
+        routes: file.routes().map(|route| spans(&route.span)).collect(),
+        hosts: file.hosts().map(|host| spans(&host.span)).collect(),
+        forwards: file.forwards().map(|forward| spans(&forward.span)).collect(),
+        dmz: file.dmz.as_ref().map(|dmz| spans(&dmz.span)),
+        nat: file.nat.as_ref().map(|nat| spans(&nat.span)),
+    }
+}

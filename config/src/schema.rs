@@ -1,0 +1,466 @@
+//! The file as written: one type per table, each key with its place in the text.
+//!
+//! The doc comments and `default`s below are what `genkan schema` prints as JSON Schema; a test sets every
+//! documented default in a file and expects that nothing changes.
+
+use genkan_engine::plan::{FilteringBehavior, MappingBehavior};
+use schemars::JsonSchema;
+use toml::de::DeTable;
+
+use crate::Backend;
+use crate::error::{Code, Report, Span};
+use crate::table::Table;
+use crate::value::address::{Address, InterfaceAddress, Mac, Network, WanAddress};
+use crate::value::duration::Humane;
+use crate::value::moment::Moment;
+use crate::value::name::{AbsolutePath, DeviceName, HostName, Label, LanPattern, SocketPath};
+use crate::value::number::Number;
+use crate::value::ports::{PortSpan, Ports};
+use crate::value::target::{DmzTarget, Target};
+use crate::value::word::{Protocols, Word};
+use crate::value::{Field, List};
+
+/// IP MTU in octets: from what every host has to take (RFC 791) to the longest IPv4 packet.
+pub(crate) type Mtu = Number<576, 65_535>;
+/// Sessions: up to 16 Mi.
+pub(crate) type Sessions = Number<1, 16_777_216>;
+/// Ports of one address and protocol.
+pub(crate) type PortCount = Number<1, 65_535>;
+/// Threads.
+pub(crate) type Workers = Number<1, 1_024>;
+
+/// A configuration of the Genkan router.
+#[derive(Debug, JsonSchema)]
+#[schemars(title = "Genkan configuration", deny_unknown_fields)]
+pub(crate) struct File {
+    /// The outside.
+    #[schemars(required)]
+    pub(crate) wan: Option<Wan>,
+    /// The networks inside, at least one.
+    #[schemars(required, length(min = 1, max = 32))]
+    pub(crate) lan: Vec<Lan>,
+    /// Networks behind a router on a lan.
+    pub(crate) route: Option<Vec<Route>>,
+    /// The box that runs Genkan, as one more internal host.
+    pub(crate) router: Option<RouterTable>,
+    /// Address translation.
+    pub(crate) nat: Option<Nat>,
+    /// Known devices of the lans.
+    pub(crate) host: Option<Vec<Host>>,
+    /// Port forwards, tried in file order; those that name `address` go first.
+    pub(crate) forward: Option<Vec<Forward>>,
+    /// The inside host that gets what no mapping and no forward takes.
+    pub(crate) dmz: Option<Dmz>,
+    /// The programs around the router.
+    pub(crate) services: Option<Services>,
+}
+
+/// The outside.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Wan {
+    #[schemars(skip)]
+    pub(crate) span: Span,
+    /// A network device (VLAN sub-interfaces too) on which the kernel has no address.
+    #[schemars(required)]
+    pub(crate) device: Field<DeviceName>,
+    /// How frames are read and written: `af-packet` uses an existing device, `tap` creates a TAP device or
+    /// attaches to one. `auto` means `af-packet` in this version.
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) backend: Field<Word<Backend>>,
+    /// The primary external address and the prefix of the link.
+    #[schemars(required)]
+    pub(crate) address: Field<WanAddress>,
+    /// Next hop for everything that is not on the link. May lie outside the prefix: then it is reached by ARP
+    /// on the link. Without it only the link is reached.
+    pub(crate) gateway: Field<Address>,
+    /// Further external addresses.
+    #[schemars(extend("default" = []))]
+    pub(crate) addresses: Field<List<Address>>,
+    /// IP MTU in octets; the device's own may be smaller.
+    #[schemars(extend("default" = 1500))]
+    pub(crate) mtu: Field<Mtu>,
+    /// Whether echo requests from outside are answered.
+    #[schemars(extend("default" = true))]
+    pub(crate) ping: Field<bool>,
+}
+
+/// A network inside.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Lan {
+    #[schemars(skip)]
+    pub(crate) span: Span,
+    /// Its name in listings and in `reaches`; without it, the name of its device.
+    pub(crate) name: Field<Label>,
+    /// A network device on which the kernel has no address.
+    #[schemars(required)]
+    pub(crate) device: Field<DeviceName>,
+    /// As in `[wan]`.
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) backend: Field<Word<Backend>>,
+    /// The router's own address on this network, with its prefix.
+    #[schemars(required)]
+    pub(crate) address: Field<InterfaceAddress>,
+    /// IP MTU in octets; the device's own may be smaller.
+    #[schemars(extend("default" = 1500))]
+    pub(crate) mtu: Field<Mtu>,
+    /// Other lans that its hosts may open sessions to, also by hairpin: names, or `*` for all.
+    /// With an empty list they reach the wan only.
+    #[schemars(extend("default" = ["*"]))]
+    pub(crate) reaches: Field<List<LanPattern>>,
+}
+
+/// A network behind a router on a lan.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Route {
+    #[schemars(skip)]
+    pub(crate) span: Span,
+    /// The network. Of several that hold an address, the one with the longest prefix counts.
+    #[schemars(required)]
+    pub(crate) to: Field<Network>,
+    /// Its next hop, an address of a lan.
+    #[schemars(required)]
+    pub(crate) via: Field<Address>,
+}
+
+/// The box that runs Genkan.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct RouterTable {
+    /// Name of a TUN device through which the box is reachable at the lan addresses. Without it the box is not
+    /// reachable through Genkan.
+    pub(crate) tun: Field<DeviceName>,
+    /// Threads that forward. Only 1 in this version.
+    #[schemars(extend("default" = 1, "maximum" = 1))]
+    pub(crate) workers: Field<Workers>,
+}
+
+/// Address translation.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Nat {
+    #[schemars(skip)]
+    pub(crate) span: Span,
+    /// When an internal endpoint keeps its external endpoint (RFC 4787 section 4.1).
+    #[schemars(extend("default" = "endpoint-independent"))]
+    pub(crate) mapping: Field<Word<MappingBehavior>>,
+    /// From whom a mapping takes packets (RFC 4787 section 5).
+    #[schemars(extend("default" = "address-dependent"))]
+    pub(crate) filtering: Field<Word<FilteringBehavior>>,
+    /// Whether inside hosts reach external endpoints of inside hosts (RFC 4787 REQ-9).
+    #[schemars(extend("default" = true))]
+    pub(crate) hairpin: Field<bool>,
+    /// Keep the parity of a port that cannot be kept itself (RFC 4787 REQ-4).
+    #[schemars(extend("default" = false))]
+    pub(crate) port_parity: Field<bool>,
+    /// Whether packets from outside keep a session alive too (RFC 4787 REQ-6b).
+    #[schemars(extend("default" = false))]
+    pub(crate) inbound_refresh: Field<bool>,
+    /// Dynamic external ports of TCP and UDP.
+    #[schemars(extend("default" = "1024-65535"))]
+    pub(crate) ports: Field<PortSpan>,
+    /// Most sessions at once. Their table is allocated at start.
+    #[schemars(extend("default" = 1_000_000))]
+    pub(crate) max_sessions: Field<Sessions>,
+    /// Most sessions of one inside host.
+    #[schemars(extend("default" = 65_536))]
+    pub(crate) max_sessions_per_host: Field<Sessions>,
+    /// Most dynamic external ports of one inside host, per protocol and address, so that one host cannot
+    /// starve the others.
+    #[schemars(extend("default" = 16_384))]
+    pub(crate) max_ports_per_host: Field<PortCount>,
+    /// Idle timeouts.
+    pub(crate) timeouts: Option<Timeouts>,
+}
+
+/// Idle timeouts of sessions. A value below the floor of its RFC is accepted with a warning.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Timeouts {
+    /// UDP (RFC 4787 REQ-5: at least 2 minutes, 5 are recommended).
+    #[schemars(extend("default" = "5m"))]
+    pub(crate) udp: Field<Humane>,
+    /// Established TCP connections (RFC 5382 REQ-5: at least 2 hours 4 minutes).
+    #[schemars(extend("default" = "2h4m"))]
+    pub(crate) tcp_established: Field<Humane>,
+    /// TCP connections that open or close (RFC 5382 REQ-5: at least 4 minutes).
+    #[schemars(extend("default" = "4m"))]
+    pub(crate) tcp_transitory: Field<Humane>,
+    /// ICMP queries such as ping (RFC 5508 REQ-2: at least 60 seconds).
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) icmp: Field<Humane>,
+    /// Every other protocol: ESP, AH, GRE, SCTP, ...
+    #[schemars(extend("default" = "10m"))]
+    pub(crate) other: Field<Humane>,
+}
+
+/// A known device of a lan.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Host {
+    #[schemars(skip)]
+    pub(crate) span: Span,
+    /// Its name, for listings and for `to`.
+    #[schemars(required)]
+    pub(crate) name: Field<HostName>,
+    /// Its MAC address.
+    pub(crate) mac: Field<Mac>,
+    /// Its internal address.
+    #[schemars(required)]
+    pub(crate) address: Field<Address>,
+    /// Its own mapping behaviour; without it that of `[nat]`.
+    pub(crate) mapping: Field<Word<MappingBehavior>>,
+    /// Its own filtering behaviour; without it that of `[nat]`.
+    pub(crate) filtering: Field<Word<FilteringBehavior>>,
+    /// 1:1 NAT: all its traffic leaves from this one of `wan.addresses`, and all ports of that come in.
+    pub(crate) external: Field<Address>,
+}
+
+/// A port forward: a static mapping, both ways.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Forward {
+    #[schemars(skip)]
+    pub(crate) span: Span,
+    /// Its name in listings, unique.
+    #[schemars(required)]
+    pub(crate) name: Field<Label>,
+    /// TCP, UDP or both.
+    #[schemars(required)]
+    pub(crate) protocol: Field<Protocols>,
+    /// External ports.
+    #[schemars(required)]
+    pub(crate) port: Field<Ports>,
+    /// The inside machine, by address or by the name of its `[[host]]`, with or without a port. Without one the
+    /// ports stay the same. A run of external ports maps one to one onto as many ports from the one named here on.
+    #[schemars(required)]
+    pub(crate) to: Field<Target>,
+    /// Only this external address; without it all of them.
+    pub(crate) address: Field<Address>,
+    /// Only these sources; without it everybody.
+    pub(crate) from: Field<List<Network>>,
+    /// When false it is closed, but its ports stay taken.
+    #[schemars(extend("default" = true))]
+    pub(crate) enabled: Field<bool>,
+    /// Closed from then on, with its sessions.
+    pub(crate) expires: Field<Moment>,
+    /// Log every new session.
+    #[schemars(extend("default" = false))]
+    pub(crate) log: Field<bool>,
+}
+
+/// The inside host that gets what nobody else takes.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Dmz {
+    #[schemars(skip)]
+    pub(crate) span: Span,
+    /// The machine, by address or by the name of its `[[host]]`.
+    #[schemars(required)]
+    pub(crate) to: Field<DmzTarget>,
+}
+
+/// The programs around the router.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Services {
+    /// Path of the control socket.
+    #[schemars(extend("default" = "/run/genkan/control.sock"))]
+    pub(crate) socket: Field<SocketPath>,
+    /// Directory of what survives a restart; systemd's `STATE_DIRECTORY` goes before it.
+    #[schemars(extend("default" = "/var/lib/genkan"))]
+    pub(crate) state: Field<AbsolutePath>,
+}
+
+impl File {
+    /// Reads the whole file.
+    pub(crate) fn read(root: &DeTable<'_>, report: &mut Report) -> File {
+        let mut top = Table::new("", 0..0, root, report);
+        let wan = top.table("wan", "wan", Wan::read);
+        let lan = top.tables("lan", "lan", Lan::read);
+        let file = File {
+            wan,
+            lan,
+            route: Some(top.tables("route", "route", Route::read)),
+            router: top.table("router", "router", RouterTable::read),
+            nat: top.table("nat", "nat", Nat::read),
+            host: Some(top.tables("host", "host", Host::read)),
+            forward: Some(top.tables("forward", "forward", Forward::read)),
+            dmz: top.table("dmz", "dmz", Dmz::read),
+            services: top.table("services", "services", Services::read),
+        };
+        top.finish();
+        if !root.contains_key("wan") {
+            report
+                .whole_file(Code::MissingKey, "the table `[wan]` is missing: there is no outside")
+                .help("add `[wan]`, and below it `device = \"eth0\"` and `address = \"203.0.113.1/24\"`");
+        }
+        // `lan = []` is as good as none.
+        let lans = root.get("lan").map(|lan| lan.get_ref());
+        if lans.is_none_or(|lans| lans.as_array().is_some_and(|array| array.is_empty())) {
+            report
+                .whole_file(Code::MissingKey, "the table `[[lan]]` is missing: there is no inside")
+                .help("add `[[lan]]`, and below it `device = \"eth1\"` and `address = \"192.168.0.1/24\"`");
+        }
+        file
+    }
+
+    /// `[[route]]`.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> + Clone {
+        self.route.iter().flatten()
+    }
+
+    /// `[[host]]`.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &Host> + Clone {
+        self.host.iter().flatten()
+    }
+
+    /// `[[forward]]`.
+    pub(crate) fn forwards(&self) -> impl Iterator<Item = &Forward> + Clone {
+        self.forward.iter().flatten()
+    }
+}
+
+impl Wan {
+    fn read(mut t: Table<'_, '_>) -> Wan {
+        let wan = Wan {
+            span: t.span(),
+            device: t.required("device", "\"eth0\""),
+            backend: t.optional("backend", "\"auto\""),
+            address: t.required("address", "\"203.0.113.1/24\""),
+            gateway: t.optional("gateway", "\"203.0.113.2\""),
+            addresses: t.optional("addresses", "[\"203.0.113.5\"]"),
+            mtu: t.optional("mtu", "1500"),
+            ping: t.optional("ping", "true"),
+        };
+        t.finish();
+        wan
+    }
+}
+
+impl Lan {
+    fn read(mut t: Table<'_, '_>) -> Lan {
+        let lan = Lan {
+            span: t.span(),
+            name: t.optional("name", "\"home\""),
+            device: t.required("device", "\"eth1\""),
+            backend: t.optional("backend", "\"auto\""),
+            address: t.required("address", "\"192.168.0.1/24\""),
+            mtu: t.optional("mtu", "1500"),
+            reaches: t.optional("reaches", "[\"*\"]"),
+        };
+        t.finish();
+        lan
+    }
+}
+
+impl Route {
+    fn read(mut t: Table<'_, '_>) -> Route {
+        let route = Route {
+            span: t.span(),
+            to: t.required("to", "\"10.20.0.0/16\""),
+            via: t.required("via", "\"192.168.0.254\""),
+        };
+        t.finish();
+        route
+    }
+}
+
+impl RouterTable {
+    fn read(mut t: Table<'_, '_>) -> RouterTable {
+        let router =
+            RouterTable { tun: t.optional("tun", "\"genkan0\""), workers: t.optional("workers", "1") };
+        t.finish();
+        router
+    }
+}
+
+impl Nat {
+    fn read(mut t: Table<'_, '_>) -> Nat {
+        let nat = Nat {
+            span: t.span(),
+            mapping: t.optional("mapping", "\"endpoint-independent\""),
+            filtering: t.optional("filtering", "\"address-dependent\""),
+            hairpin: t.optional("hairpin", "true"),
+            port_parity: t.optional("port_parity", "false"),
+            inbound_refresh: t.optional("inbound_refresh", "false"),
+            ports: t.optional("ports", "\"1024-65535\""),
+            max_sessions: t.optional("max_sessions", "1_000_000"),
+            max_sessions_per_host: t.optional("max_sessions_per_host", "65_536"),
+            max_ports_per_host: t.optional("max_ports_per_host", "16_384"),
+            timeouts: t.table("nat.timeouts", "timeouts", Timeouts::read),
+        };
+        t.finish();
+        nat
+    }
+}
+
+impl Timeouts {
+    fn read(mut t: Table<'_, '_>) -> Timeouts {
+        let timeouts = Timeouts {
+            udp: t.optional("udp", "\"5m\""),
+            tcp_established: t.optional("tcp_established", "\"2h4m\""),
+            tcp_transitory: t.optional("tcp_transitory", "\"4m\""),
+            icmp: t.optional("icmp", "\"60s\""),
+            other: t.optional("other", "\"10m\""),
+        };
+        t.finish();
+        timeouts
+    }
+}
+
+impl Host {
+    fn read(mut t: Table<'_, '_>) -> Host {
+        let host = Host {
+            span: t.span(),
+            name: t.required("name", "\"nas\""),
+            mac: t.optional("mac", "\"52:54:00:12:34:56\""),
+            address: t.required("address", "\"192.168.0.10\""),
+            mapping: t.optional("mapping", "\"endpoint-independent\""),
+            filtering: t.optional("filtering", "\"endpoint-independent\""),
+            external: t.optional("external", "\"203.0.113.5\""),
+        };
+        t.finish();
+        host
+    }
+}
+
+impl Forward {
+    fn read(mut t: Table<'_, '_>) -> Forward {
+        let forward = Forward {
+            span: t.span(),
+            name: t.required("name", "\"web\""),
+            protocol: t.required("protocol", "\"tcp\""),
+            port: t.required("port", "80"),
+            to: t.required("to", "\"192.168.0.10:8080\""),
+            address: t.optional("address", "\"203.0.113.5\""),
+            from: t.optional("from", "[\"198.51.100.0/24\"]"),
+            enabled: t.optional("enabled", "true"),
+            expires: t.optional("expires", "2026-12-31T23:59:59+09:00"),
+            log: t.optional("log", "true"),
+        };
+        t.finish();
+        forward
+    }
+}
+
+impl Dmz {
+    fn read(mut t: Table<'_, '_>) -> Dmz {
+        let dmz = Dmz { span: t.span(), to: t.required("to", "\"192.168.0.50\"") };
+        t.finish();
+        dmz
+    }
+}
+
+impl Services {
+    fn read(mut t: Table<'_, '_>) -> Services {
+        let services = Services {
+            socket: t.optional("socket", "\"/run/genkan/control.sock\""),
+            state: t.optional("state", "\"/var/lib/genkan\""),
+        };
+        t.finish();
+        services
+    }
+}

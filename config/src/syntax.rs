@@ -1,0 +1,407 @@
+//! From text to a TOML tree, with every syntax mistake found and explained.
+//!
+//! The TOML parser recovers from mistakes, but what it finds after one is often a consequence of it: an open
+//! bracket makes a mistake of every line that follows. So only the first is believed. Its line is blanked out,
+//! which leaves all other text in its place, and the rest is parsed anew, until nothing is left to find.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue, Error};
+
+use crate::error::{Code, Report, Span};
+use crate::table::brackets;
+use crate::value::{quoted, shorten};
+
+/// After so many mistakes the rest waits for the next run; it bounds the work for a file that is no TOML at all.
+const MOST: usize = 50;
+
+/// Parses the file and hands the tree to `read`, together with whether all of the file is in it. `None`: what is
+/// left after all reported mistakes cannot be read either.
+pub(crate) fn parse<R>(
+    report: &mut Report,
+    read: impl FnOnce(&DeTable<'_>, bool, &mut Report) -> R,
+) -> Option<R> {
+    let file = report.file().clone();
+    let mut text = file.text().to_owned();
+    for round in 0..MOST {
+        let blank = {
+            let (tree, errors) = DeTable::parse_recoverable(&text);
+            let first = errors.iter().min_by_key(|error| error.span().map_or(usize::MAX, |span| span.start));
+            match first {
+                None => return Some(read(tree.get_ref(), round == 0, report)),
+                Some(first) => explain(&text, tree.get_ref(), first, report),
+            }
+        };
+        if !blank_out(&mut text, blank) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Replaces everything but line ends by blanks. False when nothing was left to replace.
+fn blank_out(text: &mut String, range: Range<usize>) -> bool {
+    let Some(part) = text.get(range.clone()) else { return false };
+    let blanks: String =
+        part.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { char::from(byte) } else { ' ' }).collect();
+    if blanks == part {
+        return false;
+    }
+    text.replace_range(range, &blanks);
+    true
+}
+
+/// One line of the text and where it lies.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    start: usize,
+    text: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn at(text: &'a str, at: usize) -> Line<'a> {
+        let mut at = at.min(text.len());
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        let start = text[..at].rfind('\n').map_or(0, |feed| feed + 1);
+        let end = text[at..].find('\n').map_or(text.len(), |feed| at + feed);
+        Line { start, text: &text[start..end] }
+    }
+
+    fn range(&self) -> Range<usize> {
+        self.start..self.start + self.text.len()
+    }
+
+    /// Where a part of the line lies in the file.
+    fn span_of(&self, part: &str) -> Span {
+        let offset = part.as_ptr() as usize - self.text.as_ptr() as usize;
+        self.start + offset..self.start + offset + part.len()
+    }
+}
+
+/// Reports the first mistake of the text, and says which stretch to blank out.
+fn explain(text: &str, tree: &DeTable<'_>, error: &Error, report: &mut Report) -> Range<usize> {
+    let mut at = error.span().map_or(0, |span| span.start);
+    if let Some((open, what)) = unclosed(text, tree)
+        && open <= at
+    {
+        let line = Line::at(text, open);
+        let (sign, closing) = what;
+        report
+            .error(Code::Syntax, &(open..open + sign.len()), format!("this `{sign}` is never closed"))
+            .label(format!("`{closing}` is missing"));
+        return line.range();
+    }
+    // At the end of the file the mistake is on the last line that has anything on it.
+    if text[floor(text, at)..].trim().is_empty() && Line::at(text, at).text.trim().is_empty() {
+        at = text.trim_end().len();
+    }
+    let line = Line::at(text, at);
+    let content = line.text.trim();
+    let whole = line.span_of(content);
+    if let Some(sign) = ["//", ";", "--"].into_iter().find(|sign| content.starts_with(sign)) {
+        report
+            .error(Code::Syntax, &(whole.start..whole.start + sign.len()), "this is no comment")
+            .label("comments begin with `#`");
+        return line.range();
+    }
+    if content.starts_with('[') && !in_list(tree, at) {
+        header(text, line, content, error, report);
+        // What follows would end up in the table before.
+        return section(text, line);
+    }
+    if in_list(tree, at) {
+        element(line, content, error, report);
+    } else if let Some((key, value)) = content.split_once('=') {
+        key_value(text, line, key.trim_end(), value.trim(), error, report);
+    } else if let Some((key, value)) = content.split_once(':')
+        && is_key(key.trim())
+    {
+        let fix = format!("{} = {}", key.trim(), toml_value(value.trim()));
+        report
+            .error(Code::Syntax, &whole, "a key and its value have a `=` between them")
+            .label("no `=` here")
+            .help(format!("write `{fix}`"));
+    } else {
+        report
+            .error(
+                Code::Syntax,
+                &whole,
+                format!("`{}` is neither a key with a value nor a table", shorten(content)),
+            )
+            .label("`key = value` or `[table]` is expected")
+            .note(format!("TOML: {}", error.message()));
+    }
+    line.range()
+}
+
+fn floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// A table header that is none, or that is there twice.
+fn header(text: &str, line: Line<'_>, content: &str, error: &Error, report: &mut Report) {
+    let name = content.trim_start_matches('[');
+    let name = name.split([']', '#', '=']).next().unwrap_or_default().trim();
+    let span = line.span_of(content.split('#').next().unwrap_or(content).trim_end());
+    if error.message().contains("duplicate") {
+        let diagnostic = report.error(Code::Syntax, &span, format!("the table `{name}` is there twice"));
+        diagnostic.label("the second time");
+        let first = headers(text).find(|first| first.start < line.start && header_name(first.text) == name);
+        if let Some(first) = first {
+            diagnostic.related(&first.span_of(first.text.trim()), "the first time");
+        }
+        diagnostic.help(match brackets(name).as_str() {
+            both if both.starts_with("[[") => format!("write every one of them as `{both}`"),
+            _ => "put the keys of both into one table".to_owned(),
+        });
+        return;
+    }
+    let diagnostic = report.error(Code::Syntax, &span, format!("`{}` is no table header", shorten(content)));
+    diagnostic.label("a name in brackets, alone on its line, is expected");
+    if is_key(name) {
+        diagnostic.help(format!("write `{}`", brackets(name)));
+    } else {
+        diagnostic.note(format!("TOML: {}", error.message()));
+    }
+}
+
+/// Lines that look like headers.
+fn headers(text: &str) -> impl Iterator<Item = Line<'_>> {
+    let mut start = 0;
+    text.split_inclusive('\n').filter_map(move |raw| {
+        let line = Line { start, text: raw.trim_end_matches(['\n', '\r']) };
+        start += raw.len();
+        line.text.trim_start().starts_with('[').then_some(line)
+    })
+}
+
+fn header_name(line: &str) -> &str {
+    line.trim().trim_start_matches('[').split(']').next().unwrap_or_default().trim()
+}
+
+/// From a header to the next one.
+fn section(text: &str, line: Line<'_>) -> Range<usize> {
+    let end = headers(text).find(|next| next.start > line.start).map_or(text.len(), |next| next.start);
+    line.start..end
+}
+
+/// `key = value` with a mistake in it.
+fn key_value(text: &str, line: Line<'_>, key: &str, value: &str, error: &Error, report: &mut Report) {
+    let at = error.span().map_or(line.start, |span| span.start);
+    if error.message().contains("duplicate") {
+        let diagnostic = report.error(Code::Syntax, &line.span_of(key), format!("`{key}` is set twice"));
+        diagnostic.label("the second time");
+        if let Some(first) = same_key_before(text, line, key) {
+            diagnostic.related(&first, "the first time");
+        }
+        diagnostic.help("take one of them away");
+        return;
+    }
+    if at < line.span_of(key).end && !is_key(key) {
+        report
+            .error(Code::Syntax, &line.span_of(key), format!("`{}` is no key", shorten(key)))
+            .label("letters, digits, `_` and `-` make a key")
+            .note(format!("TOML: {}", error.message()));
+        return;
+    }
+    let bare = uncommented(value);
+    if bare.is_empty() {
+        report
+            .error(Code::Syntax, &line.span_of(key), format!("`{key}` has no value"))
+            .label("a value is missing behind the `=`");
+        return;
+    }
+    let span = line.span_of(bare);
+    let straight = bare.replace(['“', '”', '„', '‘', '’'], "\"");
+    if straight != bare {
+        report
+            .error(Code::Syntax, &span, format!("the quotes of `{key}` are not straight ones"))
+            .label("`\"` is expected")
+            .help(format!("write `{key} = {straight}`"));
+        return;
+    }
+    if let Some(quote) = bare.chars().next().filter(|c| matches!(c, '"' | '\'')) {
+        let inner = &bare[1..];
+        if !inner.contains(quote) {
+            report
+                .error(Code::Syntax, &span, format!("the text of `{key}` does not end"))
+                .label(format!("the closing `{quote}` is missing"))
+                .help(format!("write `{key} = {quote}{}{quote}`", inner.trim_end()));
+            return;
+        }
+        let diagnostic = report.error(Code::Syntax, &span, format!("the value of `{key}` is not TOML"));
+        diagnostic.label(error.message());
+        if inner.contains('\\') && quote == '"' {
+            diagnostic.help("`\\` begins an escape here; write `\\\\`, or put the text in single quotes");
+        } else if let Some(slashes) = bare.find("//")
+            && parses(bare[..slashes].trim())
+        {
+            diagnostic.help("comments begin with `#`");
+        }
+        return;
+    }
+    if bare.starts_with('[') {
+        let diagnostic = report.error(Code::Syntax, &span, format!("the list of `{key}` is not TOML"));
+        match bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(quote_elements) {
+            Some(fix) if parses(&fix) => {
+                diagnostic.label("texts in a list stand in quotes, with commas between them");
+                diagnostic.help(format!("write `{key} = {fix}`"));
+            }
+            _ => {
+                diagnostic.label(error.message());
+            }
+        }
+        return;
+    }
+    let fix = toml_value(bare);
+    let diagnostic = report.error(Code::Syntax, &span, format!("the value of `{key}` is not TOML"));
+    diagnostic.label(match fix.chars().next() {
+        Some('"') => "text stands in quotes".to_owned(),
+        _ => error.message().to_owned(),
+    });
+    diagnostic.help(format!("write `{key} = {fix}`"));
+}
+
+/// A line of a list that goes over several lines.
+fn element(line: Line<'_>, content: &str, error: &Error, report: &mut Report) {
+    let bare = uncommented(content);
+    let span = line.span_of(bare);
+    if error.message().contains("comma") {
+        let at = error.span().map_or(span.start, |span| span.start);
+        report
+            .error(Code::Syntax, &(at..at), "a comma is missing between two values of a list")
+            .label("`,` is expected before this");
+        return;
+    }
+    let diagnostic = report.error(Code::Syntax, &span, "a value of this list is not TOML");
+    let fix = quote_elements(bare.trim_end_matches(']'));
+    if parses(&fix) && !bare.is_empty() {
+        diagnostic.label("texts in a list stand in quotes, with commas between them");
+        diagnostic.help(format!("write `{}`", &fix[1..fix.len() - 1]));
+    } else {
+        diagnostic.label(error.message());
+    }
+}
+
+/// Whether a place lies inside a list.
+fn in_list(tree: &DeTable<'_>, at: usize) -> bool {
+    let mut found = false;
+    walk(tree, &mut |value, span| {
+        // Tables are also kept in arrays; those have the span of their first header.
+        found |= matches!(value, DeValue::Array(array)
+            if array.iter().all(|element| !element.get_ref().is_table()) && span.contains(&at) && span.start < at);
+    });
+    found
+}
+
+/// The first bracket, brace or long quote that is never closed, and what would close it.
+fn unclosed(text: &str, tree: &DeTable<'_>) -> Option<(usize, (&'static str, &'static str))> {
+    let mut first: Option<(usize, (&'static str, &'static str))> = None;
+    walk(tree, &mut |value, span| {
+        let written = text.get(span.clone()).unwrap_or_default();
+        let pair = match value {
+            DeValue::Array(_) if written.starts_with('[') && !written.ends_with(']') => ("[", "]"),
+            DeValue::Table(_) if written.starts_with('{') && !written.ends_with('}') => ("{", "}"),
+            DeValue::String(_) => {
+                let long = ["\"\"\"", "'''"].into_iter().find(|quotes| written.starts_with(quotes));
+                match long.filter(|quotes| written.len() < 6 || !written.ends_with(quotes)) {
+                    Some(quotes) => (quotes, quotes),
+                    None => return,
+                }
+            }
+            _ => return,
+        };
+        if first.is_none_or(|(at, _)| span.start < at) {
+            first = Some((span.start, pair));
+        }
+    });
+    first
+}
+
+/// Visits every value of a tree.
+fn walk(table: &DeTable<'_>, visit: &mut impl FnMut(&DeValue<'_>, Span)) {
+    fn value(node: &toml::Spanned<DeValue<'_>>, visit: &mut dyn FnMut(&DeValue<'_>, Span)) {
+        visit(node.get_ref(), node.span());
+        match node.get_ref() {
+            DeValue::Array(array) => array.iter().for_each(|element| value(element, visit)),
+            DeValue::Table(table) => table.values().for_each(|inner| value(inner, visit)),
+            _ => {}
+        }
+    }
+    table.values().for_each(|inner| value(inner, visit));
+}
+
+/// Where the same key stands before this line, in the same table.
+fn same_key_before(text: &str, line: Line<'_>, key: &str) -> Option<Span> {
+    let section =
+        headers(text).take_while(|header| header.start < line.start).last().map_or(0, |header| header.start);
+    let mut start = section;
+    for raw in text[section..line.start].split_inclusive('\n') {
+        let earlier = Line { start, text: raw.trim_end_matches(['\n', '\r']) };
+        if let Some((name, _)) = earlier.text.split_once('=')
+            && name.trim() == key
+        {
+            return Some(earlier.span_of(name.trim()));
+        }
+        start += raw.len();
+    }
+    None
+}
+
+/// A bare key, dots allowed.
+fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+/// A value without the comment behind it; a `#` inside quotes is none.
+fn uncommented(value: &str) -> &str {
+    let mut quote = None;
+    for (at, character) in value.char_indices() {
+        match (quote, character) {
+            (None, '#') => return value[..at].trim_end(),
+            (None, '"' | '\'') => quote = Some(character),
+            (Some(open), close) if open == close => quote = None,
+            _ => {}
+        }
+    }
+    // An unclosed quote has swallowed the comment too.
+    if quote.is_some() { value.split(" #").next().unwrap_or(value).trim_end() } else { value.trim_end() }
+}
+
+fn parses(value: &str) -> bool {
+    DeValue::parse(value).is_ok()
+}
+
+/// What a person most likely meant by a piece of text that is no TOML value.
+fn toml_value(text: &str) -> String {
+    if parses(text) {
+        return text.to_owned();
+    }
+    match text.to_lowercase().as_str() {
+        "true" | "yes" | "on" => return "true".to_owned(),
+        "false" | "no" | "off" => return "false".to_owned(),
+        _ => {}
+    }
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        // Leading zeros.
+        return match text.trim_start_matches('0') {
+            "" => "0".to_owned(),
+            digits => digits.to_owned(),
+        };
+    }
+    quoted(text)
+}
+
+/// `a, 1` becomes `["a", 1]`.
+fn quote_elements(inner: &str) -> String {
+    let separator = if inner.contains(',') { ',' } else { ' ' };
+    let elements: Vec<String> =
+        inner.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(toml_value).collect();
+    format!("[{}]", elements.join(", "))
+}

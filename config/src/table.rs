@@ -1,0 +1,263 @@
+//! Reads the keys of one TOML table, so that nothing in it goes unnoticed.
+
+use toml::de::{DeTable, DeValue};
+
+use crate::error::{Code, Report, Span};
+use crate::json_schema::{keys, tables};
+use crate::later;
+use crate::suggest::closest;
+use crate::value::{Field, Place, Spanned, Value, kind};
+
+/// A table being read. Each key is asked for once; [`Table::finish`] reports the ones that nobody asked for.
+pub(crate) struct Table<'a, 'd> {
+    /// `nat.timeouts`; empty for the top of the file.
+    path: &'static str,
+    span: Span,
+    entries: &'a DeTable<'d>,
+    asked: Vec<&'static str>,
+    report: &'a mut Report,
+}
+
+impl<'a, 'd> Table<'a, 'd> {
+    /// The table at `path`, whose header (or braces) is at `span`.
+    pub(crate) fn new(
+        path: &'static str,
+        span: Span,
+        entries: &'a DeTable<'d>,
+        report: &'a mut Report,
+    ) -> Table<'a, 'd> {
+        Table { path, span, entries, asked: Vec::new(), report }
+    }
+
+    /// Where the table begins: its header, or its braces.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    fn entry(&mut self, key: &'static str) -> Option<(&'a DeValue<'d>, Span)> {
+        self.asked.push(key);
+        self.entries.get(key).map(|value| (value.get_ref(), value.span()))
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// A key that may be left out. `example` is a value of it, as TOML.
+    pub(crate) fn optional<T: Value>(&mut self, key: &'static str, example: &str) -> Field<T> {
+        let (value, span) = self.entry(key)?;
+        let path = self.path_of(key);
+        let place = Place { path: &path, key, example, in_list: false };
+        T::read(value, &span, place, self.report).map(|value| Spanned::new(value, span))
+    }
+
+    /// A key that has to be there.
+    pub(crate) fn required<T: Value>(&mut self, key: &'static str, example: &str) -> Field<T> {
+        if !self.entries.contains_key(key) {
+            let path = self.path_of(key);
+            self.report
+                .error(Code::MissingKey, &self.span, format!("`{path}` is missing"))
+                .label(format!("this table needs `{key}`"))
+                .help(format!("add `{key} = {example}`"));
+        }
+        self.optional(key, example)
+    }
+
+    /// A table inside this one, written `[path]`.
+    pub(crate) fn table<T>(
+        &mut self,
+        path: &'static str,
+        key: &'static str,
+        read: impl FnOnce(Table<'_, '_>) -> T,
+    ) -> Option<T> {
+        let (value, span) = self.entry(key)?;
+        match value {
+            DeValue::Table(entries) => Some(read(Table::new(path, span, entries, self.report))),
+            // What `[[wan]]` gives: one table is as good as `[wan]`, but it is not how this file is written.
+            DeValue::Array(array) if array.iter().any(|element| element.get_ref().is_table()) => {
+                let second = array.get(1).map(|element| element.span());
+                let diagnostic = self
+                    .report
+                    .error(
+                        Code::WrongType,
+                        second.as_ref().unwrap_or(&span),
+                        format!("there is only one `[{path}]` in a file"),
+                    )
+                    .label("a single table, with single brackets, is needed here")
+                    .help(format!("write `[{path}]` once"));
+                if second.is_some() {
+                    diagnostic.related(&span, "the first one");
+                }
+                None
+            }
+            _ => {
+                let message = format!("`{path}` is a table, not {}", kind(value));
+                self.report
+                    .error(Code::WrongType, &span, message)
+                    .label("a table is needed here")
+                    .help(format!("write `[{path}]` on a line of its own, and its keys below it"));
+                None
+            }
+        }
+    }
+
+    /// Tables of a kind of which there may be several, written `[[path]]`.
+    pub(crate) fn tables<T>(
+        &mut self,
+        path: &'static str,
+        key: &'static str,
+        mut read: impl FnMut(Table<'_, '_>) -> T,
+    ) -> Vec<T> {
+        let Some((value, span)) = self.entry(key) else { return Vec::new() };
+        let elements = match value {
+            DeValue::Array(array) => array,
+            other => {
+                let message = match other {
+                    DeValue::Table(_) => format!("`{path}` is a list of tables"),
+                    _ => format!("`{path}` is a list of tables, not {}", kind(other)),
+                };
+                self.report
+                    .error(Code::WrongType, &span, message)
+                    .label("double brackets are needed here: there may be several")
+                    .help(format!("write `[[{path}]]`"));
+                // Its keys are read all the same, so that their mistakes show up in the same run.
+                if let DeValue::Table(entries) = other {
+                    return vec![read(Table::new(path, span, entries, self.report))];
+                }
+                return Vec::new();
+            }
+        };
+        let mut tables = Vec::with_capacity(elements.len());
+        for element in elements.iter() {
+            match element.get_ref() {
+                DeValue::Table(entries) => {
+                    tables.push(read(Table::new(path, element.span(), entries, self.report)));
+                }
+                other => {
+                    self.report
+                        .error(
+                            Code::WrongType,
+                            &element.span(),
+                            format!("`{path}` is a list of tables, this is {}", kind(other)),
+                        )
+                        .label("a table is needed here")
+                        .help(format!("write `[[{path}]]` on a line of its own, and its keys below it"));
+                }
+            }
+        }
+        tables
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(crate) fn finish(self) {
+        for (key, value) in self.entries {
+            let name = key.get_ref().as_ref();
+            if self.asked.contains(&name) {
+                continue;
+            }
+            // A table's key and header belong together: underline the whole header.
+            let span = if value.get_ref().is_table() && value.span().contains(&key.span().start) {
+                value.span()
+            } else if let DeValue::Array(array) = value.get_ref()
+                && array.iter().next().is_some_and(|first| first.span() == value.span())
+            {
+                value.span()
+            } else {
+                key.span()
+            };
+            let path = self.path_of(name);
+            if let Some(what) = later::key(self.path, name) {
+                self.report
+                    .error(Code::NotYet, &span, format!("`{path}` is not in this version yet"))
+                    .label(what)
+                    .help("take it out for now: this version would not do what it says");
+                continue;
+            }
+            unknown(self.path, name, &path, &span, self.report);
+        }
+    }
+}
+
+/// Reports an unknown key, with the best guess at what was meant.
+fn unknown(table: &'static str, name: &str, path: &str, span: &Span, report: &mut Report) {
+    let here = keys(table);
+    let guess = synonym(table, name).or_else(|| closest(name, here.iter().map(String::as_str)));
+    let owner = if table.is_empty() { "the file".to_owned() } else { format!("`{}`", brackets(table)) };
+    let diagnostic =
+        report.error(Code::UnknownKey, span, format!("there is no key `{}`", crate::value::shorten(path)));
+    diagnostic.label(format!("{owner} has no such key"));
+    if let Some(guess) = guess {
+        let inner = if table.is_empty() { guess.to_owned() } else { format!("{table}.{guess}") };
+        // A table is shown with the brackets it is written with.
+        let meant = if keys(&inner).is_empty() { guess.to_owned() } else { brackets(&inner) };
+        diagnostic.help(format!("did you mean `{meant}`?"));
+        return;
+    }
+    if let Some(other) = tables().find(|other| *other != table && keys(other).iter().any(|k| k == name)) {
+        let other = if other.is_empty() {
+            "the top of the file".to_owned()
+        } else {
+            format!("`{}`", brackets(other))
+        };
+        diagnostic.help(format!("`{name}` belongs to {other}"));
+        return;
+    }
+    let known: Vec<String> = here.iter().map(|key| format!("`{key}`")).collect();
+    diagnostic.help(format!("known keys: {}", known.join(", ")));
+}
+
+/// How a table's header is written.
+pub(crate) fn brackets(table: &str) -> String {
+    match table {
+        "lan" | "route" | "host" | "forward" => format!("[[{table}]]"),
+        _ => format!("[{table}]"),
+    }
+}
+
+/// Other words that people use for a key, of iptables, of other routers' files.
+fn synonym(table: &str, name: &str) -> Option<&'static str> {
+    const SYNONYMS: &[(&str, &[&str], &str)] = &[
+        ("", &["interface", "internet", "external", "uplink"], "wan"),
+        ("", &["network", "internal", "subnet"], "lan"),
+        ("", &["port_forward", "portforward", "port_forwards", "rule", "dnat", "redirect"], "forward"),
+        ("", &["static_route", "gateway"], "route"),
+        ("", &["device", "client", "static"], "host"),
+        ("wan", &["interface", "iface", "if", "name", "nic"], "device"),
+        ("wan", &["ip", "cidr"], "address"),
+        ("wan", &["router", "via", "gw", "next_hop"], "gateway"),
+        ("wan", &["aliases", "ips", "extra_addresses"], "addresses"),
+        ("wan", &["icmp", "answer_ping"], "ping"),
+        ("lan", &["interface", "iface", "if", "nic"], "device"),
+        ("lan", &["ip", "cidr", "gateway"], "address"),
+        ("lan", &["reach", "allow", "access"], "reaches"),
+        ("route", &["network", "destination", "prefix", "dst"], "to"),
+        ("route", &["gateway", "gw", "next_hop", "nexthop"], "via"),
+        ("host", &["ip"], "address"),
+        ("host", &["hostname", "label"], "name"),
+        ("host", &["mac_address", "hwaddr", "ether"], "mac"),
+        ("forward", &["proto", "type"], "protocol"),
+        ("forward", &["external_port", "dport", "source_port", "from_port", "listen"], "port"),
+        (
+            "forward",
+            &["target", "destination", "dest", "internal", "internal_ip", "host", "to_address"],
+            "to",
+        ),
+        ("forward", &["source", "src", "sources", "allow", "allowed", "whitelist"], "from"),
+        ("forward", &["external", "external_ip", "external_address", "wan_address", "dst"], "address"),
+        ("forward", &["enable", "active", "on"], "enabled"),
+        ("forward", &["expire", "expiry", "until", "valid_until"], "expires"),
+        ("forward", &["comment", "description", "label", "title"], "name"),
+        ("dmz", &["host", "target", "address", "ip"], "to"),
+        ("nat", &["loopback", "nat_loopback", "reflection"], "hairpin"),
+        ("nat", &["port_range", "dynamic_ports"], "ports"),
+        ("nat.timeouts", &["tcp"], "tcp_established"),
+        ("services", &["control", "api"], "socket"),
+        ("services", &["state_dir", "state_directory"], "state"),
+        ("router", &["threads", "cores"], "workers"),
+    ];
+    let name = name.to_lowercase().replace('-', "_");
+    SYNONYMS
+        .iter()
+        .find(|(of, words, _)| *of == table && words.contains(&name.as_str()))
+        .map(|(_, _, key)| *key)
+}

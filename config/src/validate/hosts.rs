@@ -1,0 +1,110 @@
+//! `[[host]]`: known devices.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use crate::error::{Code, Report, Span};
+use crate::schema::File;
+use crate::validate::Topology;
+use crate::value::Spanned;
+use crate::value::address::{Address, end_of};
+
+/// Checks all of them.
+pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
+    let mut names = HashMap::new();
+    let mut macs = HashMap::new();
+    let mut addresses = HashMap::new();
+    let mut externals = HashMap::new();
+    for host in file.hosts() {
+        if let Some(name) = &host.name {
+            let text = name.value.0.as_str();
+            once(&mut names, text.to_lowercase(), &name.span, report, || {
+                format!("two hosts are called `{text}`")
+            });
+        }
+        if let Some(mac) = &host.mac {
+            once(&mut macs, mac.value.0, &mac.span, report, || {
+                format!("two hosts have the MAC address {}", mac.value.0)
+            });
+        }
+        if let Some(address) = &host.address {
+            let ip = address.value.0;
+            once(&mut addresses, ip, &address.span, report, || format!("two hosts have the address {ip}"));
+            internal(address, topology, report);
+        }
+        if let Some(external) = &host.external {
+            let ip = external.value.0;
+            once(&mut externals, ip, &external.span, report, || {
+                format!("two hosts have the external address {ip}")
+            });
+            one_to_one(ip, &external.span, topology, report);
+        }
+    }
+}
+
+/// Reports what is there for the second time.
+fn once<'f, K: std::hash::Hash + Eq>(
+    seen: &mut HashMap<K, &'f Span>,
+    key: K,
+    span: &'f Span,
+    report: &mut Report,
+    message: impl FnOnce() -> String,
+) {
+    if let Some(first) = seen.get(&key) {
+        report
+            .error(Code::Conflict, span, message())
+            .label("the second one")
+            .related(first, "the first one")
+            .help("give each its own, or take one of them away");
+    } else {
+        seen.insert(key, span);
+    }
+}
+
+/// A host's own address has to be one that a machine inside can have.
+fn internal(address: &Spanned<Address>, topology: &Topology<'_>, report: &mut Report) {
+    let (ip, span) = (address.value.0, &address.span);
+    if let Some(lan) = topology.lan_of(ip) {
+        if lan.address.addr() == ip {
+            report
+                .error(Code::Conflict, span, format!("`host.address` is {ip}, which is the router's own"))
+                .label("another address of this lan is needed")
+                .related(lan.span, "the router's");
+        } else if let Some(end) = end_of(lan.address, ip) {
+            report
+                .error(
+                    Code::BadValue,
+                    span,
+                    format!("`host.address` is {ip}, the {end} of lan `{}`", lan.name),
+                )
+                .label("no machine has this address")
+                .related(lan.span, format!("{} is the network", lan.address.trunc()));
+        }
+    } else if !topology.is_inside(ip) && !topology.lans.is_empty() {
+        let lans = topology.lans.iter().map(|lan| lan.address.trunc().to_string());
+        report
+            .error(
+                Code::NotFound,
+                span,
+                format!("`host.address` is {ip}, which is in no lan and behind no route"),
+            )
+            .label(format!("an address in {} is accepted", super::list(lans)))
+            .help("or add the `[[route]]` that leads there");
+    }
+}
+
+/// `external` has to be one of ours that nothing else needs.
+fn one_to_one(ip: Ipv4Addr, span: &Span, topology: &Topology<'_>, report: &mut Report) {
+    let Some(ours) = topology.external(ip) else {
+        super::forwards::not_external("host.external", ip, span, topology, report);
+        return;
+    };
+    if topology.external.first().is_some_and(|(primary, _)| *primary == ip) {
+        report
+            .error(Code::Conflict, span, format!("`host.external` is {ip}, the primary address of the wan"))
+            .label("1:1 NAT needs an address of its own: everybody else leaves from this one")
+            .related(ours, "the primary address")
+            .help("take one of `wan.addresses`")
+            .help("or give the host all ports that nobody else needs: `[dmz]` with `to = ...`");
+    }
+}
