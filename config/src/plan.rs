@@ -19,14 +19,6 @@ pub(crate) const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 1024..=65535;
 const MAX_SESSIONS: u32 = 1_000_000;
 const MAX_SESSIONS_PER_HOST: u32 = 65_536;
 const MAX_PORTS_PER_HOST: u32 = 16_384;
-/// Defaults of `[nat.timeouts]`.
-const TIMEOUTS: plan::Timeouts = plan::Timeouts {
-    udp: Duration::from_secs(5 * 60),
-    tcp_established: Duration::from_secs(2 * 3_600 + 4 * 60),
-    tcp_transitory: Duration::from_secs(4 * 60),
-    icmp: Duration::from_secs(60),
-    other: Duration::from_secs(10 * 60),
-};
 /// Defaults of `[services]`.
 const SOCKET: &str = "/run/genkan/control.sock";
 const STATE: &str = "/var/lib/genkan";
@@ -136,7 +128,7 @@ fn nat(nat: Option<&Nat>) -> plan::Nat {
             max_sessions: MAX_SESSIONS,
             max_sessions_per_host: MAX_SESSIONS_PER_HOST,
             max_ports_per_host: MAX_PORTS_PER_HOST,
-            timeouts: TIMEOUTS,
+            timeouts: plan::Timeouts::default(),
         };
     };
     plan::Nat {
@@ -149,20 +141,21 @@ fn nat(nat: Option<&Nat>) -> plan::Nat {
         max_sessions: number(&nat.max_sessions, MAX_SESSIONS),
         max_sessions_per_host: number(&nat.max_sessions_per_host, MAX_SESSIONS_PER_HOST),
         max_ports_per_host: number(&nat.max_ports_per_host, MAX_PORTS_PER_HOST),
-        timeouts: nat.timeouts.as_ref().map_or(TIMEOUTS, timeouts),
+        timeouts: nat.timeouts.as_ref().map_or_else(plan::Timeouts::default, timeouts),
     }
 }
 
 fn timeouts(timeouts: &Timeouts) -> plan::Timeouts {
+    let default = plan::Timeouts::default();
     let or = |field: &Field<crate::value::duration::Humane>, default: Duration| {
         field.as_ref().map_or(default, |humane| humane.value.0)
     };
     plan::Timeouts {
-        udp: or(&timeouts.udp, TIMEOUTS.udp),
-        tcp_established: or(&timeouts.tcp_established, TIMEOUTS.tcp_established),
-        tcp_transitory: or(&timeouts.tcp_transitory, TIMEOUTS.tcp_transitory),
-        icmp: or(&timeouts.icmp, TIMEOUTS.icmp),
-        other: or(&timeouts.other, TIMEOUTS.other),
+        udp: or(&timeouts.udp, default.udp),
+        tcp_established: or(&timeouts.tcp_established, default.tcp_established),
+        tcp_transitory: or(&timeouts.tcp_transitory, default.tcp_transitory),
+        icmp: or(&timeouts.icmp, default.icmp),
+        other: or(&timeouts.other, default.other),
     }
 }
 
