@@ -4,6 +4,7 @@
 
 pub mod build;
 pub mod embedded;
+pub mod fragment;
 pub mod ip_fragmentation;
 pub mod parsed;
 pub mod rewrite;
