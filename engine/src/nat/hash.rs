@@ -9,7 +9,7 @@ pub(crate) struct HashKey(pub [u64; 2]);
 
 impl HashKey {
     /// SipHash-1-3 of the 16 octets `a`, `b` (each little-endian).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hash(self, a: u64, b: u64) -> u64 {
         let [k0, k1] = self.0;
         let mut v = [

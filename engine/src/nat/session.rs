@@ -30,6 +30,9 @@ pub(crate) struct SessionKey {
 }
 
 impl SessionKey {
+    /// No packet's key: protocol 0 from nowhere to nowhere.
+    pub(crate) const BLANK: SessionKey = SessionKey { addresses: 0, rest: 0 };
+
     /// The key of packets from `source` to `destination` that come in by `port`.
     #[inline]
     pub(crate) fn new(

@@ -80,6 +80,24 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// Nothing decoded yet.
+    pub const BLANK: Parsed = Parsed {
+        l4: 0,
+        payload: 0,
+        end: 0,
+        source: Ipv4Addr::UNSPECIFIED,
+        destination: Ipv4Addr::UNSPECIFIED,
+        protocol: Protocol(0),
+        ttl: 0,
+        source_port: 0,
+        destination_port: 0,
+        tcp_flags: TcpFlags::NONE,
+        kind: Kind::Other,
+        fragment: None,
+        dont_fragment: false,
+        has_options: false,
+    };
+
     /// Octets of the packet: header and payload, the IPv4 total length.
     #[inline]
     pub const fn packet_len(&self) -> usize {

@@ -128,7 +128,7 @@ impl Router {
                     }
                 }
                 NeighborAction::Release { port, mac, mut frame } => {
-                    match self.send_to(&mut frame.bytes, frame.offload, port, mac) {
+                    match self.send_to(&mut frame.bytes, &frame.offload, port, mac) {
                         Verdict::Transmit(_) => self.push_transmit(port, frame.bytes, frame.offload),
                         Verdict::Drop(reason) => self.drops[reason as usize] += 1,
                         Verdict::Consumed => {}

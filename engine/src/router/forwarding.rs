@@ -32,7 +32,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
         id: SessionId,
         direction: Direction,
     ) -> Verdict {
@@ -57,7 +57,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
         direction: Direction,
     ) -> Verdict {
         let turned_round = direction == Direction::Inbound && self.nat.settings.is_external(parsed.source);
@@ -79,7 +79,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
         id: SessionId,
         direction: Direction,
     ) -> Verdict {
@@ -109,7 +109,7 @@ impl Router {
             let (address, source_port) = (session.external_address, session.external_port);
             let rewrite = Rewrite { side: Side::Source, address, port: source_port };
             self.nat.touch(now, id, direction, parsed);
-            rewrite::apply(frame, parsed, &offload, &rewrite);
+            rewrite::apply(frame, parsed, offload, &rewrite);
             let turned = Parsed { source: address, source_port, ..*parsed };
             return self.turn_round(now, port, frame, &turned, offload);
         }
@@ -117,19 +117,19 @@ impl Router {
         if !egress.link.up {
             return Verdict::Drop(DropReason::PortDown);
         }
-        let too_big = segmentation::largest_segment(parsed, &offload) > usize::from(egress.mtu);
+        let too_big = segmentation::largest_segment(parsed, offload) > usize::from(egress.mtu);
         if too_big && parsed.dont_fragment {
             return self.refuse_size(now, frame, parsed, egress.mtu);
         }
         self.nat.touch(now, id, direction, parsed);
         if let Some(rewrite) = rewrite {
-            rewrite::apply(frame, parsed, &offload, &rewrite);
+            rewrite::apply(frame, parsed, offload, &rewrite);
         }
         if counts_hop {
             rewrite::decrement_ttl(frame);
         }
         if parsed.tcp_flags.contains(TcpFlags::SYN) {
-            self.clamp_mss(frame, parsed, &offload, port, out);
+            self.clamp_mss(frame, parsed, offload, port, out);
         }
         let known = match hop {
             _ if out == PortId::HOST => Some(HOST_MAC),
@@ -150,7 +150,7 @@ impl Router {
         now: Timestamp,
         port: PortId,
         frame: &mut [u8],
-        offload: Offload,
+        offload: &Offload,
         (id, direction, out): (SessionId, Direction, PortId),
     ) -> Verdict {
         let (verdict, hop) = self.send_out(now, port, frame, offload, Some(out));
@@ -170,7 +170,7 @@ impl Router {
         now: Timestamp,
         inbound_port: PortId,
         frame: &mut [u8],
-        offload: Offload,
+        offload: &Offload,
         expected: Option<PortId>,
     ) -> (Verdict, Option<NeighborRef>) {
         let destination = destination_in(frame);
@@ -187,7 +187,7 @@ impl Router {
         match self.neighbors.resolve(now, route.port, route.next_hop) {
             Resolution::Ready(hop, mac) => (self.send_to(frame, offload, route.port, mac), Some(hop)),
             Resolution::Pending(hop) => {
-                let held = HeldFrame { bytes: frame.to_vec(), offload, inbound_port };
+                let held = HeldFrame { bytes: frame.to_vec(), offload: *offload, inbound_port };
                 let verdict = match self.neighbors.hold(hop, held) {
                     Ok(()) => Verdict::Consumed,
                     Err(reason) => Verdict::Drop(reason),
@@ -204,7 +204,7 @@ impl Router {
     pub(super) fn send_to(
         &mut self,
         frame: &mut [u8],
-        offload: Offload,
+        offload: &Offload,
         out: PortId,
         mac: MacAddr,
     ) -> Verdict {
@@ -213,11 +213,11 @@ impl Router {
         let Ok(parsed) = crate::packet::parsed::parse_ipv4(frame) else {
             return Verdict::Transmit(out);
         };
-        if segmentation::largest_segment(&parsed, &offload) <= usize::from(mtu) {
+        if segmentation::largest_segment(&parsed, offload) <= usize::from(mtu) {
             return Verdict::Transmit(out);
         }
         let mut pieces = Vec::new();
-        if !cut_up(frame, &offload, mtu, &mut pieces) {
+        if !cut_up(frame, offload, mtu, &mut pieces) {
             return Verdict::Drop(DropReason::TransportTruncated);
         }
         self.nat.stages.packets_fragmented += 1;

@@ -21,7 +21,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
     ) -> Verdict {
         match self.translate_icmp_error(now, port, port, frame, parsed, offload) {
             Ok(verdict) => verdict,
@@ -38,7 +38,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
     ) -> Result<Verdict, DropReason> {
         let turned_round = inbound_port != port;
         if !turned_round {
@@ -84,7 +84,7 @@ impl Router {
                 ),
             };
             embedded::translate(frame, parsed, &embedded, quoted);
-            rewrite::apply(frame, parsed, &offload, &outer);
+            rewrite::apply(frame, parsed, offload, &outer);
             match outer.side {
                 Side::Source => now_parsed.source = outer.address,
                 Side::Destination => now_parsed.destination = outer.address,

@@ -14,19 +14,47 @@ use crate::wire::ethernet::{self, EtherType, MacAddr};
 const VLAN_ID: u16 = 0x0fff;
 const TAG_LEN: usize = 4;
 
-/// What is known of a frame before its turn in the batch.
+/// What is known of a frame before its turn in the batch. One flat value that is filled in place: moving
+/// it about costs more than parsing.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Prepared {
+pub(super) struct Prepared {
+    step: Step,
+    /// Meaningful from [`Step::Special`] on.
+    parsed: Parsed,
+    /// Meaningful for [`Step::Packet`], like the rest.
+    key: SessionKey,
+    hash: u64,
+    hint: Option<(SessionId, Direction)>,
+}
+
+/// What comes next for a frame.
+#[derive(Clone, Copy, Debug)]
+enum Step {
     Drop(DropReason),
     Arp,
     /// Fragments, ICMP errors and what else has no session key of its own.
-    Special(Parsed),
-    Packet {
-        parsed: Parsed,
-        key: SessionKey,
-        hash: u64,
-        hint: Option<(SessionId, Direction)>,
-    },
+    Special,
+    Packet,
+}
+
+impl Prepared {
+    /// Before a frame has been looked at.
+    pub(super) const BLANK: Prepared = Prepared {
+        step: Step::Drop(DropReason::FrameTruncated),
+        parsed: Parsed::BLANK,
+        key: SessionKey::BLANK,
+        hash: 0,
+        hint: None,
+    };
+
+    /// Octets of the frame once link padding is cut off.
+    #[inline]
+    pub(super) fn len_without_padding(&self, frame_len: usize) -> usize {
+        match self.step {
+            Step::Drop(_) | Step::Arp => frame_len,
+            Step::Special | Step::Packet => frame_len.min(self.parsed.end as usize),
+        }
+    }
 }
 
 /// Takes a priority tag (VID 0) off in place. Returns the octets to skip at the front.
@@ -63,15 +91,21 @@ pub(super) fn destination_of(parsed: &Parsed) -> SocketAddrV4 {
 impl Router {
     /// Parses a frame as far as that needs nothing but the frame.
     #[inline]
-    pub(super) fn prepare(&self, port: PortId, frame: &[u8], offload: &Offload) -> Prepared {
-        match self.prepare_or_drop(port, frame, offload) {
-            Ok(prepared) => prepared,
-            Err(reason) => Prepared::Drop(reason),
-        }
+    pub(super) fn prepare(&self, port: PortId, frame: &[u8], offload: &Offload, prepared: &mut Prepared) {
+        prepared.step = match self.next_step(port, frame, offload, prepared) {
+            Ok(step) => step,
+            Err(reason) => Step::Drop(reason),
+        };
     }
 
     #[inline]
-    fn prepare_or_drop(&self, port: PortId, frame: &[u8], offload: &Offload) -> Result<Prepared, DropReason> {
+    fn next_step(
+        &self,
+        port: PortId,
+        frame: &[u8],
+        offload: &Offload,
+        prepared: &mut Prepared,
+    ) -> Result<Step, DropReason> {
         let header = frame.first_chunk::<{ ethernet::HEADER_LEN }>().ok_or(DropReason::FrameTruncated)?;
         if offload.vlan_tci.is_some_and(|tci| tci & VLAN_ID != 0) {
             return Err(DropReason::VlanTagged);
@@ -83,12 +117,13 @@ impl Router {
         }
         match EtherType(u16::from_be_bytes([header[12], header[13]])) {
             EtherType::IPV4 => {}
-            EtherType::ARP => return Ok(Prepared::Arp),
+            EtherType::ARP => return Ok(Step::Arp),
             EtherType::IPV6 => return Err(DropReason::Ipv6NotSupported),
             EtherType::VLAN | EtherType::SERVICE_VLAN => return Err(DropReason::VlanTagged),
             _ => return Err(DropReason::UnknownEthertype),
         }
-        let parsed = parse_ipv4(frame)?;
+        prepared.parsed = parse_ipv4(frame)?;
+        let parsed = &prepared.parsed;
         if !is_ours {
             // RFC 1122 §3.3.6: a link-layer broadcast may carry only what is broadcast or multicast itself.
             let to_many = self.routes.is_broadcast(parsed.destination) || parsed.destination.is_multicast();
@@ -97,61 +132,52 @@ impl Router {
         let has_key =
             parsed.fragment.is_none() && !matches!(parsed.kind, Kind::IcmpError | Kind::IcmpOther(_));
         if !has_key {
-            return Ok(Prepared::Special(parsed));
+            return Ok(Step::Special);
         }
-        let key = key_of(port, &parsed);
-        Ok(Prepared::Packet { parsed, key, hash: self.nat.sessions.hash(key), hint: None })
+        prepared.key = key_of(port, parsed);
+        prepared.hash = self.nat.sessions.hash(prepared.key);
+        prepared.hint = None;
+        Ok(Step::Packet)
     }
 
     /// Looks the packet up in the index, without a look at the session.
     #[inline]
     pub(super) fn look_ahead(&self, prepared: &mut Prepared) {
-        if let Prepared::Packet { hash, hint, .. } = prepared {
-            *hint = self.nat.sessions.candidate(*hash);
+        if matches!(prepared.step, Step::Packet) {
+            prepared.hint = self.nat.sessions.candidate(prepared.hash);
         }
     }
 
     /// Touches the session that the look-ahead found.
     #[inline]
     pub(super) fn warm(&self, prepared: &Prepared) -> bool {
-        match prepared {
-            Prepared::Packet { key, hint: Some(candidate), .. } => {
-                self.nat.sessions.confirm(*candidate, *key)
-            }
-            _ => false,
-        }
+        prepared.hint.is_some_and(|candidate| self.nat.sessions.confirm(candidate, prepared.key))
     }
 
-    /// Judges a prepared frame and counts. Returns the verdict and the frame's length without padding.
+    /// Judges a prepared frame and counts.
     #[inline]
     pub(super) fn judge(
         &mut self,
         now: Timestamp,
         port: PortId,
         frame: &mut [u8],
-        offload: Offload,
+        offload: &Offload,
         prepared: &Prepared,
-    ) -> (Verdict, usize) {
+    ) -> Verdict {
         let counters = &mut self.port_counters[port.index()];
         counters.rx_frames += 1;
         counters.rx_octets += frame.len() as u64;
-        let (verdict, len) = match prepared {
-            Prepared::Drop(reason) => (Verdict::Drop(*reason), frame.len()),
-            Prepared::Arp => (self.handle_arp(now, port, frame), frame.len()),
-            Prepared::Special(parsed) => {
-                let frame = &mut frame[..parsed.end as usize];
-                (self.judge_special(now, port, frame, parsed, offload), frame.len())
-            }
-            Prepared::Packet { parsed, key, hash, hint } => {
-                let frame = &mut frame[..parsed.end as usize];
-                let verdict = match self.nat.lookup(now, *key, *hash, *hint) {
-                    Some((id, direction)) => {
-                        self.handle_known(now, port, frame, parsed, offload, id, direction)
-                    }
-                    None => self.handle_unknown(now, port, frame, parsed, offload),
-                };
-                (verdict, frame.len())
-            }
+        let parsed = &prepared.parsed;
+        let len = prepared.len_without_padding(frame.len());
+        let frame = &mut frame[..len];
+        let verdict = match prepared.step {
+            Step::Drop(reason) => Verdict::Drop(reason),
+            Step::Arp => self.handle_arp(now, port, frame),
+            Step::Special => self.judge_special(now, port, frame, parsed, offload),
+            Step::Packet => match self.nat.lookup(now, prepared.key, prepared.hash, prepared.hint) {
+                Some((id, direction)) => self.handle_known(now, port, frame, parsed, offload, id, direction),
+                None => self.handle_unknown(now, port, frame, parsed, offload),
+            },
         };
         match verdict {
             Verdict::Transmit(out) => {
@@ -162,7 +188,7 @@ impl Router {
             Verdict::Drop(reason) => self.drops[reason as usize] += 1,
             Verdict::Consumed => {}
         }
-        (verdict, len)
+        verdict
     }
 
     /// Packets that are not looked up by their own addresses and ports alone.
@@ -172,7 +198,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
     ) -> Verdict {
         match parsed.kind {
             _ if parsed.fragment.is_some() => Verdict::Drop(DropReason::FragmentUnmatched),

@@ -77,12 +77,12 @@ impl Router {
         let verdict = if back_through_nat {
             match parse_ipv4(&bytes) {
                 Ok(parsed) => self
-                    .translate_icmp_error(now, PortId::HOST, PortId::WAN, &mut bytes, &parsed, offload)
+                    .translate_icmp_error(now, PortId::HOST, PortId::WAN, &mut bytes, &parsed, &offload)
                     .unwrap_or_else(Verdict::Drop),
                 Err(reason) => Verdict::Drop(reason),
             }
         } else {
-            self.send_out(now, PortId::HOST, &mut bytes, offload, None).0
+            self.send_out(now, PortId::HOST, &mut bytes, &offload, None).0
         };
         match verdict {
             Verdict::Transmit(port) => self.push_transmit(port, bytes, offload),

@@ -157,7 +157,10 @@ impl Router {
             let skipped = ingress::untag_priority(frame);
             slot.offset += skipped;
             slot.len -= skipped.min(slot.len);
-            prepared.push(self.prepare(port, &frame[skipped..], &slot.offload));
+            prepared.push(Prepared::BLANK);
+            if let Some(entry) = prepared.last_mut() {
+                self.prepare(port, &frame[skipped..], &slot.offload, entry);
+            }
         }
         for entry in &mut prepared {
             self.look_ahead(entry);
@@ -169,9 +172,8 @@ impl Router {
         std::hint::black_box(warmed);
         for (slot, entry) in slots.iter_mut().zip(&prepared) {
             let frame = memory.get_mut(slot.offset..slot.offset + slot.len).unwrap_or_default();
-            let (verdict, len) = self.judge(now, port, frame, slot.offload, entry);
-            slot.verdict = verdict;
-            slot.len = len;
+            slot.len = entry.len_without_padding(frame.len());
+            slot.verdict = self.judge(now, port, frame, &slot.offload, entry);
         }
         self.prepared = prepared;
     }
@@ -187,8 +189,10 @@ impl Router {
         let bytes = std::mem::take(frame);
         let skipped = ingress::untag_priority(bytes);
         let bytes = &mut bytes[skipped..];
-        let prepared = self.prepare(port, bytes, &offload);
-        let (verdict, len) = self.judge(now, port, bytes, offload, &prepared);
+        let mut prepared = Prepared::BLANK;
+        self.prepare(port, bytes, &offload, &mut prepared);
+        let verdict = self.judge(now, port, bytes, &offload, &prepared);
+        let len = prepared.len_without_padding(bytes.len());
         *frame = &mut bytes[..len];
         verdict
     }

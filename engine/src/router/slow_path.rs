@@ -32,7 +32,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
     ) -> Verdict {
         if let Err(reason) = self.address_sanity(port, parsed) {
             return Verdict::Drop(reason);
@@ -92,7 +92,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
     ) -> Verdict {
         if parsed.kind == Kind::IcmpRequest {
             return self.echo_to_us(port, frame, parsed, true);
@@ -124,7 +124,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
         from_inside: bool,
     ) -> Verdict {
         match self.open_entering(now, parsed, from_inside) {
@@ -170,7 +170,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
         (id, direction): (SessionId, Direction),
     ) -> Verdict {
         let session = &self.nat.sessions[id];
@@ -272,7 +272,7 @@ impl Router {
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
-        offload: Offload,
+        offload: &Offload,
     ) -> Verdict {
         self.nat.stages.hairpin += 1;
         let key = key_of(PortId::WAN, parsed);
