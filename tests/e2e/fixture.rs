@@ -199,13 +199,15 @@ gateway = "{}"
         router.stop().expect("it is our child").and_then(|status| status.code())
     }
 
-    /// A counter of the router, 0 when it has none of this name.
+    /// How many packets the router dropped for this reason.
     #[track_caller]
-    pub(crate) fn counter(&self, name: &str) -> u64 {
-        let said = self.genkan(&["counters"]).expect_ok();
-        let line = said.stdout.lines().find(|line| line.split_whitespace().any(|word| word == name));
-        line.and_then(|line| line.split_whitespace().find_map(|word| word.replace(',', "").parse().ok()))
-            .unwrap_or(0)
+    pub(crate) fn dropped(&self, reason: &str) -> u64 {
+        let said = self.genkan(&["counters", "--format", "json"]).expect_ok();
+        let report: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
+        let rows = report["drops"].as_array().expect("there are drop reasons");
+        let row = rows.iter().find(|row| row["name"] == reason);
+        // Reasons that never came up are left out.
+        row.and_then(|row| row["value"].as_u64()).unwrap_or(0)
     }
 
     /// Runs a program at a host.

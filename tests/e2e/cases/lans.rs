@@ -118,6 +118,6 @@ fn the_kernel_hears_nothing_from_outside() -> Outcome {
     for server in servers {
         assert_eq!(server.seen(), [], "a kernel socket heard the outside");
     }
-    assert!(lab.counter("not_ours") >= 2, "the drops have a name");
+    assert!(lab.dropped("not_ours") >= 2, "the drops have a name");
     Ok(())
 }

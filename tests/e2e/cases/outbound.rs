@@ -1,11 +1,12 @@
 //! From inside to outside, and nobody the other way.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote};
 
-use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
 use crate::outcome::Outcome;
 use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, udp};
 use crate::{cases, setup, stream};
@@ -15,6 +16,8 @@ cases![
     udp_keeps_its_port_and_gets_answers,
     nobody_comes_in_unasked,
     two_hosts_with_one_port_both_get_answers,
+    refusals_from_outside_reach_the_asker,
+    large_datagrams_go_as_fragments,
     download_arrives_octet_by_octet,
     upload_arrives_octet_by_octet;
     only_genkan: one_mapping_for_all_remotes
@@ -50,7 +53,7 @@ fn nobody_comes_in_unasked() -> Outcome {
     let remote = lab.host(Remote);
     for port in [22, 80, 443, 8080] {
         let error = connect_within(&remote, lab.wan(port), SILENCE).expect_err("the port is closed");
-        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "port {port} answered: {error}");
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "port {port} answered: {error}");
     }
     assert_eq!(ask(&udp(&remote, 0), lab.wan(80), b"knock", SILENCE), None);
     // Neither does a neighbour on the link who knows the addresses inside.
@@ -74,6 +77,34 @@ fn two_hosts_with_one_port_both_get_answers() -> Outcome {
     assert_ne!(first, second, "two hosts must not share an external endpoint");
     assert_eq!(ask(&one, remote, b"one", SILENCE), Some(first));
     assert_eq!(ask(&two, remote, b"two", SILENCE), Some(second));
+    Ok(())
+}
+
+/// A reset, and an ICMP error about a datagram (RFC 5508 REQ-4): the asker need not wait for a timeout.
+fn refusals_from_outside_reach_the_asker() -> Outcome {
+    let lab = Lab::start("");
+    let closed = SocketAddrV4::new(lab.address.remote, 9);
+    let laptop = lab.host(Laptop);
+    let error = connect(&laptop, closed).expect_err("nobody listens there");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+    let socket = udp(&laptop, 0);
+    socket.connect(closed).expect("there is a route");
+    socket.send(b"hello?").expect("there is a route");
+    socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    let error = socket.recv(&mut [0; 8]).expect_err("nobody listens there");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+    Ok(())
+}
+
+fn large_datagrams_go_as_fragments() -> Outcome {
+    let lab = Lab::start("");
+    let _server = Server::udp(&lab.host(Remote), 7);
+    let socket = udp(&lab.host(Laptop), 40_007);
+    let remote = SocketAddrV4::new(lab.address.remote, 7);
+    for length in [1473, 3000, 20_000, 65_000] {
+        let text = vec![b'x'; length];
+        assert_eq!(ask(&socket, remote, &text, SILENCE), Some(lab.wan(40_007)), "{length} octets");
+    }
     Ok(())
 }
 

@@ -20,8 +20,9 @@ cases![
     ping_without_fragmentation_learns_the_path_mtu,
     traceroute_names_every_hop,
     dig_asks_a_name_server,
-    iperf3_both_ways;
-    only_genkan:
+    iperf3_both_ways,
+    python_serves_a_file_whole;
+    only_genkan: the_router_says_that_its_own_link_is_narrow
 ];
 
 const PAGE: &str = "a page from the other side of the entrance\n";
@@ -155,5 +156,54 @@ fn iperf3_both_ways() -> Outcome {
         }
         assert!(said.ok, "iperf3 {extra:?}: {said:#?}");
     }
+    Ok(())
+}
+
+/// A file over HTTP, in and out, with equal hashes.
+fn python_serves_a_file_whole() -> Outcome {
+    const PORT: &str = "8000";
+    for program in ["python3", "curl", "sha256sum"] {
+        need(program)?;
+    }
+    let lab = Lab::start(
+        "[[forward]]\nname = \"files\"\nprotocol = \"tcp\"\nport = 8000\nto = \"192.168.0.10:8000\"\n",
+    );
+    let directory = format!("/run/genkan-e2e/{}-files", lab.topology.prefix());
+    let make = format!("mkdir -p {directory} && head -c 40000000 /dev/urandom >{directory}/file");
+    lab.run(Nas, "sh", &["-c", &make]).expect_ok();
+    let hash = lab.run(Nas, "sh", &["-c", &format!("sha256sum <{directory}/file")]).expect_ok().stdout;
+    let serve = ["-m", "http.server", "--directory", &directory, PORT];
+    let servers = [Nas, Remote].map(|role| Background::start(&lab.host(role), "python3", &serve));
+    for (role, address) in [(Remote, lab.address.wan), (Laptop, lab.address.remote)] {
+        let script = format!("curl --silent --fail --max-time 20 http://{address}:{PORT}/file | sha256sum");
+        // The server needs a moment to start.
+        wait_for("the same file at the other side", || {
+            lab.run(role, "bash", &["-o", "pipefail", "-c", &script]).stdout == hash
+        });
+    }
+    drop(servers);
+    Ok(())
+}
+
+/// A wan of a smaller MTU: who forbids fragmentation is told, who does not is fragmented.
+fn the_router_says_that_its_own_link_is_narrow() -> Outcome {
+    need("ping")?;
+    let lab = Lab::start("mtu = 1400\n");
+    let ping = |flag, size| {
+        let arguments = ["-M", flag, "-c", "2", "-i", "0.1", "-W", "1", "-s", size, "198.51.100.7"];
+        lab.run(Laptop, "ping", &arguments)
+    };
+    ping("do", "1372").expect_ok();
+    let said = ping("do", "1373");
+    let all = format!("{}{}", said.stdout, said.stderr);
+    assert!(!said.ok && all.contains("1400"), "nobody named the MTU: {all}");
+    ping("dont", "1373").expect_ok();
+    ping("dont", "9000").expect_ok();
+    // TCP adapts to it from the first segment on.
+    let _server = Server::tcp(&lab.host(Remote), 7);
+    let mut stream =
+        crate::servers::connect(&lab.host(Nas), SocketAddrV4::new(lab.address.remote, 7)).expect("open");
+    crate::servers::greeting(&mut stream);
+    crate::servers::exchange(&mut stream, &vec![b'x'; 200_000]);
     Ok(())
 }
