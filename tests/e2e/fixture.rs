@@ -163,13 +163,7 @@ gateway = "{}"
     #[track_caller]
     pub(crate) fn genkan(&self, arguments: &[&str]) -> Said {
         let mut command = self.router(|router| router.command(arguments));
-        let output = self.host(Role::Router).output(&mut command).expect("the program is there");
-        Said {
-            ok: output.status.success(),
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Said::from(self.host(Role::Router).output(&mut command).expect("the program is there"))
     }
 
     /// Writes other rules to the configuration file without telling the router.

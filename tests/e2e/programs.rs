@@ -1,7 +1,7 @@
 //! Everyday programs, run at a host of the lab.
 
 use std::env;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use genkan_lab::Namespace;
@@ -27,6 +27,17 @@ impl Said {
     pub(crate) fn expect_ok(self) -> Said {
         assert!(self.ok, "the program failed: {self:#?}");
         self
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Said {
+        Said {
+            ok: output.status.success(),
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 }
 
@@ -60,12 +71,7 @@ pub(crate) fn run(host: &Namespace, program: &str, arguments: &[&str]) -> Said {
 #[track_caller]
 pub(crate) fn run_for(host: &Namespace, program: &str, arguments: &[&str], limit: Duration) -> Said {
     let output = host.output(&mut command(program, arguments, limit)).expect("timeout(1) is there");
-    Said {
-        ok: output.status.success(),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Said::from(output)
 }
 
 /// A program that runs beside the test and ends with it.

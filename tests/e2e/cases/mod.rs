@@ -2,6 +2,7 @@
 
 mod flood;
 mod forward;
+mod lab;
 mod lans;
 mod lifecycle;
 mod outbound;
@@ -11,8 +12,16 @@ use crate::outcome::Case;
 
 /// Every test.
 pub(crate) fn all() -> Vec<Case> {
-    [outbound::all(), forward::all(), lans::all(), programs::all(), lifecycle::all(), flood::all()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        outbound::all(),
+        forward::all(),
+        lans::all(),
+        programs::all(),
+        lifecycle::all(),
+        flood::all(),
+        lab::all(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
