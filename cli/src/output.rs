@@ -142,6 +142,9 @@ impl Listing {
             if bold { cell.add_attribute(Attribute::Bold) } else { cell }
         };
         table.set_header(heads.iter().map(head).collect::<Vec<_>>());
+        table.column_iter_mut().for_each(|column| {
+            column.set_padding((0, 2));
+        });
         Listing { table, rows: 0 }
     }
 

@@ -13,18 +13,22 @@ Exit status: 0 when the file has no errors (warnings are allowed), 2 when it has
 
 Examples:
   genkan check /etc/genkan/home.toml
-  genkan check home.toml --format json | jq '.diagnostics[].message'";
+  genkan check home.toml --format json | jq '.diagnostics[].message'
+  genkan check --schema > genkan.schema.json      for editors that know JSON Schema";
 
 /// Validate a configuration file: every error and warning at once, nothing is changed
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// The configuration
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "schema")]
+    file: Option<PathBuf>,
     /// Shape of the answer
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: Shape,
+    /// Print the JSON Schema of configurations instead of checking one
+    #[arg(long, conflicts_with = "file")]
+    schema: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -38,7 +42,10 @@ enum Shape {
 
 /// Does it.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let file = &arguments.file;
+    let Some(file) = arguments.file.as_ref().filter(|_| !arguments.schema) else {
+        output::print_json(&genkan_config::schema_json())?;
+        return Ok(Exit::Done);
+    };
     let (valid, diagnostics) = match genkan_config::load(file) {
         Ok(loaded) => (true, loaded.warnings),
         Err(errors) => (false, errors),

@@ -39,7 +39,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         output::print_json(&report)?;
         return Ok(Exit::Done);
     }
-    output::remark(&report.warnings);
+    if !report.warnings.is_empty() {
+        output::remark(&report.warnings);
+    }
     let mut text = format!("{}: in force", report.config);
     if report.changes.is_empty() {
         text.push_str(", nothing changed");

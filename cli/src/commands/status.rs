@@ -39,7 +39,12 @@ fn text(status: &Status) -> String {
         status.pid,
         output::duration(status.uptime_seconds)
     );
-    text.push_str(&format!("configuration {}, reloaded {} times\n", status.config, status.reloads));
+    let reloads = match status.reloads {
+        0 => "as at the start".to_owned(),
+        1 => "reloaded once".to_owned(),
+        times => format!("reloaded {times} times"),
+    };
+    text.push_str(&format!("configuration {}, {reloads}\n", status.config));
     text.push_str(&format!(
         "{} of {} sessions, {} mappings\n\n",
         output::grouped(status.sessions.into()),

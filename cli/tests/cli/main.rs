@@ -1,0 +1,5 @@
+//! The program as it is typed: arguments, exit status, files in and out.
+
+mod command_line;
+mod replay;
+mod support;
