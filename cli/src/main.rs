@@ -14,7 +14,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, counters, lab as lab_command, listing, reload, replay as replay_command, status};
+use crate::commands::{
+    check, counters, lab as lab_command, listing, reload, replay as replay_command, status,
+};
 
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 the answer is no, 2 misuse or a configuration with errors.

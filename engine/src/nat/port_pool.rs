@@ -14,7 +14,7 @@
 //! can be claimed.
 
 use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use crate::rng::Rng;
@@ -219,19 +219,26 @@ impl PortPool {
 
     /// The first free port among the bits of `wanted` in each word, from `start` on and round.
     fn first_free(&self, start: u16, wanted: u64) -> Option<u16> {
-        let free_in = |word: usize| {
-            let taken =
-                self.owned.0[word] | self.reserved.0[word] | self.resting.0[word] | self.closed.0[word];
-            !taken & wanted & self.range_mask(word)
-        };
-        let port =
-            |word: usize, free: u64| (free != 0).then(|| (word * 64) as u16 + free.trailing_zeros() as u16);
-        let (start_word, start_bit) = (start as usize / 64, start % 64);
-        let from_start = u64::MAX << start_bit;
-        port(start_word, free_in(start_word) & from_start)
-            .or_else(|| (start_word + 1..=self.last as usize / 64).find_map(|word| port(word, free_in(word))))
-            .or_else(|| (self.first as usize / 64..start_word).find_map(|word| port(word, free_in(word))))
-            .or_else(|| port(start_word, free_in(start_word) & !from_start))
+        let word = start as usize / 64;
+        let from_start = u64::MAX << (start % 64);
+        self.first_free_in(word..word + 1, wanted & from_start)
+            .or_else(|| self.first_free_in(word + 1..self.last as usize / 64 + 1, wanted))
+            .or_else(|| self.first_free_in(self.first as usize / 64..word, wanted))
+            .or_else(|| self.first_free_in(word..word + 1, wanted & !from_start))
+    }
+
+    fn first_free_in(&self, words: Range<usize>, wanted: u64) -> Option<u16> {
+        let (owned, reserved) = (&self.owned.0[words.clone()], &self.reserved.0[words.clone()]);
+        let (resting, closed) = (&self.resting.0[words.clone()], &self.closed.0[words.clone()]);
+        let taken = owned.iter().zip(reserved).zip(resting).zip(closed);
+        words.zip(taken).find_map(|(word, (((owned, reserved), resting), closed))| {
+            let free = !(owned | reserved | resting | closed) & wanted;
+            if free == 0 {
+                return None;
+            }
+            let free = free & self.range_mask(word);
+            (free != 0).then(|| (word * 64) as u16 + free.trailing_zeros() as u16)
+        })
     }
 
     /// The words that hold bits of the range.
