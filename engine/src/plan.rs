@@ -94,7 +94,7 @@ pub struct Nat {
     pub inbound_refresh: bool,
     /// Dynamic external ports of TCP and UDP.
     pub ports: RangeInclusive<u16>,
-    /// Most sessions at once. Fixed when a router is made; a later plan can only lower it.
+    /// Most sessions at once, below 2^30.
     pub max_sessions: u32,
     /// Most sessions of one internal host.
     pub max_sessions_per_host: u32,

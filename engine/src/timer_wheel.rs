@@ -67,6 +67,13 @@ impl TimerWheel {
         }
     }
 
+    /// Makes room for the ids `0..capacity`; never takes any away.
+    pub fn grow(&mut self, capacity: u32) {
+        if capacity as usize > self.links.len() {
+            self.links.resize(capacity as usize, [0; 3]);
+        }
+    }
+
     /// Arms `id` for `at`, or moves it there. A time that has already passed fires with the next tick.
     ///
     /// # Panics

@@ -30,6 +30,11 @@ impl HostTable {
         HostTable { hosts: Slab::new(capacity as usize), index: Index::new(capacity as usize), key }
     }
 
+    pub(crate) fn grow(&mut self, capacity: u32) {
+        self.hosts.grow(capacity as usize);
+        self.index.grow(capacity as usize);
+    }
+
     fn hash(&self, address: Ipv4Addr) -> u64 {
         self.key.hash(u32::from(address).into(), 1)
     }

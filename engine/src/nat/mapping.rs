@@ -79,6 +79,11 @@ impl MappingTable {
         }
     }
 
+    pub(crate) fn grow(&mut self, capacity: u32) {
+        self.mappings.grow(capacity as usize);
+        self.by_internal.grow(capacity as usize);
+    }
+
     fn hash(&self, protocol: Protocol, internal: SocketAddrV4, scope: SocketAddrV4) -> u64 {
         let internal_word = u64::from(u32::from(*internal.ip())) << 32
             | u64::from(internal.port()) << 16

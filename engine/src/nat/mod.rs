@@ -75,7 +75,6 @@ pub(crate) struct Nat {
     wheel: TimerWheel,
     rng: Rng,
     key: HashKey,
-    capacity: u32,
     /// Number of the plan in force.
     pub(crate) epoch: u32,
     /// Until when the forwards' `expires` have been acted on.
@@ -94,7 +93,7 @@ impl Nat {
             sessions: SessionTable::new(capacity, key),
             mappings: MappingTable::new(capacity, key, plan.nat.ports.clone()),
             forwards: ForwardTable::compile(plan, now, wall),
-            settings: Settings::from_plan(plan, capacity),
+            settings: Settings::from_plan(plan),
             stages: StageCounters::default(),
             hosts: HostTable::new(capacity, key),
             peers: PeerTable::new(capacity, key),
@@ -102,13 +101,21 @@ impl Nat {
             wheel: TimerWheel::new(capacity, Duration::from_secs(1), now),
             rng,
             key,
-            capacity,
             epoch: 0,
             expiries_seen: now,
             sweep: None,
         };
         nat.set_externals(plan);
         nat
+    }
+
+    /// Makes room for a larger `max_sessions`: tens of milliseconds at a million sessions.
+    fn grow(&mut self, capacity: u32) {
+        self.sessions.grow(capacity);
+        self.mappings.grow(capacity);
+        self.hosts.grow(capacity);
+        self.peers.grow(capacity);
+        self.wheel.grow(capacity);
     }
 
     fn set_externals(&mut self, plan: &Plan) {

@@ -27,6 +27,11 @@ impl PeerTable {
         PeerTable { peers: Slab::new(capacity as usize), index: Index::new(capacity as usize), key }
     }
 
+    pub(crate) fn grow(&mut self, capacity: u32) {
+        self.peers.grow(capacity as usize);
+        self.index.grow(capacity as usize);
+    }
+
     fn hash(&self, mapping: u32, remote: Ipv4Addr) -> u64 {
         self.key.hash(u64::from(mapping) << 32 | u64::from(u32::from(remote)), 2)
     }

@@ -16,7 +16,8 @@ impl Nat {
     /// judged again before it passes another packet, or by the sweep.
     pub(crate) fn apply(&mut self, now: Timestamp, wall: UnixTime, plan: &Plan) {
         let before = std::mem::replace(&mut self.forwards, ForwardTable::compile(plan, now, wall));
-        self.settings = Settings::from_plan(plan, self.capacity);
+        self.settings = Settings::from_plan(plan);
+        self.grow(plan.nat.max_sessions);
         let (forwards, settings) = (&self.forwards, &self.settings);
         let ended = self.mappings.revoke_where(now, |mapping| {
             let (address, port) = (*mapping.external.ip(), mapping.external.port());

@@ -261,6 +261,12 @@ impl SessionTable {
         SessionTable { sessions: Slab::new(capacity as usize), index: Index::new(2 * capacity as usize), key }
     }
 
+    /// Makes room for `capacity` sessions in all.
+    pub(crate) fn grow(&mut self, capacity: u32) {
+        self.sessions.grow(capacity as usize);
+        self.index.grow(2 * capacity as usize);
+    }
+
     #[inline]
     pub(crate) fn hash(&self, key: SessionKey) -> u64 {
         key.hash(self.key)

@@ -43,8 +43,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// From a plan; `capacity` is what the tables were made for.
-    pub(crate) fn from_plan(plan: &Plan, capacity: u32) -> Settings {
+    pub(crate) fn from_plan(plan: &Plan) -> Settings {
         let one_to_one: BTreeMap<_, _> =
             plan.hosts.iter().filter_map(|host| Some((host.external?, host.address))).collect();
         let mut externals: Vec<_> = plan.wan.external_addresses().collect();
@@ -57,7 +56,7 @@ impl Settings {
             inbound_refresh: plan.nat.inbound_refresh,
             hairpin: plan.nat.hairpin,
             port_parity: plan.nat.port_parity,
-            max_sessions: plan.nat.max_sessions.min(capacity),
+            max_sessions: plan.nat.max_sessions,
             max_sessions_per_host: plan.nat.max_sessions_per_host,
             max_ports_per_host: plan.nat.max_ports_per_host,
             dmz: plan.dmz,

@@ -17,6 +17,15 @@ impl<T> Slab<T> {
         Slab { entries: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity), capacity }
     }
 
+    /// Makes room for `capacity` entries in all.
+    pub(crate) fn grow(&mut self, capacity: usize) {
+        if capacity > self.capacity {
+            self.entries.reserve_exact(capacity - self.entries.len());
+            self.free.reserve_exact(capacity - self.free.len());
+            self.capacity = capacity;
+        }
+    }
+
     /// Stores an entry; `None` when full.
     pub(crate) fn insert(&mut self, entry: T) -> Option<u32> {
         if let Some(id) = self.free.pop() {
@@ -93,6 +102,8 @@ mod tests {
         assert_eq!(slab.remove(a), Some('a'));
         assert_eq!(slab.remove(a), None);
         assert_eq!(slab.insert('d'), Some(a));
-        assert_eq!((slab[a], slab[b], slab.len()), ('d', 'b', 2));
+        slab.grow(3);
+        assert_eq!(slab.insert('e'), Some(2));
+        assert_eq!((slab[a], slab[b], slab.len()), ('d', 'b', 3));
     }
 }

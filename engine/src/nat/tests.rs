@@ -203,6 +203,30 @@ fn unanswered_sessions_make_room_before_closed_ones_and_live_ones_never() {
     assert_eq!(nat.hosts.find(Ipv4Addr::new(192, 168, 0, 12)), None, "a refused host leaves no trace");
 }
 
+#[test]
+fn a_larger_table_takes_effect_with_the_plan_and_keeps_what_it_holds() {
+    let mut plan = plan();
+    plan.nat.max_sessions = 3;
+    let mut nat = nat(&plan);
+    let remotes = |port: u16| format!("198.51.100.7:{port}");
+    for port in 1..=3 {
+        open(&mut nat, Protocol::UDP, "192.168.0.10:5000", &remotes(port)).unwrap();
+    }
+    plan.nat.max_sessions = 500;
+    plan.nat.max_sessions_per_host = 500;
+    nat.apply(NOW, UnixTime(0), &plan);
+    for port in 4..=500 {
+        open(&mut nat, Protocol::UDP, "192.168.0.10:5000", &remotes(port)).unwrap();
+    }
+    for port in 1..=500 {
+        assert!(
+            find(&nat, LAN, Protocol::UDP, "192.168.0.10:5000", endpoint(&remotes(port))).is_some(),
+            "{port}"
+        );
+    }
+    assert_eq!((nat.sessions.len(), nat.stages.sessions_evicted), (500, 0));
+}
+
 fn find_id(nat: &Nat, from: &str, to: SocketAddrV4) -> u32 {
     nat.sessions.find_key(SessionKey::new(LAN, Protocol::UDP, endpoint(from), to)).unwrap().0
 }

@@ -2,12 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use super::Router;
+use super::{Router, decode};
 use crate::event::Event;
 use crate::frame::{Offload, PortId};
 use crate::link::neighbor::NeighborAction;
 use crate::packet::build::{self, IcmpErrorKind};
-use crate::packet::parsed::parse_ipv4;
 use crate::packet::rewrite;
 use crate::plan::Plan;
 use crate::time::Timestamp;
@@ -146,7 +145,7 @@ impl Router {
     /// Tells the inside sender of a held frame that its next hop does not answer. The frame has been
     /// translated already; an error to its external source finds back through its session.
     fn tell_unreachable(&mut self, now: Timestamp, frame: &[u8]) {
-        let Ok(parsed) = parse_ipv4(frame) else { return };
+        let Ok(parsed) = decode(frame) else { return };
         if self.nat.settings.is_external(parsed.source) || self.routes.is_lan_address(parsed.source) {
             let kind = IcmpErrorKind::Unreachable { code: icmpv4::CODE_HOST_UNREACHABLE };
             self.send_icmp_error(now, kind, frame, &parsed);

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::slow_path::is_opening_syn;
-use super::{Port, Router};
+use super::{Port, Router, decode};
 use crate::frame::{GsoKind, Offload, PortId};
 use crate::link::neighbor::{HeldFrame, NeighborRef, Resolution};
 use crate::nat::policy::Direction;
@@ -210,7 +210,7 @@ impl Router {
     ) -> Verdict {
         let Port { link, mtu } = self.ports[out.index()];
         rewrite::set_macs(frame, mac, link.mac);
-        let Ok(parsed) = crate::packet::parsed::parse_ipv4(frame) else {
+        let Ok(parsed) = decode(frame) else {
             return Verdict::Transmit(out);
         };
         if segmentation::largest_segment(&parsed, offload) <= usize::from(mtu) {

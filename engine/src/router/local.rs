@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::Router;
+use super::{Router, decode};
 use crate::frame::{Offload, PortId};
 use crate::packet::build::{self, IcmpErrorKind};
-use crate::packet::parsed::{Parsed, parse_ipv4};
+use crate::packet::parsed::Parsed;
 use crate::time::Timestamp;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, MacAddr};
@@ -75,7 +75,7 @@ impl Router {
         let mut bytes = build::with_ethernet(&packet, MacAddr::ZERO, MacAddr::ZERO);
         let offload = Offload::default();
         let verdict = if back_through_nat {
-            match parse_ipv4(&bytes) {
+            match decode(&bytes) {
                 Ok(parsed) => self
                     .translate_icmp_error(now, PortId::HOST, PortId::WAN, &mut bytes, &parsed, &offload)
                     .unwrap_or_else(Verdict::Drop),

@@ -26,6 +26,7 @@ use crate::frame::{FrameBatch, Offload, PortId, Transmit};
 use crate::link::neighbor::{NeighborConfig, NeighborTable};
 use crate::link::route::RouteTable;
 use crate::nat::Nat;
+use crate::packet::parsed::{Parsed, parse_ipv4};
 use crate::plan::Plan;
 use crate::rate_limit::TokenBucket;
 use crate::time::{Timestamp, UnixTime};
@@ -59,6 +60,12 @@ pub struct LinkState {
     pub mtu: u16,
     /// Carrier present and device there.
     pub up: bool,
+}
+
+/// Decodes a frame off the fast path: the decoder is large and inlined where it is called.
+#[inline(never)]
+fn decode(frame: &[u8]) -> Result<Parsed, DropReason> {
+    parse_ipv4(frame)
 }
 
 /// A port as the stages see it.
@@ -110,8 +117,8 @@ impl Router {
         }
     }
 
-    /// Takes a new plan: state that it no longer allows ends, everything else goes on. The size of the
-    /// tables stays as it was made; a larger `max_sessions` needs a new router.
+    /// Takes a new plan: state that it no longer allows ends, everything else goes on. Not bounded like
+    /// `handle_*`: compiling thousands of forwards or making room for more sessions takes milliseconds.
     pub fn apply_plan(&mut self, now: Timestamp, wall: UnixTime, plan: Arc<Plan>) {
         self.routes = RouteTable::from_plan(&plan);
         self.nat.apply(now, wall, &plan);
