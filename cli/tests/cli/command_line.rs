@@ -25,9 +25,7 @@ fn every_command_explains_itself_with_an_example() {
 
 #[test]
 fn misuse_is_status_2() {
-    for arguments in
-        [&["fly"][..], &["status", "--fast"], &["check"], &["sessions", "--address", "nas"]]
-    {
+    for arguments in [&["fly"][..], &["status", "--fast"], &["check"], &["sessions", "--address", "nas"]] {
         let said = genkan(arguments);
         assert_eq!(said.code, Some(2), "{arguments:?}: {said:?}");
         assert!(said.stdout.is_empty() && !said.stderr.is_empty(), "{arguments:?}: {said:?}");

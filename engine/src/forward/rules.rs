@@ -5,8 +5,8 @@
 //! leave from.
 //!
 //! The number of rules does not count in a look-up: it finds the external (or internal) address by binary search,
-//! then the list of the rules of that port ([`super::port_index`]), and only goes through rules that have the very
-//! port. Memory per rule's range, protocol and direction: [`super::port_index`] states the most, under 2 KiB. So
+//! then the list of the rules of that port (`port_index`), and only goes through rules that have the very
+//! port. Memory per rule's range, protocol and direction: `port_index` states the most, under 2 KiB. So
 //! 10,000 rules of one port each, for TCP, take some 5 MB when every one has its own target, under 1 MB when they
 //! share a few targets, and less than 80 MB in the worst case that can be made up for both protocols.
 
