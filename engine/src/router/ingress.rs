@@ -201,7 +201,7 @@ impl Router {
         offload: &Offload,
     ) -> Verdict {
         match parsed.kind {
-            _ if parsed.fragment.is_some() => Verdict::Drop(DropReason::FragmentUnmatched),
+            _ if parsed.fragment.is_some() => self.handle_fragment(now, port, frame, parsed, offload),
             Kind::IcmpError => self.handle_icmp_error(now, port, frame, parsed, offload),
             _ => Verdict::Drop(DropReason::IcmpType),
         }

@@ -9,6 +9,7 @@
 
 mod arp;
 mod forwarding;
+mod fragments;
 mod icmp_error;
 mod ingress;
 mod local;
@@ -19,6 +20,7 @@ mod views;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use self::fragments::FragmentRoute;
 use self::ingress::Prepared;
 use crate::counters::{Counters, PortCounters};
 use crate::event::Event;
@@ -26,6 +28,7 @@ use crate::frame::{FrameBatch, Offload, PortId, Transmit};
 use crate::link::neighbor::{NeighborConfig, NeighborTable};
 use crate::link::route::RouteTable;
 use crate::nat::Nat;
+use crate::packet::fragment::{FragmentConfig, FragmentTable};
 use crate::packet::parsed::{Parsed, parse_ipv4};
 use crate::plan::Plan;
 use crate::rate_limit::TokenBucket;
@@ -83,6 +86,7 @@ pub struct Router {
     nat: Nat,
     routes: RouteTable,
     neighbors: NeighborTable,
+    fragments: FragmentTable<FragmentRoute>,
     ports: [Port; PortId::COUNT],
     port_counters: [PortCounters; PortId::COUNT],
     drops: [u64; DropReason::COUNT],
@@ -104,6 +108,7 @@ impl Router {
             nat: Nat::new(&plan, seed, now, wall),
             routes: RouteTable::from_plan(&plan),
             neighbors: NeighborTable::new(NeighborConfig::default(), now, seed[0].rotate_left(17) ^ seed[1]),
+            fragments: FragmentTable::new(FragmentConfig::default(), now, seed[0] ^ seed[1].rotate_left(29)),
             ports: [Port { link: down, mtu: 1500 }; PortId::COUNT],
             port_counters: [PortCounters::default(); PortId::COUNT],
             drops: [0; DropReason::COUNT],
@@ -215,11 +220,16 @@ impl Router {
         self.nat.sweep(now, &self.routes);
         self.neighbors.handle_timeout(now);
         self.pump_neighbors(now);
+        self.fragments.handle_timeout(now);
+        self.count_dropped_fragments();
     }
 
     /// When [`Router::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        [self.nat.next_deadline(), self.neighbors.poll_timeout()].into_iter().flatten().min()
+        [self.nat.next_deadline(), self.neighbors.poll_timeout(), self.fragments.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Frames that the router made or held, in the order to send them.

@@ -1,0 +1,144 @@
+//! Fragments: the first decides, the later ones follow it (RFC 4787 §11).
+
+use std::net::Ipv4Addr;
+
+use super::ingress::key_of;
+use super::{Router, decode};
+use crate::frame::{Offload, PortId};
+use crate::packet::fragment::{FragmentKey, Later};
+use crate::packet::parsed::{Kind, Parsed};
+use crate::packet::rewrite::{self, Rewrite, Side};
+use crate::time::Timestamp;
+use crate::verdict::{DropReason, Verdict};
+
+/// What the first fragment's fate means for the later ones: their addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FragmentRoute {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+}
+
+impl Router {
+    /// A fragment, first or later.
+    #[inline(never)]
+    pub(super) fn handle_fragment(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: &Offload,
+    ) -> Verdict {
+        if let Err(reason) = self.address_sanity(port, parsed) {
+            return Verdict::Drop(reason);
+        }
+        if port == PortId::WAN && !self.nat.settings.is_external(parsed.destination) {
+            return Verdict::Drop(DropReason::NotOurs);
+        }
+        let (Some(info), Some(key)) = (parsed.fragment, FragmentKey::new(port, parsed)) else {
+            return Verdict::Drop(DropReason::FragmentTiny);
+        };
+        if parsed.kind != Kind::LaterFragment {
+            return self.handle_first_fragment(now, key, frame, parsed, offload);
+        }
+        match self.fragments.handle_later(now, key, info, parsed.ip_payload_len(), frame, *offload) {
+            Later::Forward(route) => self.forward_fragment(now, port, frame, parsed, offload, route),
+            Later::Held => {
+                self.nat.stages.fragments_held += 1;
+                Verdict::Consumed
+            }
+            Later::Drop(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    fn handle_first_fragment(
+        &mut self,
+        now: Timestamp,
+        key: FragmentKey,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: &Offload,
+    ) -> Verdict {
+        let Some(info) = parsed.fragment else { return Verdict::Drop(DropReason::FragmentTiny) };
+        if let Err(reason) = self.fragments.begin(now, key, info, parsed.ip_payload_len()) {
+            return Verdict::Drop(reason);
+        }
+        let verdict = match parsed.kind {
+            Kind::IcmpError | Kind::IcmpOther(_) => Verdict::Drop(DropReason::IcmpType),
+            _ => {
+                let session_key = key_of(key.port, parsed);
+                let hash = self.nat.sessions.hash(session_key);
+                match self.nat.lookup(now, session_key, hash, None) {
+                    Some((id, direction)) => {
+                        self.handle_known(now, key.port, frame, parsed, offload, id, direction)
+                    }
+                    None => self.handle_unknown(now, key.port, frame, parsed, offload),
+                }
+            }
+        };
+        let route = match verdict {
+            Verdict::Drop(_) => None,
+            _ => decode(frame)
+                .ok()
+                .map(|sent| FragmentRoute { source: sent.source, destination: sent.destination }),
+        };
+        self.fragments.decide(now, key, route);
+        while let Some((route, held)) = self.fragments.poll_released() {
+            let mut bytes = held.bytes;
+            let verdict = match decode(&bytes) {
+                Ok(parsed) => self.forward_fragment(now, key.port, &mut bytes, &parsed, &held.offload, route),
+                Err(reason) => Verdict::Drop(reason),
+            };
+            match verdict {
+                Verdict::Transmit(port) => self.push_transmit(port, bytes, held.offload),
+                Verdict::Drop(reason) => self.drops[reason as usize] += 1,
+                Verdict::Consumed => {}
+            }
+        }
+        self.count_dropped_fragments();
+        verdict
+    }
+
+    /// Sends a later fragment after its first.
+    fn forward_fragment(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: &Offload,
+        route: FragmentRoute,
+    ) -> Verdict {
+        let Some(hop) = self.routes.lookup(route.destination) else {
+            return Verdict::Drop(DropReason::NoRoute);
+        };
+        let counts_hop = port != PortId::HOST && hop.port != PortId::HOST;
+        if counts_hop && parsed.ttl <= 1 {
+            return Verdict::Drop(DropReason::TtlExceeded);
+        }
+        let mtu = self.ports[hop.port.index()].mtu;
+        if parsed.dont_fragment && parsed.packet_len() > usize::from(mtu) {
+            return self.refuse_size(now, frame, parsed, mtu);
+        }
+        let changes = [
+            (Side::Source, parsed.source, route.source),
+            (Side::Destination, parsed.destination, route.destination),
+        ];
+        for (side, before, address) in changes {
+            if before != address {
+                rewrite::apply(frame, parsed, offload, &Rewrite { side, address, port: 0 });
+            }
+        }
+        if counts_hop {
+            rewrite::decrement_ttl(frame);
+        }
+        self.send_out(now, port, frame, offload, None).0
+    }
+
+    /// Held fragments that will never be sent.
+    pub(super) fn count_dropped_fragments(&mut self) {
+        let dropped = self.fragments.take_dropped();
+        self.drops[DropReason::FragmentUnmatched as usize] += dropped.unmatched;
+        self.drops[DropReason::FragmentLimit as usize] += dropped.limit;
+    }
+}
