@@ -24,6 +24,12 @@ pub enum IoError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The device does not carry Ethernet frames (a TUN device, a serial line, ...).
+    #[error("device {device} is not an Ethernet device")]
+    NotEthernet {
+        /// The device's name.
+        device: String,
+    },
     /// A device name that the kernel would cut, or that it refuses.
     #[error("{0:?} is no device name: it must have 1 to 15 octets, and no '/', ':' or white space")]
     DeviceName(String),

@@ -4,13 +4,20 @@
 //! drives: receive a batch, let the engine judge it in place, transmit straight from the same memory. The call
 //! through the trait object is paid once per batch, never per frame.
 //!
-//! Back ends: [`loopback`] (an in-memory pair for tests) and [`pcap_file`] (captures read and written).
+//! Back ends: [`af_packet`] (any network device), [`loopback`] (an in-memory pair for tests) and [`pcap_file`]
+//! (captures read and written).
+#![deny(unsafe_code)]
 
+pub mod af_packet;
 pub mod error;
 pub mod frame_arena;
 pub mod frame_io;
 pub mod loopback;
+pub mod netlink;
 pub mod pcap_file;
+pub mod sys;
+mod vnet_header;
 
 pub use error::IoError;
 pub use frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, MAX_BATCH};
+pub use sys::clock::Clock;

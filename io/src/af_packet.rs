@@ -1,0 +1,441 @@
+//! Network devices through packet sockets: what every kind of Linux device can do.
+//!
+//! Read first: packet(7), Documentation/networking/packet_mmap.rst. One device has four sockets: three that
+//! receive through memory-mapped rings, one that sends.
+//!
+//! **Three rings.** Ordinary frames and the super-frames of TSO and GRO (up to 64 KiB whatever the MTU) want slots of
+//! very different sizes: a slot too small cuts the frame, and large ones for all would be few and cold in the cache.
+//! So the sockets form a fanout group whose classic BPF program sends each frame, by its length, to the ring of
+//! thousands of slots for frames up to the MTU, to a ring of 16 KiB slots, or to one with room for a 64 KiB packet in
+//! each slot. Rings need no socket buffer, which a process without privileges could not enlarge. Frames are handed
+//! out by their time of arrival: see [`AfPacketReceiver::next_ring`].
+//!
+//! TPACKET_V2, not V3: V3 wakes its reader only when a block of frames is full or has timed out, milliseconds later.
+//!
+//! The rings see every frame before the kernel's own stack does, and it sees them too: [`crate::isolation`] keeps
+//! it from answering.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use genkan_engine::frame::{FrameBatch, Offload, Slot};
+use genkan_engine::verdict::Verdict;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{getsockopt, sockopt};
+
+use crate::error::IoError;
+use crate::frame_arena::MAX_FRAME;
+use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, MAX_BATCH};
+use crate::sys::ioctl;
+use crate::sys::packet_socket;
+use crate::sys::ring::{RingShape, RxRings, SlotHeader};
+use crate::sys::send_batch::{Refused, SendBatch};
+use crate::vnet_header::{self, VnetHeader};
+
+/// Octets at the start of each slot before the frame: `tpacket2_hdr` (32), `sockaddr_ll` (20), rounded up to a
+/// multiple of 16 with the link header, the virtio header (10) and [`RESERVE`]; less the link header.
+const SLOT_HEADER: u32 = 80 + vnet_header::LEN as u32 + RESERVE - 14;
+/// Puts the IP header on a multiple of 32 octets, so that Ethernet, IP and UDP headers share one cache line.
+const RESERVE: u32 = 6;
+/// Headers beyond the MTU that an ordinary frame may have: Ethernet and two VLAN tags.
+const LINK_HEADERS: u32 = 14 + 2 * 4;
+/// Slots start on cache lines. With an odd number of lines per slot, the headers of a batch spread over all cache
+/// sets instead of competing for a few.
+const CACHE_LINE: u32 = 64;
+
+const RINGS: usize = 3;
+/// Longest frame for the middle ring, in octets.
+const MEDIUM_FRAME: u32 = 16 << 10;
+
+/// How much memory the rings of one device have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AfPacketOptions {
+    /// Memory for frames up to the MTU, in octets. Default 8 MiB: some 4,700 frames of a 1500-octet MTU, 10 ms at
+    /// 470,000 frames/s.
+    pub small_ring: u32,
+    /// Memory for frames up to 16 KiB, in octets. Default 8 MiB: 480 super-frames, 4.8 ms at 100,000 frames/s.
+    pub medium_ring: u32,
+    /// Memory for longer frames, in octets. Default 9 MiB: 135 super-frames, 5 ms at 14 Gbit/s.
+    pub large_ring: u32,
+    /// Socket buffer for frames on their way out, in octets. Default 4 MiB; without CAP_NET_ADMIN in the initial
+    /// user namespace `net.core.wmem_max` bounds it. Queueing discipline and device bound the queue behind it.
+    pub send_buffer: u32,
+}
+
+impl Default for AfPacketOptions {
+    fn default() -> Self {
+        AfPacketOptions {
+            small_ring: 8 << 20,
+            medium_ring: 8 << 20,
+            large_ring: 9 << 20,
+            send_buffer: 4 << 20,
+        }
+    }
+}
+
+/// Opens both halves of a device, which may be down for now. The sockets follow the device, not the name.
+///
+/// # Errors
+/// When the device does not exist, or without CAP_NET_RAW in the user namespace of the network namespace.
+pub fn open(device: &str, options: &AfPacketOptions) -> Result<FrameIo, IoError> {
+    Ok(FrameIo::new(AfPacketReceiver::open(device, options)?, AfPacketTransmitter::open(device, options)?))
+}
+
+/// For `map_err` while a device is opened.
+fn opening<'a>(device: &'a str, operation: &'static str) -> impl Fn(io::Error) -> IoError + 'a {
+    move |source| IoError::Open { device: device.to_owned(), operation, source }
+}
+
+fn interface_index(device: &str) -> Result<u32, IoError> {
+    ioctl::check_name(device)?;
+    nix::net::if_::if_nametoindex(device).map_err(|errno| IoError::Open {
+        device: device.to_owned(),
+        operation: "look up",
+        source: errno.into(),
+    })
+}
+
+/// Takes an error off a socket; whether it says that the device is down or gone.
+fn take_down_error(socket: BorrowedFd<'_>) -> Result<bool, IoError> {
+    match getsockopt(&socket, sockopt::SocketError).map(Errno::from_raw) {
+        Ok(errno) => Ok(matches!(errno, Errno::ENETDOWN | Errno::ENXIO)),
+        Err(errno) => {
+            Err(IoError::System { operation: "ask a packet socket for errors", source: errno.into() })
+        }
+    }
+}
+
+/// A ring of `octets` of memory whose slots hold frames of at least `frame` octets.
+fn shape(frame: u32, block: u32, octets: u32) -> RingShape {
+    let lines = (SLOT_HEADER + frame).div_ceil(CACHE_LINE) | 1;
+    RingShape { slot: lines * CACHE_LINE, block, blocks: (octets / block).max(1) }
+}
+
+/// The rings for a device of this MTU, from small slots to large ones.
+fn shapes(mtu: u32, options: &AfPacketOptions) -> [RingShape; RINGS] {
+    // Devices with an MTU of up to 64 KiB have ordinary frames of every size.
+    let ordinary = mtu.clamp(1280, 9216) + LINK_HEADERS;
+    [
+        shape(ordinary, 64 << 10, options.small_ring),
+        shape(MEDIUM_FRAME, 256 << 10, options.medium_ring),
+        shape(MAX_FRAME as u32, 1 << 20, options.large_ring),
+    ]
+}
+
+/// A statement of a classic BPF program.
+const fn statement(code: u32, k: u32, jump_true: u8, jump_false: u8) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k }
+}
+
+const LOAD_LENGTH: libc::sock_filter = statement(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0, 0, 0);
+
+const fn return_value(value: u32) -> libc::sock_filter {
+    statement(libc::BPF_RET | libc::BPF_K, value, 0, 0)
+}
+
+/// Chooses the ring by the frame's length, of which the program sees the part behind the Ethernet header.
+fn choose_ring(shapes: &[RingShape; RINGS]) -> [libc::sock_filter; 6] {
+    let if_longer = |ring: usize, skip| {
+        let longest = shapes[ring].slot - SLOT_HEADER - 14;
+        statement(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, longest, 0, skip)
+    };
+    [LOAD_LENGTH, if_longer(0, 2), if_longer(1, 2), return_value(2), return_value(0), return_value(1)]
+}
+
+/// Joins a bound socket to the fanout group of this number, or makes a group when there is none yet; its number.
+fn join_group(socket: BorrowedFd<'_>, group: Option<i32>) -> io::Result<i32> {
+    let set = |flags: u32| {
+        let unique = if group.is_none() { libc::PACKET_FANOUT_FLAG_UNIQUEID } else { 0 };
+        let kind = (libc::PACKET_FANOUT_CBPF | unique | flags) << 16;
+        let value = kind as i32 | group.unwrap_or(0);
+        packet_socket::set_option(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, value)
+    };
+    set(libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING).or_else(|error| match error.raw_os_error() {
+        // A kernel that does not know the flag: outgoing frames are left out one by one.
+        Some(libc::EINVAL) => set(0),
+        _ => Err(error),
+    })?;
+    Ok(packet_socket::option(socket, libc::SOL_PACKET, libc::PACKET_FANOUT)? & 0xffff)
+}
+
+/// The receiving half of a device.
+pub struct AfPacketReceiver {
+    // Declared before the sockets, so that the rings are unmapped before the kernel frees them.
+    rings: RxRings<RINGS>,
+    sockets: [OwnedFd; RINGS],
+    /// Readable when any of the sockets is.
+    readable: Epoll,
+    interface: u32,
+    /// An error said so, and no frame came since.
+    down: bool,
+    slots: Vec<Slot>,
+    lost: u64,
+}
+
+impl AfPacketReceiver {
+    /// Opens a device for receiving.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(device: &str, options: &AfPacketOptions) -> Result<AfPacketReceiver, IoError> {
+        let at = |operation| opening(device, operation);
+        let interface = interface_index(device)?;
+        let open = || packet_socket::open().map_err(at("open a packet socket"));
+        let sockets = [open()?, open()?, open()?];
+        if ioctl::hardware_type(sockets[0].as_fd(), device)? != libc::ARPHRD_ETHER {
+            return Err(IoError::NotEthernet { device: device.to_owned() });
+        }
+        let shapes = shapes(ioctl::mtu(sockets[0].as_fd(), device)?, options);
+        let readable = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(|errno| at("make an epoll set")(errno.into()))?;
+        for (ring, socket) in sockets.iter().enumerate() {
+            let fd = socket.as_fd();
+            let set = |option, value| packet_socket::set_option(fd, libc::SOL_PACKET, option, value);
+            // All of these must be set before the ring is made.
+            set(libc::PACKET_VERSION, libc::tpacket_versions::TPACKET_V2 as i32)
+                .map_err(at("choose TPACKET_V2"))?;
+            set(libc::PACKET_VNET_HDR, 1).map_err(at("ask for virtio headers"))?;
+            set(libc::PACKET_RESERVE, RESERVE as i32).map_err(at("align the ring's frames"))?;
+            shapes[ring].install(fd).map_err(at("make a receive ring"))?;
+            readable
+                .add(socket, EpollEvent::new(EpollFlags::EPOLLIN, ring as u64))
+                .map_err(|errno| at("watch a packet socket")(errno.into()))?;
+        }
+        let rings = RxRings::map(std::array::from_fn(|ring| (sockets[ring].as_fd(), shapes[ring])))
+            .map_err(at("map the receive rings"))?;
+
+        // A socket must be bound before it can join the group: until the group is whole, no frame may pass.
+        let mut group = None;
+        for socket in sockets.iter().map(AsFd::as_fd) {
+            packet_socket::set_program(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &[return_value(0)])
+                .map_err(at("filter frames"))?;
+            packet_socket::bind(socket, interface, libc::ETH_P_ALL as u16)
+                .map_err(at("bind a packet socket"))?;
+            group = Some(join_group(socket, group).map_err(at("join packet sockets to a group"))?);
+        }
+        packet_socket::set_program(
+            sockets[0].as_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_FANOUT_DATA,
+            &choose_ring(&shapes),
+        )
+        .map_err(at("distribute frames by length"))?;
+        for socket in &sockets {
+            packet_socket::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
+                .map_err(at("let frames pass"))?;
+        }
+        let slots = Vec::with_capacity(MAX_BATCH);
+        Ok(AfPacketReceiver { rings, sockets, readable, interface, down: false, slots, lost: 0 })
+    }
+
+    /// Asked when the rings are empty: one system call while all is well.
+    ///
+    /// A device that goes down shows as an error of the sockets, which must be taken off or they stay readable. One
+    /// that is deleted goes down first, and the deletion itself then shows nowhere: so while it is down its existence
+    /// is asked for. ([`crate::link_monitor`] is what wakes a waiting worker.)
+    fn check_device(&mut self) -> Result<(), IoError> {
+        let mut events = [EpollEvent::empty(); RINGS];
+        let count = match self.readable.wait(&mut events, EpollTimeout::ZERO) {
+            Err(Errno::EINTR) => 0,
+            result => {
+                result.map_err(|errno| IoError::System { operation: "epoll_wait", source: errno.into() })?
+            }
+        };
+        for event in &events[..count] {
+            if let Some(socket) = self.sockets.get(event.data() as usize)
+                && event.events().contains(EpollFlags::EPOLLERR)
+            {
+                self.down |= take_down_error(socket.as_fd())?;
+            }
+        }
+        if self.down && ioctl::device_name(self.sockets[0].as_fd(), self.interface).is_err() {
+            return Err(IoError::DeviceGone);
+        }
+        Ok(())
+    }
+
+    /// Which ring holds the frame that arrived first.
+    ///
+    /// The kernel fills the rings in the order of arrival (for frames of one flow, which come one after the other
+    /// from one CPU). A ring found empty says nothing about a moment later, so a frame is handed out only after all
+    /// other rings were looked at *since* the frame was seen: whatever came before it is visible there by then.
+    #[inline]
+    fn next_ring(&self) -> Option<(usize, SlotHeader)> {
+        let mut first: Option<(usize, SlotHeader)> = None;
+        let (mut ring, mut looked_at) = (0, 0);
+        while looked_at < RINGS {
+            match self.rings.peek(ring) {
+                Some(header) if first.is_none_or(|(_, first)| header.time < first.time) => {
+                    first = Some((ring, header));
+                    looked_at = 1;
+                }
+                _ => looked_at += 1,
+            }
+            ring = if ring + 1 == RINGS { 0 } else { ring + 1 };
+        }
+        first
+    }
+}
+
+/// Reads a slot's headers; `None` for a frame that must be dropped: cut, or a kind of super-frame nobody asked for.
+#[inline]
+fn slot_of(memory: &mut [u8], header: &SlotHeader) -> Option<Slot> {
+    if header.captured < header.length {
+        return None;
+    }
+    let (before, rest) = memory.split_at_mut_checked(header.frame)?;
+    let frame = rest.get_mut(..header.captured)?;
+    let mut received = vnet_header::parse(before.last_chunk::<{ vnet_header::LEN }>()?)?;
+    if received.checksum.is_some() && !vnet_header::settle_checksum(frame, &mut received) {
+        return None;
+    }
+    let mut offload = received.offload;
+    if header.status & libc::TP_STATUS_VLAN_VALID != 0 {
+        offload.vlan_tci = Some(header.vlan_tci);
+    }
+    Some(Slot { offset: header.frame, len: frame.len(), offload, verdict: Verdict::Consumed })
+}
+
+impl FrameReceiver for AfPacketReceiver {
+    fn receive(&mut self) -> Result<FrameBatch<'_>, IoError> {
+        self.rings.release_all();
+        self.slots.clear();
+        while self.slots.len() < MAX_BATCH {
+            let Some((ring, header)) = self.next_ring() else { break };
+            self.rings.take(ring);
+            if header.packet_type == libc::PACKET_OUTGOING {
+                continue;
+            }
+            match slot_of(self.rings.memory(), &header) {
+                Some(slot) => self.slots.push(slot),
+                None => self.lost += 1,
+            }
+        }
+        if self.slots.is_empty() {
+            self.check_device()?;
+        } else {
+            self.down = false;
+        }
+        Ok(FrameBatch { memory: self.rings.memory(), slots: &mut self.slots })
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.readable.0.as_fd())
+    }
+
+    fn lost_frames(&mut self) -> u64 {
+        for socket in &self.sockets {
+            // A socket that cannot tell has lost nothing that could be told.
+            self.lost += u64::from(packet_socket::take_lost_frames(socket.as_fd()).unwrap_or(0));
+        }
+        self.lost
+    }
+}
+
+/// The transmitting half of a device.
+///
+/// Frames go through the device's queueing discipline, and the kernel finishes in software what the device cannot
+/// do itself: everything the engine hands out is taken.
+pub struct AfPacketTransmitter {
+    socket: OwnedFd,
+    batch: SendBatch<{ vnet_header::LEN }>,
+}
+
+impl AfPacketTransmitter {
+    /// Opens a device for sending.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(device: &str, options: &AfPacketOptions) -> Result<AfPacketTransmitter, IoError> {
+        let at = |operation| opening(device, operation);
+        let interface = interface_index(device)?;
+        let socket = packet_socket::open().map_err(at("open a packet socket"))?;
+        let fd = socket.as_fd();
+        packet_socket::set_option(fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)
+            .map_err(at("ask for virtio headers"))?;
+        let size = i32::try_from(options.send_buffer).unwrap_or(i32::MAX);
+        let set = |option| packet_socket::set_option(fd, libc::SOL_SOCKET, option, size);
+        set(libc::SO_SNDBUFFORCE).or_else(|_| set(libc::SO_SNDBUF)).map_err(at("enlarge the send buffer"))?;
+        // Protocol 0: this socket receives nothing.
+        packet_socket::bind(fd, interface, 0).map_err(at("bind a packet socket"))?;
+        Ok(AfPacketTransmitter { socket, batch: SendBatch::new() })
+    }
+}
+
+/// The virtio header for a frame, or nothing where the frame cannot be sent as `offload` says.
+fn header_for<'a>(memory: &'a [u8], slot: &Slot) -> Option<(VnetHeader, &'a [u8])> {
+    let frame = &memory[slot.offset..slot.offset + slot.len];
+    let offload: &Offload = &slot.offload;
+    Some((vnet_header::emit(frame, offload)?, frame))
+}
+
+impl FrameTransmitter for AfPacketTransmitter {
+    fn transmit(&mut self, memory: &[u8], slots: &[Slot], indices: &[u16]) -> Result<usize, IoError> {
+        let frames = indices.iter().filter_map(|index| header_for(memory, &slots[usize::from(*index)]));
+        let mut gone = false;
+        let taken = self.batch.send(self.socket.as_fd(), frames, |errno| match errno {
+            // The buffer is full, or the link is down: so it will be for the rest.
+            Errno::EAGAIN | Errno::ENETDOWN => Refused::Stop,
+            Errno::ENXIO | Errno::ENODEV => {
+                gone = true;
+                Refused::Stop
+            }
+            // ENOBUFS (a full queue of this flow), EMSGSIZE, EINVAL, ...: a matter of this frame.
+            _ => Refused::Skip,
+        });
+        if gone { Err(IoError::DeviceGone) } else { Ok(taken) }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
+}
+
+impl std::fmt::Debug for AfPacketReceiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AfPacketReceiver")
+            .field("interface", &self.interface)
+            .field("sockets", &self.sockets.each_ref().map(AsRawFd::as_raw_fd))
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_hold_what_is_sent_to_them() {
+        let shapes = shapes(1500, &AfPacketOptions::default());
+        assert_eq!(shapes[0].slot, 27 * 64);
+        for (shape, frame) in shapes.iter().zip([1500 + LINK_HEADERS, MEDIUM_FRAME, MAX_FRAME as u32]) {
+            assert!(shape.slot - SLOT_HEADER >= frame);
+            assert_eq!(shape.slot % 128, 64, "an odd number of cache lines");
+            assert!(shape.block / shape.slot >= 15);
+        }
+    }
+
+    #[test]
+    fn jumbo_frames_are_ordinary_up_to_a_point() {
+        for mtu in [9000, 16_000, 65_535] {
+            let shapes = shapes_for(mtu);
+            assert!(shapes[0].slot < shapes[1].slot && shapes[1].slot < shapes[2].slot);
+        }
+        assert!(shapes_for(9000)[0].slot >= 9000 + LINK_HEADERS + SLOT_HEADER);
+    }
+
+    fn shapes_for(mtu: u32) -> [RingShape; RINGS] {
+        shapes(mtu, &AfPacketOptions::default())
+    }
+
+    #[test]
+    fn an_absent_device_is_an_error_that_names_it() {
+        let error = open("genkan-absent", &AfPacketOptions::default()).expect_err("no such device");
+        assert!(error.to_string().contains("genkan-absent"), "{error}");
+        assert!(matches!(
+            open("much-too-long-a-name", &AfPacketOptions::default()),
+            Err(IoError::DeviceName(_))
+        ));
+    }
+}

@@ -1,0 +1,90 @@
+//! Interface ioctls (netdevice(7), linux/if_tun.h, linux/ethtool.h).
+//!
+//! Each wrapper passes a pointer to one live, exclusively borrowed object of the type that the request's kernel
+//! code reads and writes.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+
+use crate::error::IoError;
+
+/// `struct ifreq` with the name filled in.
+fn request_for(name: &str) -> Result<libc::ifreq, IoError> {
+    check_name(name)?;
+    // SAFETY: ifreq is plain data, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    Ok(request)
+}
+
+/// Refuses what the kernel would refuse (`dev_valid_name`) or cut to 15 octets without a word.
+pub(crate) fn check_name(name: &str) -> Result<(), IoError> {
+    let bad = |octet: u8| octet == b'/' || octet == b':' || octet == 0 || octet.is_ascii_whitespace();
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ || name == "." || name == ".." || name.bytes().any(bad)
+    {
+        return Err(IoError::DeviceName(name.to_owned()));
+    }
+    Ok(())
+}
+
+fn ioctl<T>(fd: BorrowedFd<'_>, request: libc::Ioctl, argument: &mut T) -> io::Result<()> {
+    // SAFETY: `argument` is live and exclusively ours during the call; the callers below pair each request with
+    // the type that the kernel expects for it.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), request, std::ptr::from_mut(argument)) })?;
+    Ok(())
+}
+
+/// Runs a request that answers in the `ifreq` itself.
+fn ask(
+    socket: BorrowedFd<'_>,
+    device: &str,
+    number: libc::Ioctl,
+    operation: &'static str,
+) -> Result<libc::ifreq, IoError> {
+    let mut request = request_for(device)?;
+    ioctl(socket, number, &mut request).map_err(|source| IoError::Open {
+        device: device.to_owned(),
+        operation,
+        source,
+    })?;
+    Ok(request)
+}
+
+/// SIOCGIFMTU: the IP MTU in octets. `socket` may be any socket of the device's network namespace.
+pub(crate) fn mtu(socket: BorrowedFd<'_>, device: &str) -> Result<u32, IoError> {
+    let request = ask(socket, device, libc::SIOCGIFMTU, "ask for the MTU")?;
+    // SAFETY: SIOCGIFMTU filled in this member of the union, and every bit pattern is an integer.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    Ok(u32::try_from(mtu).unwrap_or(0))
+}
+
+/// SIOCGIFHWADDR: the device's `ARPHRD_*` type.
+pub(crate) fn hardware_type(socket: BorrowedFd<'_>, device: &str) -> Result<u16, IoError> {
+    let request = ask(socket, device, libc::SIOCGIFHWADDR, "ask for the hardware type")?;
+    // SAFETY: SIOCGIFHWADDR filled in this member of the union, and every bit pattern is a value.
+    Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
+/// SIOCETHTOOL: a command and its data as native words; the kernel writes its answer over them.
+///
+/// # Safety
+/// `words` must be as long as the command in its first word, with the counts in it, makes the kernel write.
+pub(super) unsafe fn ethtool(socket: BorrowedFd<'_>, device: &str, words: &mut [u32]) -> Result<(), IoError> {
+    let mut request = request_for(device)?;
+    request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
+    ioctl(socket, libc::SIOCETHTOOL, &mut request).map_err(IoError::system("SIOCETHTOOL"))
+}
+
+/// SIOCGIFNAME: the name of the device with this index in the network namespace of `socket`.
+pub(crate) fn device_name(socket: BorrowedFd<'_>, index: u32) -> io::Result<String> {
+    // SAFETY: ifreq is plain data, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_ifru.ifru_ifindex = i32::try_from(index).map_err(|_| io::Error::from(Errno::ENODEV))?;
+    ioctl(socket, libc::SIOCGIFNAME, &mut request)?;
+    let octets = request.ifr_name.map(|octet| octet as u8);
+    Ok(crate::netlink::as_text(&octets))
+}
