@@ -9,9 +9,11 @@
 #![deny(unsafe_code)]
 
 pub mod af_packet;
+pub mod device;
 pub mod error;
 pub mod frame_arena;
 pub mod frame_io;
+pub mod isolation;
 pub mod loopback;
 pub mod netlink;
 pub mod pcap_file;
