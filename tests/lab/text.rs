@@ -4,7 +4,7 @@
 //! @192.168.0.100 > router udp 192.168.0.100:5000 > 198.51.100.7:53 ttl=63 "hello"
 //! ```
 //! Values that are usual (TTL 64, id 0, right checksums) are left out. Data is a quoted text, `hex=...`
-//! or `zero=LENGTH`; an ICMP error quotes with `quote={...}`. `router` is the router's MAC address at the
+//! and `zero=LENGTH`, one after the other; an ICMP error quotes with `quote={...}`. `router` is the router's MAC address at the
 //! port, `@ADDRESS` that of the lab machine with this address.
 
 use std::fmt::Write as _;
@@ -181,15 +181,21 @@ fn data_text(packet: &Packet) -> String {
     }
     let plain =
         |octet: &u8| (octet.is_ascii_graphic() || *octet == b' ') && *octet != b'"' && *octet != b'\\';
-    if data.is_empty() {
-        String::new()
-    } else if data.iter().all(|&octet| octet == 0) {
-        format!(" zero={}", data.len())
-    } else if data.len() <= 80 && data.iter().all(plain) {
-        format!(" \"{}\"", String::from_utf8_lossy(data))
-    } else {
-        format!(" hex={}", hex(data))
+    if !data.is_empty() && data.len() <= 80 && data.iter().all(plain) {
+        return format!(" \"{}\"", String::from_utf8_lossy(data));
     }
+    // A long run of zeros at the end is told by its length.
+    let zeros = data.iter().rev().take_while(|&&octet| octet == 0).count();
+    let zeros = if zeros >= 16 || zeros == data.len() { zeros } else { 0 };
+    let (head, tail) = data.split_at(data.len() - zeros);
+    let mut text = String::new();
+    if !head.is_empty() {
+        let _ = write!(text, " hex={}", hex(head));
+    }
+    if !tail.is_empty() {
+        let _ = write!(text, " zero={}", tail.len());
+    }
+    text
 }
 
 /// Splits at spaces, but not within quotes or braces.
@@ -308,7 +314,7 @@ fn parse_packet_tokens(tokens: &[&str]) -> Result<Packet, String> {
 
 fn apply(packet: &mut Packet, attribute: &str) -> Result<(), String> {
     if let Some(text) = attribute.strip_prefix('"') {
-        set_data(packet, text.strip_suffix('"').ok_or("the quote does not end")?.as_bytes().to_vec());
+        append_data(packet, text.strip_suffix('"').ok_or("the quote does not end")?.as_bytes());
         return Ok(());
     }
     let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
@@ -320,11 +326,11 @@ fn apply(packet: &mut Packet, attribute: &str) -> Result<(), String> {
         ("df", _) => packet.dont_fragment = true,
         ("mf", _) => packet.more_fragments = true,
         ("ipopt", _) => packet.options = unhex(value)?,
-        ("hex", _) => set_data(packet, unhex(value)?),
-        ("zero", _) => set_data(packet, vec![0; number(value)?]),
+        ("hex", _) => append_data(packet, &unhex(value)?),
+        ("zero", _) => append_data(packet, &vec![0; number(value)?]),
         ("quote", _) => {
             let inner = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-            set_data(packet, parse_packet(inner.ok_or("a quoted packet stands in braces")?)?.to_ip());
+            append_data(packet, &parse_packet(inner.ok_or("a quoted packet stands in braces")?)?.to_ip());
         }
         ("sum", _) => {
             let state = match value {
@@ -361,12 +367,12 @@ fn apply(packet: &mut Packet, attribute: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn set_data(packet: &mut Packet, bytes: Vec<u8>) {
+fn append_data(packet: &mut Packet, bytes: &[u8]) {
     match &mut packet.payload {
         Payload::Udp { data, .. }
         | Payload::Tcp { data, .. }
         | Payload::Icmp { data, .. }
-        | Payload::Raw { data, .. } => *data = bytes,
+        | Payload::Raw { data, .. } => data.extend_from_slice(bytes),
     }
 }
 
@@ -385,6 +391,7 @@ mod tests {
              quote={udp 1.2.3.4:1 > 5.6.7.8:9 ttl=3 hex=010203}",
             "router > @192.168.0.9 ip 192.0.2.1 > 192.168.0.9 proto=17 ipid=77 off=1480 mf ipopt=01010101 hex=ff00",
             "router > @192.168.0.9 udp 192.0.2.1:1 > 192.168.0.9:2 sum=off:1234",
+            "router > @192.168.0.9 udp 192.0.2.1:1 > 192.168.0.9:2 hex=00ff zero=100",
             "router > @192.168.0.9 eth type=86dd hex=6000",
         ];
         for line in lines {
