@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod daemon;
 mod events;
 mod lab;
 mod output;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    check, counters, lab as lab_command, listing, reload, replay as replay_command, status,
+    check, counters, lab as lab_command, listing, reload, replay as replay_command, run, status,
 };
 
 const AFTER_HELP: &str = "\
@@ -38,6 +39,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Arguments),
     Check(check::Arguments),
     Status(status::Arguments),
     Sessions(listing::SessionArguments),
@@ -52,6 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     // No thread is started here: the lab makes namespaces, which the kernel gives to single-threaded programs only.
     let outcome = match Cli::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Sessions(arguments) => listing::sessions(&arguments),

@@ -6,6 +6,7 @@ pub(crate) mod lab;
 pub(crate) mod listing;
 pub(crate) mod reload;
 pub(crate) mod replay;
+pub(crate) mod run;
 pub(crate) mod status;
 
 use std::future::Future;

@@ -1,0 +1,406 @@
+//! The way of packets through one worker: a batch in, judged in place, out of its ports from the same memory.
+//!
+//! Nothing here allocates, locks or calls the kernel per packet: queues are made once, and back ends send and
+//! receive whole batches.
+
+use std::time::Duration;
+
+use genkan_control::api::IoCounters;
+use genkan_engine::frame::{FrameBatch, PortId, Slot};
+use genkan_engine::router::LinkState;
+use genkan_engine::verdict::Verdict;
+use genkan_engine::{Router, Timestamp};
+use genkan_io::{FrameIo, FrameReceiver, FrameTransmitter, IoError, MAX_BATCH};
+
+use super::poller::Poller;
+
+/// Octets of frames that the router made, gathered before they are sent.
+const STAGE_OCTETS: usize = 128 << 10;
+
+/// How long a port is left alone after its receiver failed.
+const FAULT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Something about a port that the control side has to know.
+#[derive(Debug)]
+pub(crate) enum PortTrouble {
+    /// Its device is no more; the port was closed.
+    Gone(PortId),
+    /// A call failed; the port goes on. Told once until a call succeeds.
+    Fault(PortId, IoError),
+}
+
+/// A router and the ports of its worker.
+pub(crate) struct Forwarder {
+    router: Router,
+    inlets: Vec<Inlet>,
+    outlets: Outlets,
+    troubles: Vec<PortTrouble>,
+}
+
+struct Inlet {
+    port: PortId,
+    receiver: Box<dyn FrameReceiver>,
+    /// Frames lost by receivers that this port had before.
+    lost_before: u64,
+    faulty: bool,
+}
+
+impl Forwarder {
+    /// A worker without ports.
+    pub(crate) fn new(router: Router) -> Forwarder {
+        Forwarder { router, inlets: Vec::new(), outlets: Outlets::new(), troubles: Vec::new() }
+    }
+
+    /// The router, for questions.
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The router, for changes. What it makes meanwhile goes out with [`Forwarder::send_made`].
+    pub(crate) fn router_mut(&mut self) -> &mut Router {
+        &mut self.router
+    }
+
+    /// Opens a port, in place of what it had before.
+    pub(crate) fn attach(&mut self, now: Timestamp, port: PortId, io: FrameIo, link: LinkState) {
+        let lost_before = self.close(port);
+        self.inlets.push(Inlet { port, receiver: io.receiver, lost_before, faulty: false });
+        self.inlets.sort_by_key(|inlet| inlet.port);
+        self.outlets.ports[port.index()].transmitter = Some(io.transmitter);
+        self.set_link(now, port, link);
+    }
+
+    /// Closes a port: its link is down until it is attached again.
+    pub(crate) fn detach(&mut self, now: Timestamp, port: PortId, link: LinkState) {
+        self.outlets.ports[port.index()].io.rx_lost = self.close(port);
+        self.set_link(now, port, LinkState { up: false, ..link });
+    }
+
+    /// Tells the router about a link, and sends what it says to that.
+    pub(crate) fn set_link(&mut self, now: Timestamp, port: PortId, link: LinkState) {
+        self.router.set_link(now, port, link);
+        self.send_made();
+    }
+
+    fn close(&mut self, port: PortId) -> u64 {
+        self.outlets.ports[port.index()].transmitter = None;
+        match self.inlets.iter().position(|inlet| inlet.port == port) {
+            Some(index) => {
+                let mut inlet = self.inlets.remove(index);
+                inlet.lost_before + inlet.receiver.lost_frames()
+            }
+            None => self.outlets.ports[port.index()].io.rx_lost,
+        }
+    }
+
+    /// Takes one batch from every port through the router; returns how many frames there were.
+    pub(crate) fn round(&mut self, clock: impl Fn() -> Timestamp) -> usize {
+        let mut frames = 0;
+        for inlet in &mut self.inlets {
+            let FrameBatch { memory, slots } = match inlet.receiver.receive() {
+                Ok(batch) => batch,
+                Err(error) => {
+                    let io = &mut self.outlets.ports[inlet.port.index()].io;
+                    match error {
+                        IoError::DeviceGone | IoError::EndOfInput => {
+                            self.troubles.push(PortTrouble::Gone(inlet.port));
+                        }
+                        error => {
+                            io.rx_errors += 1;
+                            if !std::mem::replace(&mut inlet.faulty, true) {
+                                self.troubles.push(PortTrouble::Fault(inlet.port, error));
+                            }
+                        }
+                    }
+                    continue;
+                }
+            };
+            inlet.faulty = false;
+            if slots.is_empty() {
+                continue;
+            }
+            frames += slots.len();
+            let batch = FrameBatch { memory: &mut *memory, slots: &mut *slots };
+            self.router.handle_batch(clock(), inlet.port, batch);
+            // What the router made or held on account of this batch goes before the batch itself.
+            self.outlets.send_made(&mut self.router, &mut self.troubles);
+            self.outlets.send_judged(memory, slots, &mut self.troubles);
+        }
+        frames
+    }
+
+    /// Lets time pass if the router waits for it.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        if self.router.poll_timeout().is_some_and(|due| due <= now) {
+            self.router.handle_timeout(now);
+            self.send_made();
+        }
+    }
+
+    /// Sends what the router made by itself.
+    pub(crate) fn send_made(&mut self) {
+        self.outlets.send_made(&mut self.router, &mut self.troubles);
+    }
+
+    /// What happened to ports since the last call. Ports that are gone are to be detached by the caller.
+    pub(crate) fn take_troubles(&mut self) -> Vec<PortTrouble> {
+        std::mem::take(&mut self.troubles)
+    }
+
+    /// Counters of the I/O, those of the kernel fetched anew.
+    pub(crate) fn io_counters(&mut self) -> [IoCounters; PortId::COUNT] {
+        let mut counters = std::array::from_fn(|index| self.outlets.ports[index].io);
+        for inlet in &mut self.inlets {
+            let counters: &mut IoCounters = &mut counters[inlet.port.index()];
+            counters.rx_lost = inlet.lost_before + inlet.receiver.lost_frames();
+        }
+        counters
+    }
+
+    /// Sleeps until a frame, the waker, or the end of `timeout`. A port whose receiver fails is looked at now and then:
+    /// its descriptor may well stay readable all the time.
+    pub(crate) fn wait(&self, poller: &Poller, timeout: Option<Duration>) {
+        let faulty = self.inlets.iter().any(|inlet| inlet.faulty);
+        let timeout =
+            if faulty { Some(timeout.map_or(FAULT_PAUSE, |time| time.min(FAULT_PAUSE))) } else { timeout };
+        let healthy = self.inlets.iter().filter(|inlet| !inlet.faulty);
+        poller.wait(healthy.map(|inlet| inlet.receiver.poll_fd()), timeout);
+    }
+}
+
+struct Outlet {
+    transmitter: Option<Box<dyn FrameTransmitter>>,
+    io: IoCounters,
+    /// Slots of the current batch that leave here.
+    queue: Vec<u16>,
+    faulty: bool,
+}
+
+struct Outlets {
+    ports: Vec<Outlet>,
+    stage: Stage,
+}
+
+/// Frames for one port, copied together.
+struct Stage {
+    memory: Vec<u8>,
+    slots: Vec<Slot>,
+    indices: Vec<u16>,
+}
+
+impl Outlets {
+    fn new() -> Outlets {
+        let outlet = || Outlet {
+            transmitter: None,
+            io: IoCounters::default(),
+            queue: Vec::with_capacity(MAX_BATCH),
+            faulty: false,
+        };
+        let stage = Stage {
+            memory: Vec::with_capacity(STAGE_OCTETS),
+            slots: Vec::with_capacity(MAX_BATCH),
+            indices: (0..MAX_BATCH as u16).collect(),
+        };
+        Outlets { ports: std::iter::repeat_with(outlet).take(PortId::COUNT).collect(), stage }
+    }
+
+    /// Sends the frames of a judged batch, port by port, each in order.
+    fn send_judged(&mut self, memory: &[u8], slots: &[Slot], troubles: &mut Vec<PortTrouble>) {
+        const { assert!(PortId::COUNT <= u64::BITS as usize) }
+        let mut used = 0u64;
+        for (index, slot) in slots.iter().enumerate() {
+            if let Verdict::Transmit(port) = slot.verdict {
+                self.ports[port.index()].queue.push(index as u16);
+                used |= 1 << port.index();
+            }
+        }
+        while used != 0 {
+            let port = PortId(used.trailing_zeros() as u8);
+            used &= used - 1;
+            let outlet = &mut self.ports[port.index()];
+            let queue = std::mem::take(&mut outlet.queue);
+            outlet.transmit(port, memory, slots, &queue, troubles);
+            outlet.queue = queue;
+            outlet.queue.clear();
+        }
+    }
+
+    /// Sends all that the router made, in its order, runs for one port together.
+    fn send_made(&mut self, router: &mut Router, troubles: &mut Vec<PortTrouble>) {
+        let mut next = router.poll_transmit();
+        while let Some(first) = next {
+            let port = first.port;
+            self.stage.clear();
+            self.stage.push(&first.bytes, first.offload);
+            next = loop {
+                match router.poll_transmit() {
+                    Some(more) if more.port == port && self.stage.has_room(more.bytes.len()) => {
+                        self.stage.push(&more.bytes, more.offload);
+                    }
+                    other => break other,
+                }
+            };
+            let Stage { memory, slots, indices } = &self.stage;
+            self.ports[port.index()].transmit(port, memory, slots, &indices[..slots.len()], troubles);
+        }
+    }
+}
+
+impl Outlet {
+    fn transmit(
+        &mut self,
+        port: PortId,
+        memory: &[u8],
+        slots: &[Slot],
+        indices: &[u16],
+        troubles: &mut Vec<PortTrouble>,
+    ) {
+        let outcome = match &mut self.transmitter {
+            Some(transmitter) => transmitter.transmit(memory, slots, indices),
+            None => Ok(0),
+        };
+        match outcome {
+            Ok(taken) => {
+                self.io.tx_refused += (indices.len() - taken.min(indices.len())) as u64;
+                self.faulty = false;
+            }
+            Err(error) => {
+                self.io.tx_errors += 1;
+                self.io.tx_refused += indices.len() as u64;
+                match error {
+                    IoError::DeviceGone | IoError::EndOfInput => {
+                        self.transmitter = None;
+                        troubles.push(PortTrouble::Gone(port));
+                    }
+                    error if !std::mem::replace(&mut self.faulty, true) => {
+                        troubles.push(PortTrouble::Fault(port, error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+impl Stage {
+    fn clear(&mut self) {
+        self.memory.clear();
+        self.slots.clear();
+    }
+
+    fn has_room(&self, octets: usize) -> bool {
+        self.slots.len() < self.indices.len() && self.memory.len() + octets <= STAGE_OCTETS
+    }
+
+    fn push(&mut self, frame: &[u8], offload: genkan_engine::Offload) {
+        let slot = Slot { offset: self.memory.len(), len: frame.len(), offload, verdict: Verdict::Consumed };
+        self.slots.push(slot);
+        self.memory.extend_from_slice(frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use genkan_engine::wire::arp;
+    use genkan_engine::wire::ethernet::{self, EtherType, MacAddr};
+    use genkan_engine::{Offload, RouterConfig, UnixTime};
+    use genkan_io::loopback;
+
+    use super::*;
+    use crate::replay::tests::plan;
+
+    const ROUTER: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+    const LAPTOP: MacAddr = MacAddr([2, 0, 0, 0, 0, 3]);
+    const LAN: PortId = PortId::lan(0);
+
+    fn link() -> LinkState {
+        LinkState { mac: ROUTER, mtu: 1500, up: true }
+    }
+
+    fn forwarder() -> Forwarder {
+        let config = RouterConfig { plan: Arc::new(plan()), seed: [1, 2] };
+        Forwarder::new(Router::new(config, Timestamp::ZERO, UnixTime(0)))
+    }
+
+    fn request(target: Ipv4Addr) -> Vec<u8> {
+        let mut frame = vec![0; 60];
+        ethernet::Repr { destination: MacAddr::BROADCAST, source: LAPTOP, ethertype: EtherType::ARP }
+            .emit(&mut frame);
+        arp::Repr {
+            operation: arp::Operation::Request,
+            sender_mac: LAPTOP,
+            sender_ip: Ipv4Addr::new(192, 168, 0, 20),
+            target_mac: MacAddr::ZERO,
+            target_ip: target,
+        }
+        .emit(&mut frame[ethernet::HEADER_LEN..]);
+        frame
+    }
+
+    /// The ARP packets that wait at one end of a loopback.
+    fn received(io: &mut FrameIo) -> Vec<arp::Repr> {
+        let batch = io.receiver.receive().expect("the other end is there");
+        let frames = batch.slots.iter().map(|slot| &batch.memory[slot.offset..slot.offset + slot.len]);
+        frames.filter_map(|frame| arp::Repr::parse(&frame[ethernet::HEADER_LEN..]).ok()).collect()
+    }
+
+    #[test]
+    fn what_the_router_makes_leaves_by_its_port() {
+        let mut forwarder = forwarder();
+        let (inside, mut laptop) = loopback::pair(64).expect("file descriptors");
+        forwarder.attach(Timestamp::ZERO, LAN, inside, link());
+        // It announces itself, if at all, only for its own address.
+        assert!(received(&mut laptop).iter().all(|arp| arp.sender_ip == Ipv4Addr::new(192, 168, 0, 1)));
+
+        let asked = request(Ipv4Addr::new(192, 168, 0, 1));
+        assert!(laptop.transmitter.transmit_frame(&asked, Offload::default()).expect("sent"));
+        assert_eq!(forwarder.round(|| Timestamp::from_secs(1)), 1);
+        assert_eq!(forwarder.round(|| Timestamp::from_secs(1)), 0);
+        let answers = received(&mut laptop);
+        assert_eq!(answers.len(), 1);
+        assert_eq!((answers[0].sender_mac, answers[0].target_mac), (ROUTER, LAPTOP));
+        assert!(forwarder.take_troubles().is_empty());
+    }
+
+    #[test]
+    fn a_port_that_ends_is_told_and_can_come_back() {
+        let mut forwarder = forwarder();
+        let (inside, laptop) = loopback::pair(64).expect("file descriptors");
+        forwarder.attach(Timestamp::ZERO, LAN, inside, link());
+        drop(laptop);
+        forwarder.round(|| Timestamp::from_secs(1));
+        assert!(matches!(forwarder.take_troubles()[..], [PortTrouble::Gone(LAN), ..]));
+        forwarder.detach(Timestamp::from_secs(1), LAN, link());
+        forwarder.round(|| Timestamp::from_secs(1));
+        assert!(forwarder.take_troubles().is_empty());
+
+        let (inside, mut laptop) = loopback::pair(64).expect("file descriptors");
+        forwarder.attach(Timestamp::from_secs(2), LAN, inside, link());
+        received(&mut laptop);
+        let asked = request(Ipv4Addr::new(192, 168, 0, 1));
+        laptop.transmitter.transmit_frame(&asked, Offload::default()).expect("sent");
+        forwarder.round(|| Timestamp::from_secs(2));
+        assert_eq!(received(&mut laptop).len(), 1);
+    }
+
+    #[test]
+    fn frames_that_a_full_queue_does_not_take_are_counted() {
+        let mut forwarder = forwarder();
+        let (inside, mut laptop) = loopback::pair(4).expect("file descriptors");
+        forwarder.attach(Timestamp::ZERO, LAN, inside, link());
+        let asked = request(Ipv4Addr::new(192, 168, 0, 1));
+        for _ in 0..4 {
+            for _ in 0..4 {
+                laptop.transmitter.transmit_frame(&asked, Offload::default()).expect("sent");
+            }
+            forwarder.round(|| Timestamp::from_secs(1));
+        }
+        let left = received(&mut laptop).len() as u64;
+        let sent = forwarder.router().counters().stages.arp_replies;
+        let refused = forwarder.io_counters()[LAN.index()].tx_refused;
+        assert!(left <= 4 && refused >= 12, "{left} arrived, {refused} refused, {sent} answered");
+    }
+}

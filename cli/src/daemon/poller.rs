@@ -1,0 +1,191 @@
+//! How a worker sleeps: first it looks around a little longer, then it waits in the kernel.
+//!
+//! Waking a sleeping CPU costs far more than receiving a batch, so after a batch the worker keeps looking for a while.
+//! How long depends on whether that paid lately: beside hosts that want both CPUs it must not burn one of them.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use genkan_engine::Timestamp;
+use genkan_engine::frame::PortId;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
+
+/// Gets a sleeping worker to look at its channels. Cheap to copy.
+#[derive(Clone, Debug)]
+pub(crate) struct Waker(Arc<EventFd>);
+
+impl Waker {
+    /// A waker, and nobody to wake yet.
+    pub(crate) fn new() -> nix::Result<Waker> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Waker(Arc::new(EventFd::from_value_and_flags(0, flags)?)))
+    }
+
+    /// Wakes the worker; does nothing if it is awake.
+    pub(crate) fn wake(&self) {
+        // It fails only when the count is at its end, and then the worker is being woken already.
+        let _ = self.0.write(1);
+    }
+
+    /// Forgets the wake-ups so far. To be called before the channels are looked at.
+    fn reset(&self) {
+        // Would block: nobody woke us.
+        let _ = self.0.read();
+    }
+}
+
+/// Waits for frames and for the waker.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    waker: Waker,
+}
+
+impl Poller {
+    /// A poller that `waker` ends.
+    pub(crate) fn new(waker: Waker) -> Poller {
+        Poller { waker }
+    }
+
+    /// Sleeps until one of `fds` is readable, the waker is used, or `timeout` is over (`None`: however long).
+    /// A `None` among `fds` means that there is nothing to wait for.
+    ///
+    /// # Panics
+    /// With more than [`PortId::COUNT`] descriptors.
+    pub(crate) fn wait<'a>(
+        &'a self,
+        fds: impl Iterator<Item = Option<BorrowedFd<'a>>>,
+        timeout: Option<Duration>,
+    ) {
+        // A fixed array, as this runs once per packet when few packets come.
+        let mut polled: [PollFd<'_>; PortId::COUNT + 1] =
+            std::array::from_fn(|_| PollFd::new(self.waker.0.as_fd(), PollFlags::POLLIN));
+        let mut count = 0;
+        for fd in fds {
+            let Some(fd) = fd else { return };
+            count += 1;
+            polled[count] = PollFd::new(fd, PollFlags::POLLIN);
+        }
+        // An interrupted wait is a short one; any other failure shows again in `receive`.
+        let _ = ppoll(&mut polled[..=count], timeout.map(TimeSpec::from_duration), None);
+        self.waker.reset();
+    }
+}
+
+/// Shortest look around worth its clock reading.
+const SPIN_LEAST: Duration = Duration::from_micros(4);
+/// Longest look around: past this, a wake-up costs less than the CPU time.
+const SPIN_MOST: Duration = Duration::from_micros(50);
+/// After so many sleeps without looking around first, it is tried again.
+const RETRY: u32 = 64;
+
+/// Decides between looking once more and sleeping.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    budget: Duration,
+    idle_since: Option<Timestamp>,
+    sleeps: u32,
+    enabled: bool,
+}
+
+impl Spin {
+    /// `enabled`: there is another CPU for those who send the frames.
+    pub(crate) fn new(enabled: bool) -> Spin {
+        Spin { budget: SPIN_LEAST, idle_since: None, sleeps: 0, enabled }
+    }
+
+    /// Frames came.
+    pub(crate) fn found(&mut self) {
+        // Only frames that came while looking around speak for doing so longer.
+        if self.idle_since.take().is_some() {
+            self.budget = (self.budget * 2).min(SPIN_MOST);
+        }
+    }
+
+    /// No frames came: whether to sleep now.
+    pub(crate) fn should_sleep(&mut self, now: Timestamp) -> bool {
+        if !self.enabled {
+            return true;
+        }
+        if self.budget < SPIN_LEAST {
+            self.sleeps += 1;
+            if self.sleeps < RETRY {
+                return true;
+            }
+            self.sleeps = 0;
+            self.budget = SPIN_LEAST;
+        }
+        let since = *self.idle_since.get_or_insert(now);
+        if now.saturating_since(since) < self.budget {
+            return false;
+        }
+        self.idle_since = None;
+        self.budget /= 2;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(micros: u64) -> Timestamp {
+        Timestamp::from_nanos(micros * 1_000)
+    }
+
+    #[test]
+    fn spins_longer_while_it_pays_and_stops_when_not() {
+        let mut spin = Spin::new(true);
+        let mut now = 0;
+        for _ in 0..10 {
+            assert!(!spin.should_sleep(at(now)));
+            now += 3;
+            spin.found();
+        }
+        assert_eq!(spin.budget, SPIN_MOST);
+        assert!(!spin.should_sleep(at(now)));
+        assert!(!spin.should_sleep(at(now + 49)));
+        assert!(spin.should_sleep(at(now + 50)));
+
+        // Nothing ever comes: soon it sleeps at once, and only rarely tries again.
+        now += 1_000;
+        for _ in 0..10 {
+            while !spin.should_sleep(at(now)) {
+                now += 1;
+            }
+        }
+        let mut looks = 0;
+        for _ in 0..10 * RETRY {
+            while !spin.should_sleep(at(now)) {
+                looks += 1;
+                now += 1;
+            }
+            now += 100;
+        }
+        // One look around of the shortest length in 64 sleeps.
+        assert!(looks <= 10 * SPIN_LEAST.as_micros(), "{looks}");
+    }
+
+    #[test]
+    fn a_lone_cpu_never_spins() {
+        let mut spin = Spin::new(false);
+        assert!(spin.should_sleep(at(0)));
+    }
+
+    #[test]
+    fn waker_ends_the_sleep_and_is_used_up() {
+        let waker = Waker::new().expect("an eventfd");
+        let poller = Poller::new(waker.clone());
+        waker.wake();
+        waker.wake();
+        // Would hang for ever without the wake-up.
+        poller.wait(std::iter::empty(), None);
+        let start = std::time::Instant::now();
+        poller.wait(std::iter::empty(), Some(Duration::from_millis(20)));
+        assert!(start.elapsed() >= Duration::from_millis(19));
+        // A port that cannot be waited for means no waiting.
+        poller.wait(std::iter::once(None), None);
+    }
+}

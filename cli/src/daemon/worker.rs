@@ -1,0 +1,274 @@
+//! The packet worker: one thread that owns a router and its ports.
+//!
+//! A round takes a batch from each port; then time, commands and questions get their turn, and when there was
+//! nothing to do the thread sleeps. Everything that reaches it from outside comes through bounded channels.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use genkan_control::api::IoCounters;
+use genkan_control::request::WorkerRequest;
+use genkan_engine::event::Event;
+use genkan_engine::frame::PortId;
+use genkan_engine::plan::Plan;
+use genkan_engine::router::LinkState;
+use genkan_engine::{Router, RouterConfig};
+use genkan_io::sys::clock::Clock;
+use genkan_io::{FrameIo, IoError};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use tokio::sync::{mpsc, oneshot};
+
+use super::forwarder::{Forwarder, PortTrouble};
+use super::poller::{Poller, Spin, Waker};
+
+/// Commands and questions taken between two rounds, so that a flood of them cannot stall packets.
+const REQUESTS_PER_ROUND: usize = 4;
+
+/// Reports that may wait for the control side; more are counted and lost.
+const REPORTS: usize = 256;
+
+/// What the control side has the worker do. Each is answered when it is done.
+pub(crate) enum Command {
+    /// Follow this plan from now on.
+    Plan(Arc<Plan>),
+    /// A link changed.
+    Link(PortId, LinkState),
+    /// A port's device is there: use it.
+    Attach(PortId, Box<FrameIo>, LinkState),
+    /// End.
+    Stop,
+}
+
+/// What the worker tells by itself.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// The engine has something to say.
+    Engine(Event),
+    /// A port was closed: its device is gone.
+    PortGone(PortId),
+    /// A port has failed calls.
+    PortFault(PortId, IoError),
+    /// So many reports were lost before this one, as nobody took them in time.
+    Lost(u64),
+}
+
+/// What a worker is made from.
+pub(crate) struct WorkerConfig {
+    /// The router's.
+    pub(crate) router: RouterConfig,
+    /// Ports that are there.
+    pub(crate) ports: Vec<(PortId, FrameIo, LinkState)>,
+    /// Questions of the API.
+    pub(crate) requests: mpsc::Receiver<WorkerRequest>,
+    /// What ends the worker's sleep.
+    pub(crate) waker: Waker,
+    /// The clock.
+    pub(crate) clock: Clock,
+}
+
+/// The control side's hold on the worker.
+pub(crate) struct Worker {
+    commands: mpsc::Sender<(Command, oneshot::Sender<()>)>,
+    waker: Waker,
+    thread: JoinHandle<()>,
+}
+
+/// The worker's thread has ended, which it does only when told, or by a defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the packet worker has ended unexpectedly")]
+pub(crate) struct WorkerEnded;
+
+impl Worker {
+    /// Starts the thread; its reports come out of the returned channel.
+    ///
+    /// # Errors
+    /// When no thread can be made.
+    pub(crate) fn start(config: WorkerConfig) -> io::Result<(Worker, mpsc::Receiver<Report>)> {
+        let (commands, command_receiver) = mpsc::channel(8);
+        let (report_sender, reports) = mpsc::channel(REPORTS);
+        let waker = config.waker.clone();
+        let run = move || Loop::new(config, command_receiver, report_sender).run();
+        let thread = std::thread::Builder::new().name("packets-0".to_owned()).spawn(run)?;
+        Ok((Worker { commands, waker, thread }, reports))
+    }
+
+    /// Has the worker do something, and waits until it is done.
+    ///
+    /// # Errors
+    /// When its thread has ended.
+    pub(crate) async fn command(&self, command: Command) -> Result<(), WorkerEnded> {
+        let (done, finished) = oneshot::channel();
+        self.commands.send((command, done)).await.map_err(|_| WorkerEnded)?;
+        self.waker.wake();
+        finished.await.map_err(|_| WorkerEnded)
+    }
+
+    /// Ends the thread and gives its ports back to the kernel.
+    ///
+    /// # Errors
+    /// When it had ended before, by a panic.
+    pub(crate) async fn stop(self) -> Result<(), WorkerEnded> {
+        let told = self.command(Command::Stop).await;
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        told?;
+        joined.map_err(|_| WorkerEnded)?.map_err(|_| WorkerEnded)
+    }
+}
+
+struct Loop {
+    forwarder: Forwarder,
+    clock: Clock,
+    poller: Poller,
+    spin: Spin,
+    commands: mpsc::Receiver<(Command, oneshot::Sender<()>)>,
+    requests: mpsc::Receiver<WorkerRequest>,
+    reports: mpsc::Sender<Report>,
+    reports_lost: u64,
+    links: [Option<LinkState>; PortId::COUNT],
+}
+
+impl Loop {
+    fn new(
+        config: WorkerConfig,
+        commands: mpsc::Receiver<(Command, oneshot::Sender<()>)>,
+        reports: mpsc::Sender<Report>,
+    ) -> Loop {
+        let spare_cpu = pin_to_last_cpu();
+        let clock = config.clock;
+        let now = clock.now();
+        let mut worker = Loop {
+            forwarder: Forwarder::new(Router::new(config.router, now, clock.wall())),
+            clock,
+            poller: Poller::new(config.waker),
+            spin: Spin::new(spare_cpu),
+            commands,
+            requests: config.requests,
+            reports,
+            reports_lost: 0,
+            links: [None; PortId::COUNT],
+        };
+        for (port, io, link) in config.ports {
+            worker.attach(port, io, link);
+        }
+        worker
+    }
+
+    fn attach(&mut self, port: PortId, io: FrameIo, link: LinkState) {
+        self.links[port.index()] = Some(link);
+        self.forwarder.attach(self.clock.now(), port, io, link);
+    }
+
+    fn run(mut self) {
+        loop {
+            let clock = self.clock;
+            let frames = self.forwarder.round(|| clock.now());
+            let now = self.clock.now();
+            self.forwarder.handle_timeout(now);
+            self.report_troubles();
+            while let Some(event) = self.forwarder.router_mut().poll_event() {
+                self.report(Report::Engine(event));
+            }
+            match self.take_requests() {
+                Turn::Stop => return,
+                Turn::Busy => continue,
+                Turn::Idle => {}
+            }
+            if frames > 0 {
+                self.spin.found();
+            } else if self.spin.should_sleep(now) {
+                let due = self.forwarder.router().poll_timeout();
+                let pause = due.map(|due| due.saturating_since(self.clock.now()));
+                if pause.is_none_or(|pause| !pause.is_zero()) {
+                    self.forwarder.wait(&self.poller, pause);
+                }
+            }
+        }
+    }
+
+    fn take_requests(&mut self) -> Turn {
+        let mut turn = Turn::Idle;
+        for _ in 0..REQUESTS_PER_ROUND {
+            let Ok((command, done)) = self.commands.try_recv() else { break };
+            turn = Turn::Busy;
+            let now = self.clock.now();
+            match command {
+                Command::Plan(plan) => {
+                    self.forwarder.router_mut().apply_plan(now, self.clock.wall(), plan);
+                    self.forwarder.send_made();
+                }
+                Command::Link(port, link) => {
+                    self.links[port.index()] = Some(link);
+                    self.forwarder.set_link(now, port, link);
+                }
+                Command::Attach(port, io, link) => self.attach(port, *io, link),
+                Command::Stop => turn = Turn::Stop,
+            }
+            // Whoever asked may have given up waiting.
+            let _ = done.send(());
+            if matches!(turn, Turn::Stop) {
+                return turn;
+            }
+        }
+        for _ in 0..REQUESTS_PER_ROUND {
+            let Ok(request) = self.requests.try_recv() else { break };
+            turn = Turn::Busy;
+            let io = match request {
+                // Costs system calls.
+                WorkerRequest::Counters { .. } => self.forwarder.io_counters(),
+                _ => [IoCounters::default(); PortId::COUNT],
+            };
+            request.answer(self.forwarder.router(), &io, self.clock.now());
+        }
+        turn
+    }
+
+    fn report_troubles(&mut self) {
+        for trouble in self.forwarder.take_troubles() {
+            match trouble {
+                PortTrouble::Gone(port) => {
+                    // Both halves may tell; the second finds the port closed.
+                    if let Some(link) = self.links[port.index()].take() {
+                        self.forwarder.detach(self.clock.now(), port, link);
+                        self.report(Report::PortGone(port));
+                    }
+                }
+                PortTrouble::Fault(port, error) => self.report(Report::PortFault(port, error)),
+            }
+        }
+    }
+
+    /// Never waits: packets come first.
+    fn report(&mut self, report: Report) {
+        if self.reports_lost > 0 && self.reports.try_send(Report::Lost(self.reports_lost)).is_ok() {
+            self.reports_lost = 0;
+        }
+        if self.reports.try_send(report).is_err() {
+            self.reports_lost += 1;
+        }
+    }
+}
+
+enum Turn {
+    Idle,
+    Busy,
+    Stop,
+}
+
+/// Keeps this thread on the last CPU that the process may use; the first ones get most interrupts. Returns whether the
+/// process has another CPU besides.
+fn pin_to_last_cpu() -> bool {
+    let this_thread = Pid::from_raw(0);
+    let Ok(allowed) = sched_getaffinity(this_thread) else { return false };
+    let cpus = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let (count, last) = cpus.fold((0, 0), |(count, _), cpu| (count + 1, cpu));
+    let mut only = CpuSet::new();
+    if count > 1
+        && only.set(last).is_ok()
+        && let Err(error) = sched_setaffinity(this_thread, &only)
+    {
+        tracing::warn!(cpu = last, %error, "the packet worker is not bound to a CPU");
+    }
+    count > 1
+}
