@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use crate::support::{HOME, Scratch, binary, genkan};
 
-const COMMANDS: [&str; 9] =
-    ["check", "status", "sessions", "mappings", "neighbors", "counters", "reload", "replay", "lab"];
+const COMMANDS: [&str; 10] =
+    ["run", "check", "status", "sessions", "mappings", "neighbors", "counters", "reload", "replay", "lab"];
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
@@ -25,7 +25,9 @@ fn every_command_explains_itself_with_an_example() {
 
 #[test]
 fn misuse_is_status_2() {
-    for arguments in [&["fly"][..], &["status", "--fast"], &["check"], &["sessions", "--address", "nas"]] {
+    for arguments in
+        [&["fly"][..], &["status", "--fast"], &["check"], &["run"], &["sessions", "--address", "nas"]]
+    {
         let said = genkan(arguments);
         assert_eq!(said.code, Some(2), "{arguments:?}: {said:?}");
         assert!(said.stdout.is_empty() && !said.stderr.is_empty(), "{arguments:?}: {said:?}");
@@ -78,6 +80,23 @@ fn a_schema_comes_out_of_check() {
     assert_eq!(said.code, Some(0), "{said:?}");
     let schema: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
     assert!(schema["properties"]["wan"].is_object(), "{schema}");
+}
+
+#[test]
+fn run_refuses_a_wrong_file_before_it_touches_anything() {
+    let scratch = Scratch::new("run");
+    let wrong = scratch.file("wrong.toml", HOME.replace("203.0.113.1/24", "203.0.113.1/240"));
+    let socket = scratch.path("control.sock");
+    let said = genkan([
+        "run".as_ref(),
+        "--config".as_ref(),
+        wrong.as_os_str(),
+        "--socket".as_ref(),
+        socket.as_os_str(),
+    ]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("203.0.113.1/240"), "{said:?}");
+    assert!(!socket.exists());
 }
 
 #[test]
