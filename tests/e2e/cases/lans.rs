@@ -118,6 +118,11 @@ fn the_kernel_hears_nothing_from_outside() -> Outcome {
     for server in servers {
         assert_eq!(server.seen(), [], "a kernel socket heard the outside");
     }
+    // Nor does it say on the wan that it has the lan address.
+    run(&isp, "ip", &["route", "add", "192.168.0.1", "dev", "eth0"]).expect_ok();
+    assert_eq!(ask(&udp_socket, SocketAddrV4::new(lab.address.lan, 7777), b"?", SILENCE), None);
+    let neighbor = run(&isp, "ip", &["neighbor", "show", "192.168.0.1"]).expect_ok().stdout;
+    assert!(!neighbor.contains("lladdr"), "somebody answered: {neighbor}");
     assert!(lab.dropped("not_ours") >= 2, "the drops have a name");
     Ok(())
 }
