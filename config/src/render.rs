@@ -1,9 +1,9 @@
 //! Diagnostics as text, in the look of rustc.
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-use crate::error::{Diagnostic, Label, Severity, SourceFile, Span};
+use crate::error::{Code, Diagnostic, Label, Severity, SourceFile, Span};
 
 /// All diagnostics as text for a terminal, one blank line between them and a closing line that counts them.
 /// Empty when there is none. `color` adds ANSI escapes.
@@ -71,6 +71,8 @@ fn render_one(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
             .annotation(annotation(AnnotationKind::Primary, primary))
             .annotations(diagnostic.related.iter().map(|label| annotation(AnnotationKind::Context, label)));
         group = group.element(snippet);
+    } else if diagnostic.code != Code::Unreadable {
+        group = group.element(Origin::path(file.name()));
     }
     for note in &diagnostic.notes {
         group = group.element(Level::NOTE.message(note.as_str()));

@@ -438,7 +438,7 @@ impl Forward {
             address: t.optional("address", "\"203.0.113.5\""),
             from: t.optional("from", "[\"198.51.100.0/24\"]"),
             enabled: t.optional("enabled", "true"),
-            expires: t.optional("expires", "2026-12-31T23:59:59+09:00"),
+            expires: t.optional("expires", "2036-12-31T23:59:59+09:00"),
             log: t.optional("log", "true"),
         };
         t.finish();

@@ -106,12 +106,13 @@ fn explain(text: &str, tree: &DeTable<'_>, error: &Error, report: &mut Report) -
             .label("comments begin with `#`");
         return line.range();
     }
-    if content.starts_with('[') && !in_list(tree, at) {
+    let inside = in_list(tree, line.start);
+    if content.starts_with('[') && !inside {
         header(text, line, content, error, report);
         // What follows would end up in the table before.
         return section(text, line);
     }
-    if in_list(tree, at) {
+    if inside {
         element(line, content, error, report);
     } else if let Some((key, value)) = content.split_once('=') {
         key_value(text, line, key.trim_end(), value.trim(), error, report);
@@ -203,11 +204,17 @@ fn key_value(text: &str, line: Line<'_>, key: &str, value: &str, error: &Error, 
         diagnostic.help("take one of them away");
         return;
     }
-    if at < line.span_of(key).end && !is_key(key) {
+    if at < line.span_of(key).end && !key.is_empty() && !is_key(key) {
         report
             .error(Code::Syntax, &line.span_of(key), format!("`{}` is no key", shorten(key)))
             .label("letters, digits, `_` and `-` make a key")
             .note(format!("TOML: {}", error.message()));
+        return;
+    }
+    if key.is_empty() {
+        report
+            .error(Code::Syntax, &line.span_of(line.text.trim()), "a value without a key")
+            .label("a key is missing before the `=`");
         return;
     }
     let bare = uncommented(value);
@@ -259,11 +266,23 @@ fn key_value(text: &str, line: Line<'_>, key: &str, value: &str, error: &Error, 
         }
         return;
     }
+    if is_date(bare) {
+        report
+            .error(
+                Code::Syntax,
+                &span,
+                format!("the date of `{key}` does not exist, or is not written as TOML takes it"),
+            )
+            .label(error.message())
+            .help(format!("for example `{key} = 2036-12-31T23:59:59Z`"));
+        return;
+    }
     let fix = toml_value(bare);
     let diagnostic = report.error(Code::Syntax, &span, format!("the value of `{key}` is not TOML"));
-    diagnostic.label(match fix.chars().next() {
-        Some('"') => "text stands in quotes".to_owned(),
-        _ => error.message().to_owned(),
+    diagnostic.label(match fix.as_bytes() {
+        [b'"', ..] => "text stands in quotes",
+        [b't' | b'f', ..] => "`true` or `false` is expected",
+        _ => "a number has no leading zeros",
     });
     diagnostic.help(format!("write `{key} = {fix}`"));
 }
@@ -289,7 +308,7 @@ fn element(line: Line<'_>, content: &str, error: &Error, report: &mut Report) {
     }
 }
 
-/// Whether a place lies inside a list.
+/// Whether a place lies inside a list that began before it.
 fn in_list(tree: &DeTable<'_>, at: usize) -> bool {
     let mut found = false;
     walk(tree, &mut |value, span| {
@@ -304,6 +323,12 @@ fn in_list(tree: &DeTable<'_>, at: usize) -> bool {
 fn unclosed(text: &str, tree: &DeTable<'_>) -> Option<(usize, (&'static str, &'static str))> {
     let mut first: Option<(usize, (&'static str, &'static str))> = None;
     walk(tree, &mut |value, span| {
+        // What begins its line is a table header.
+        if Line::at(text, span.start).text.trim_start().len()
+            == Line::at(text, span.start).range().end - span.start
+        {
+            return;
+        }
         let written = text.get(span.clone()).unwrap_or_default();
         let pair = match value {
             DeValue::Array(_) if written.starts_with('[') && !written.ends_with(']') => ("[", "]"),
@@ -372,6 +397,13 @@ fn uncommented(value: &str) -> &str {
     }
     // An unclosed quote has swallowed the comment too.
     if quote.is_some() { value.split(" #").next().unwrap_or(value).trim_end() } else { value.trim_end() }
+}
+
+/// Whether a text is meant as a date: four digits, two digits, two digits.
+fn is_date(text: &str) -> bool {
+    let shape: Vec<usize> =
+        text.splitn(3, '-').map(|part| part.bytes().take_while(u8::is_ascii_digit).count()).collect();
+    matches!(shape[..], [4, 1..=2, 1..=2])
 }
 
 fn parses(value: &str) -> bool {

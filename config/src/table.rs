@@ -6,7 +6,8 @@ use crate::error::{Code, Report, Span};
 use crate::json_schema::{keys, tables};
 use crate::later;
 use crate::suggest::closest;
-use crate::value::{Field, Place, Spanned, Value, kind};
+use crate::validate::list;
+use crate::value::{Field, Place, Spanned, Value, kind, shorten};
 
 /// A table being read. Each key is asked for once; [`Table::finish`] reports the ones that nobody asked for.
 pub(crate) struct Table<'a, 'd> {
@@ -15,6 +16,8 @@ pub(crate) struct Table<'a, 'd> {
     span: Span,
     entries: &'a DeTable<'d>,
     asked: Vec<&'static str>,
+    /// Required keys that are not there, with a value that would do.
+    missing: Vec<(&'static str, String)>,
     report: &'a mut Report,
 }
 
@@ -26,7 +29,7 @@ impl<'a, 'd> Table<'a, 'd> {
         entries: &'a DeTable<'d>,
         report: &'a mut Report,
     ) -> Table<'a, 'd> {
-        Table { path, span, entries, asked: Vec::new(), report }
+        Table { path, span, entries, asked: Vec::new(), missing: Vec::new(), report }
     }
 
     /// Where the table begins: its header, or its braces.
@@ -54,11 +57,7 @@ impl<'a, 'd> Table<'a, 'd> {
     /// A key that has to be there.
     pub(crate) fn required<T: Value>(&mut self, key: &'static str, example: &str) -> Field<T> {
         if !self.entries.contains_key(key) {
-            let path = self.path_of(key);
-            self.report
-                .error(Code::MissingKey, &self.span, format!("`{path}` is missing"))
-                .label(format!("this table needs `{key}`"))
-                .help(format!("add `{key} = {example}`"));
+            self.missing.push((key, example.to_owned()));
         }
         self.optional(key, example)
     }
@@ -81,10 +80,10 @@ impl<'a, 'd> Table<'a, 'd> {
                     .error(
                         Code::WrongType,
                         second.as_ref().unwrap_or(&span),
-                        format!("there is only one `[{path}]` in a file"),
+                        format!("`{path}` is a single table"),
                     )
-                    .label("a single table, with single brackets, is needed here")
-                    .help(format!("write `[{path}]` once"));
+                    .label("a single table with single brackets is needed")
+                    .help(format!("write `[{path}]`, once"));
                 if second.is_some() {
                     diagnostic.related(&span, "the first one");
                 }
@@ -148,62 +147,99 @@ impl<'a, 'd> Table<'a, 'd> {
         tables
     }
 
-    /// Reports the keys that nobody asked for.
-    pub(crate) fn finish(self) {
+    /// Reports the keys that nobody asked for, and those that are missing.
+    pub(crate) fn finish(mut self) {
         for (key, value) in self.entries {
             let name = key.get_ref().as_ref();
             if self.asked.contains(&name) {
                 continue;
             }
-            // A table's key and header belong together: underline the whole header.
-            let span = if value.get_ref().is_table() && value.span().contains(&key.span().start) {
-                value.span()
-            } else if let DeValue::Array(array) = value.get_ref()
-                && array.iter().next().is_some_and(|first| first.span() == value.span())
-            {
-                value.span()
-            } else {
-                key.span()
+            // A header is underlined as a whole.
+            let value_span = value.span();
+            let header = match value.get_ref() {
+                DeValue::Table(_) => value_span.contains(&key.span().start),
+                DeValue::Array(array) => array.first().is_some_and(|first| first.span() == value_span),
+                _ => false,
             };
+            let span = if header { value_span } else { key.span() };
             let path = self.path_of(name);
             if let Some(what) = later::key(self.path, name) {
                 self.report
                     .error(Code::NotYet, &span, format!("`{path}` is not in this version yet"))
                     .label(what)
                     .help("take it out for now: this version would not do what it says");
-                continue;
+            } else if let Some(meant) = unknown(self.path, name, header, &span, self.report) {
+                // A misspelt key is one mistake, not also a missing one.
+                self.missing.retain(|(key, _)| *key != meant);
             }
-            unknown(self.path, name, &path, &span, self.report);
+        }
+        self.report_missing();
+    }
+
+    /// Reports the required keys that are not there, all of a table in one.
+    fn report_missing(&mut self) {
+        let Some((last, others)) = self.missing.split_last() else { return };
+        let names: Vec<String> = others.iter().map(|(key, _)| format!("`{key}`")).collect();
+        let (message, label) = if names.is_empty() {
+            (format!("`{}` is missing", self.path_of(last.0)), format!("this table needs `{}`", last.0))
+        } else {
+            let names = format!("{} and `{}`", names.join(", "), last.0);
+            (format!("{names} are missing in `{}`", brackets(self.path)), "this table needs them".to_owned())
+        };
+        let diagnostic = self.report.error(Code::MissingKey, &self.span, message);
+        diagnostic.label(label);
+        for (key, example) in &self.missing {
+            diagnostic.help(format!("add `{key} = {example}`"));
         }
     }
 }
 
-/// Reports an unknown key, with the best guess at what was meant.
-fn unknown(table: &'static str, name: &str, path: &str, span: &Span, report: &mut Report) {
-    let here = keys(table);
-    let guess = synonym(table, name).or_else(|| closest(name, here.iter().map(String::as_str)));
-    let owner = if table.is_empty() { "the file".to_owned() } else { format!("`{}`", brackets(table)) };
-    let diagnostic =
-        report.error(Code::UnknownKey, span, format!("there is no key `{}`", crate::value::shorten(path)));
-    diagnostic.label(format!("{owner} has no such key"));
+/// Reports an unknown key or table, and returns the key that was most likely meant.
+fn unknown(
+    table: &'static str,
+    name: &str,
+    header: bool,
+    span: &Span,
+    report: &mut Report,
+) -> Option<&'static str> {
+    let path_of = |key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+    let is_table = |key: &str| !keys(&path_of(key)).is_empty();
+    // A table is shown with the brackets it is written with.
+    let shown = |key: &str| if is_table(key) { brackets(&path_of(key)) } else { key.to_owned() };
+    let owner = |table: &str| match table {
+        "" => "the top of the file".to_owned(),
+        _ => format!("`{}`", brackets(table)),
+    };
+    let message = match header {
+        true => format!("there is no table `{}`", shorten(report.text(span))),
+        false => format!("there is no key `{}`", shorten(&path_of(name))),
+    };
+    // A header was meant to be a table, anything else a key.
+    let here = || keys(table).iter().map(String::as_str).filter(|key| is_table(key) == header);
+    let guess = synonym(table, name).filter(|key| is_table(key) == header).or_else(|| closest(name, here()));
+    let elsewhere: Vec<String> = tables()
+        .filter(|other| *other != table && keys(other).iter().any(|key| key == name))
+        .map(owner)
+        .collect();
+    let diagnostic = report.error(Code::UnknownKey, span, message);
+    let what = if header { "table" } else { "key" };
+    diagnostic.label(match table {
+        "" => format!("a configuration has no such {what}"),
+        _ => format!("{} has no such {what}", owner(table)),
+    });
     if let Some(guess) = guess {
-        let inner = if table.is_empty() { guess.to_owned() } else { format!("{table}.{guess}") };
-        // A table is shown with the brackets it is written with.
-        let meant = if keys(&inner).is_empty() { guess.to_owned() } else { brackets(&inner) };
-        diagnostic.help(format!("did you mean `{meant}`?"));
-        return;
-    }
-    if let Some(other) = tables().find(|other| *other != table && keys(other).iter().any(|k| k == name)) {
-        let other = if other.is_empty() {
-            "the top of the file".to_owned()
+        diagnostic.help(format!("did you mean `{}`?", shown(guess)));
+    } else if !elsewhere.is_empty() {
+        diagnostic.help(format!("`{name}` belongs to {}", list(elsewhere)));
+    } else {
+        let known: Vec<String> = here().map(|key| format!("`{}`", shown(key))).collect();
+        if known.is_empty() {
+            diagnostic.help("take it out");
         } else {
-            format!("`{}`", brackets(other))
-        };
-        diagnostic.help(format!("`{name}` belongs to {other}"));
-        return;
+            diagnostic.help(format!("known {what}s: {}", known.join(", ")));
+        }
     }
-    let known: Vec<String> = here.iter().map(|key| format!("`{key}`")).collect();
-    diagnostic.help(format!("known keys: {}", known.join(", ")));
+    guess
 }
 
 /// How a table's header is written.
@@ -221,7 +257,7 @@ fn synonym(table: &str, name: &str) -> Option<&'static str> {
         ("", &["network", "internal", "subnet"], "lan"),
         ("", &["port_forward", "portforward", "port_forwards", "rule", "dnat", "redirect"], "forward"),
         ("", &["static_route", "gateway"], "route"),
-        ("", &["device", "client", "static"], "host"),
+        ("", &["client", "clients", "device", "devices", "static"], "host"),
         ("wan", &["interface", "iface", "if", "name", "nic"], "device"),
         ("wan", &["ip", "cidr"], "address"),
         ("wan", &["router", "via", "gw", "next_hop"], "gateway"),

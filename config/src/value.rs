@@ -261,8 +261,10 @@ pub(crate) fn report_bad(bad: Bad, span: &Span, place: Place<'_>, report: &mut R
     let message = format!("`{}` cannot be {}{yet}: {}", place.path, shorten(report.text(span)), bad.what);
     let diagnostic = report.error(bad.code, span, message);
     diagnostic.label(bad.label);
-    if let Some(fix) = bad.fix {
-        diagnostic.help(format!("write {}", place.written(&fix)));
+    if let Some(fix) = &bad.fix {
+        diagnostic.help(format!("write {}", place.written(fix)));
+    } else if bad.help.is_empty() {
+        diagnostic.help(format!("for example `{} = {}`", place.key, place.example));
     }
     diagnostic.help.extend(bad.help);
     diagnostic.notes.extend(bad.note.map(str::to_owned));

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use genkan_engine::plan::PortRange;
 use genkan_engine::wire::ipv4::Protocol;
 
+use super::ports::all_of;
 use crate::error::{Code, Report, Span};
 use crate::schema::{File, Forward};
 use crate::validate::{Checked, Resolved, Topology, list};
@@ -91,8 +92,9 @@ fn open_service(forward: &Forward, resolved: &Resolved, name: &str, report: &mut
         report.warning(Code::OpenService, span, format!("forward `{name}` opens {what} to everybody"));
     diagnostic.label("attackers try this service all day, on every address");
     if services.len() > 1 {
-        let names = services.iter().map(|(service, port)| format!("{service} ({port})"));
-        diagnostic.note(format!("among these ports are {}", list(names).replace(" or ", " and ")));
+        let names: Vec<String> =
+            services.iter().map(|(service, port)| format!("{service} ({port})")).collect();
+        diagnostic.note(format!("among these ports are {}", all_of(&names)));
     }
     diagnostic.help("admit only those who need it, for example `from = [\"198.51.100.0/24\"]`");
 }

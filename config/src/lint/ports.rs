@@ -35,8 +35,8 @@ impl PortSet {
 pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Report) {
     let written = file.nat.as_ref().and_then(|nat| nat.ports.as_ref());
     let dynamic = written.map_or(crate::plan::DYNAMIC_PORTS, |ports| ports.value.first..=ports.value.last);
-    // (addresses that share the number, protocol, ports left)
-    let mut short: Vec<(Vec<Ipv4Addr>, Protocol, u32)> = Vec::new();
+    // Addresses and protocols that have the same number of ports left are one warning.
+    let mut short: Vec<(u32, Vec<Ipv4Addr>, Vec<Protocol>)> = Vec::new();
     for protocol in [Protocol::TCP, Protocol::UDP] {
         let taken_on = |address: Option<Ipv4Addr>, set: &mut PortSet| {
             for (forward, resolved) in file.forwards().zip(&checked.forwards) {
@@ -65,9 +65,16 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
             taken_on(Some(*address), &mut taken);
             let left = dynamic.clone().map(|port| u32::from(!taken.contains(port))).sum();
             if left < ENOUGH {
-                match short.iter_mut().find(|(_, of, count)| *of == protocol && *count == left) {
-                    Some((addresses, _, _)) => addresses.push(*address),
-                    None => short.push((vec![*address], protocol, left)),
+                let index = short.iter().position(|(count, _, _)| *count == left).unwrap_or_else(|| {
+                    short.push((left, Vec::new(), Vec::new()));
+                    short.len() - 1
+                });
+                let (_, addresses, protocols) = &mut short[index];
+                if !addresses.contains(address) {
+                    addresses.push(*address);
+                }
+                if !protocols.contains(&protocol) {
+                    protocols.push(protocol);
                 }
             }
         }
@@ -78,16 +85,22 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
         .filter_map(|forward| forward.port.as_ref())
         .max_by_key(|ports| ports.value.0.iter().map(|run| run.value.len()).sum::<u32>());
     let Some(blamed) = written.map(|ports| &ports.span).or(widest.map(|ports| &ports.span)) else { return };
-    for (addresses, protocol, left) in short {
-        let addresses = list(addresses.iter().map(ToString::to_string)).replace(" or ", " and ");
+    for (left, addresses, protocols) in short {
+        let (addresses, protocols) = (all_of(&addresses), all_of(&protocols));
+        let left = if left == 0 { "no".to_owned() } else { left.to_string() };
         report
             .warning(
                 Code::FewPorts,
                 blamed,
-                format!("{left} dynamic {protocol} ports are left on {addresses}"),
+                format!("{left} dynamic {protocols} ports are left on {addresses}"),
             )
             .label(format!("{ENOUGH} or more are recommended"))
             .note("a busy inside machine uses hundreds; without a free port its new connections are refused")
             .help("widen `ports` in `[nat]` (the default is \"1024-65535\"), or forward fewer ports");
     }
+}
+
+/// `a, b and c`.
+pub(super) fn all_of<T: ToString>(items: &[T]) -> String {
+    list(items.iter().map(ToString::to_string)).replace(" or ", " and ")
 }

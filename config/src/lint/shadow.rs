@@ -11,10 +11,14 @@ use genkan_engine::wire::ipv4::Protocol;
 use ipnet::Ipv4Net;
 
 use super::forwards::external;
+use super::ports::all_of;
 use crate::error::{Code, Report, Span};
 use crate::schema::File;
-use crate::validate::{Checked, Resolved, Topology, list};
+use crate::validate::{Checked, Resolved, Topology};
 use crate::value::ports::PortSpan;
+
+/// Of many forwards that go first so many are shown.
+const SHOWN: usize = 3;
 
 /// One forward, as far as it matters here.
 struct Rule<'f> {
@@ -64,9 +68,10 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
         }
     }
     for (rule, lost) in rules.iter().zip(&lost) {
-        if let Some((_, _, winner)) = lost.iter().min_by_key(|(_, _, winner)| rules[*winner].turn) {
-            tell(rule, &rules[*winner], lost, report);
-        }
+        let mut winners: Vec<&Rule<'_>> = lost.iter().map(|(_, _, winner)| &rules[*winner]).collect();
+        winners.sort_by_key(|winner| winner.turn);
+        winners.dedup_by_key(|winner| winner.turn);
+        tell(rule, &winners, lost, report);
     }
 }
 
@@ -135,7 +140,8 @@ fn joined(mut runs: Vec<PortSpan>) -> Vec<PortSpan> {
     out
 }
 
-fn tell(rule: &Rule<'_>, winner: &Rule<'_>, lost: &[(Protocol, PortSpan, usize)], report: &mut Report) {
+fn tell(rule: &Rule<'_>, winners: &[&Rule<'_>], lost: &[(Protocol, PortSpan, usize)], report: &mut Report) {
+    let Some(first) = winners.first() else { return };
     let mut words = Vec::new();
     let mut everything = true;
     for protocol in rule.protocols {
@@ -146,22 +152,26 @@ fn tell(rule: &Rule<'_>, winner: &Rule<'_>, lost: &[(Protocol, PortSpan, usize)]
         words.extend(gone.iter().map(|ports| format!("{protocol} {ports}")));
     }
     let name = rule.name;
-    let message = if everything && winner.says_the_same(rule) {
-        format!("forward `{name}` is a duplicate of `{}`", winner.name)
+    let names: Vec<String> = winners.iter().map(|winner| format!("`{}`", winner.name)).collect();
+    let (names, go) = (all_of(&names), if winners.len() == 1 { "goes" } else { "go" });
+    let message = if everything && first.says_the_same(rule) {
+        format!("forward `{name}` is a duplicate of `{}`", first.name)
     } else if everything {
-        format!("forward `{name}` never gets a packet: `{}` goes first", winner.name)
+        format!("forward `{name}` never gets a packet: {names} {go} first")
     } else {
-        let ports = list(words).replace(" or ", " and ");
-        format!("forward `{name}` never gets a packet for {ports}: `{}` goes first", winner.name)
+        format!("forward `{name}` never gets a packet for {}: {names} {go} first", all_of(&words))
     };
     let diagnostic = report.warning(Code::Shadowed, rule.span, message);
-    diagnostic.label("these ports are taken").related(winner.span, format!("by `{}`", winner.name));
-    if rule.turn.1 < winner.turn.1 {
+    diagnostic.label("these ports are taken");
+    for winner in winners.iter().take(SHOWN) {
+        diagnostic.related(winner.span, format!("by `{}`", winner.name));
+    }
+    if rule.turn.1 < first.turn.1 {
         diagnostic.note("forwards that name `address` go before those that do not");
     }
     diagnostic.help(if everything {
-        format!("take `{name}` away, or give the two different ports or different `from`s")
+        format!("take `{name}` away, or give it other ports, another `address` or other sources")
     } else {
-        format!("take these ports out of `{name}` or of `{}`", winner.name)
+        format!("take these ports out of `{name}`, or out of {names}")
     });
 }

@@ -152,6 +152,8 @@ pub(super) fn reaches(file: &File, names: &[String], report: &mut Report) -> Vec
                         diagnostic.help("every lan reaches the wan; `reaches` lists other lans only");
                     } else if let Some(guess) = closest(name, others.map(String::as_str)) {
                         diagnostic.help(format!("did you mean \"{guess}\"?"));
+                    } else {
+                        diagnostic.help("take it out of the list, or give that name to a `[[lan]]`");
                     }
                 }
             }

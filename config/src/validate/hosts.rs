@@ -69,7 +69,8 @@ fn internal(address: &Spanned<Address>, topology: &Topology<'_>, report: &mut Re
             report
                 .error(Code::Conflict, span, format!("`host.address` is {ip}, which is the router's own"))
                 .label("another address of this lan is needed")
-                .related(lan.span, "the router's");
+                .related(lan.span, "the router's")
+                .help("the box itself needs no `[[host]]`; for another machine take its own address");
         } else if let Some(end) = end_of(lan.address, ip) {
             report
                 .error(
@@ -78,7 +79,8 @@ fn internal(address: &Spanned<Address>, topology: &Topology<'_>, report: &mut Re
                     format!("`host.address` is {ip}, the {end} of lan `{}`", lan.name),
                 )
                 .label("no machine has this address")
-                .related(lan.span, format!("{} is the network", lan.address.trunc()));
+                .related(lan.span, format!("{} is the network", lan.address.trunc()))
+                .help("take the address that the machine has");
         }
     } else if !topology.is_inside(ip) && !topology.lans.is_empty() {
         let lans = topology.lans.iter().map(|lan| lan.address.trunc().to_string());
@@ -89,7 +91,7 @@ fn internal(address: &Spanned<Address>, topology: &Topology<'_>, report: &mut Re
                 format!("`host.address` is {ip}, which is in no lan and behind no route"),
             )
             .label(format!("an address in {} is accepted", super::list(lans)))
-            .help("or add the `[[route]]` that leads there");
+            .help("take the address that the machine has on a lan, or add the `[[route]]` that leads there");
     }
 }
 

@@ -37,7 +37,7 @@ impl Scalar for Moment {
 
 fn from_datetime(datetime: &Datetime) -> Result<Moment, Bad> {
     let Some(date) = datetime.date else {
-        return Err(Bad::new("it has no date", ACCEPTED).fix(format!("2026-12-31T{datetime}Z")));
+        return Err(Bad::new("it has no date", ACCEPTED).fix(format!("2036-12-31T{datetime}Z")));
     };
     let Some(time) = datetime.time else {
         return Err(Bad::new("it has no time of day", ACCEPTED).fix(format!("{date}T23:59:59Z")));
@@ -130,6 +130,6 @@ mod tests {
         let bad = |text: &str| from_datetime(&text.parse().expect("a TOML date")).expect_err("incomplete");
         assert_eq!(bad("2026-12-31").fix.as_deref(), Some("2026-12-31T23:59:59Z"));
         assert_eq!(bad("2026-12-31T10:00:00").fix.as_deref(), Some("2026-12-31T10:00:00Z"));
-        assert_eq!(bad("10:00:00").fix.as_deref(), Some("2026-12-31T10:00:00Z"));
+        assert_eq!(bad("10:00:00").fix.as_deref(), Some("2036-12-31T10:00:00Z"));
     }
 }

@@ -44,7 +44,7 @@ impl Text for DeviceName {
                 format!("it is {} octets long, a device name has at most {DEVICE_MAX}", text.len()),
                 accepted,
             )
-            .help("`ip link` lists the devices of this machine; `ip link property add dev ... altname ...` names do not work here"));
+            .help("`ip link` lists the devices of this machine"));
         }
         Ok(DeviceName(text.to_owned()))
     }

@@ -1,0 +1,114 @@
+//! Golden texts: what a person is told about a file, word for word.
+//!
+//! `tests/golden/*.txt` hold cases: a line `=== title`, the file, a line `---`, the messages. A line `@base` of a
+//! file stands for the shortest configuration without mistakes. `GENKAN_BLESS=1 cargo test -p genkan-config`
+//! writes what the code says now; read the difference before it is committed.
+
+use std::path::Path;
+
+const BASE: &str = r#"[wan]
+device = "eth0"
+address = "203.0.113.1/24"
+[[lan]]
+name = "home"
+device = "eth1"
+address = "192.168.0.1/24"
+"#;
+
+struct Case {
+    title: String,
+    file: String,
+    expected: String,
+}
+
+fn split(text: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    let mut in_file = false;
+    for line in text.split_inclusive('\n') {
+        if let Some(title) = line.strip_prefix("=== ") {
+            cases.push(Case { title: title.trim().to_owned(), file: String::new(), expected: String::new() });
+            in_file = true;
+        } else if line == "---\n" {
+            in_file = false;
+        } else if let Some(case) = cases.last_mut() {
+            if in_file { &mut case.file } else { &mut case.expected }.push_str(line);
+        }
+    }
+    cases
+}
+
+fn messages(file: &str) -> String {
+    let source = file.replace("@base\n", BASE);
+    match genkan_config::parse(&source, "genkan.toml") {
+        Ok(loaded) if loaded.warnings.is_empty() => "no complaints\n".to_owned(),
+        Ok(loaded) => genkan_config::render(&loaded.warnings, false),
+        Err(errors) => genkan_config::render(&errors, false),
+    }
+}
+
+#[track_caller]
+fn check(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let text = std::fs::read_to_string(&path).expect("the golden file is in the tree");
+    let cases = split(&text);
+    assert!(!cases.is_empty(), "{name} holds no case");
+    let mut blessed = text[..text.find("=== ").unwrap_or(0)].to_owned();
+    let mut failed = Vec::new();
+    for case in &cases {
+        let messages = messages(&case.file);
+        // One blank line before the next title.
+        let messages = format!("{}\n\n", messages.trim_end());
+        blessed.push_str(&format!("=== {}\n{}---\n{messages}", case.title, case.file));
+        if messages.trim_end() != case.expected.trim_end() {
+            failed.push(format!(
+                "{}: {}\nexpected:\n{}\nbut was:\n{messages}",
+                name, case.title, case.expected
+            ));
+        }
+    }
+    if std::env::var_os("GENKAN_BLESS").is_some() {
+        std::fs::write(&path, blessed.trim_end().to_owned() + "\n").expect("the tree can be written");
+    } else {
+        assert!(failed.is_empty(), "{}", failed.join("\n"));
+    }
+}
+
+#[test]
+fn syntax() {
+    check("syntax.txt");
+}
+
+#[test]
+fn keys() {
+    check("keys.txt");
+}
+
+#[test]
+fn values() {
+    check("values.txt");
+}
+
+#[test]
+fn conflicts() {
+    check("conflicts.txt");
+}
+
+#[test]
+fn forwards() {
+    check("forwards.txt");
+}
+
+#[test]
+fn later_versions() {
+    check("later.txt");
+}
+
+#[test]
+fn lint() {
+    check("lint.txt");
+}
+
+#[test]
+fn many_mistakes() {
+    check("many.txt");
+}

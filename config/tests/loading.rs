@@ -1,0 +1,434 @@
+//! What a file turns into: defaults, every key, the example, the JSON forms.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use genkan_config::{Backend, Code, Loaded, Severity};
+use genkan_engine::UnixTime;
+use genkan_engine::plan::{FilteringBehavior, ForwardRule, Host, MappingBehavior, PortRange};
+use genkan_engine::wire::ethernet::MacAddr;
+use genkan_engine::wire::ipv4::Protocol;
+
+const MINIMAL: &str = r#"
+[wan]
+device = "eth0"
+address = "203.0.113.1/24"
+[[lan]]
+device = "eth1"
+address = "192.168.0.1/24"
+"#;
+
+#[track_caller]
+fn load(text: &str) -> Loaded {
+    genkan_config::parse(text, "genkan.toml")
+        .unwrap_or_else(|errors| panic!("{}", genkan_config::render(&errors, false)))
+}
+
+fn minimal_and(more: &str) -> Loaded {
+    load(&format!("{MINIMAL}{more}"))
+}
+
+fn address(text: &str) -> Ipv4Addr {
+    text.parse().expect("an address")
+}
+
+/// The keys of a table in the JSON Schema, which spells the wan out where it is used.
+fn properties<'a>(
+    schema: &'a serde_json::Value,
+    table: &str,
+) -> &'a serde_json::Map<String, serde_json::Value> {
+    let table = if table == "Wan" { &schema["properties"]["wan"] } else { &schema["$defs"][table] };
+    table["properties"].as_object().expect("a table of the schema")
+}
+
+fn example() -> (std::path::PathBuf, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/home.toml");
+    let text = std::fs::read_to_string(&path).expect("the example is in the tree");
+    (path, text)
+}
+
+#[test]
+fn documented_defaults() {
+    let Loaded { config, plan, warnings, .. } = load(MINIMAL);
+    assert!(warnings.is_empty());
+    assert_eq!(config.wan.backend, Backend::AfPacket);
+    assert_eq!(config.wan.mtu, 1500);
+    assert_eq!(config.lans[0].backend, Backend::AfPacket);
+    assert_eq!(config.lans[0].mtu, 1500);
+    assert_eq!(config.lans[0].label, "eth1");
+    assert_eq!(config.tun, None);
+    assert_eq!(config.workers, 1);
+    assert_eq!(config.socket, Path::new("/run/genkan/control.sock"));
+    assert_eq!(config.state, Path::new("/var/lib/genkan"));
+    assert_eq!(plan.wan.gateway, None);
+    assert!(plan.wan.addresses.is_empty());
+    assert_eq!(plan.wan.mtu, 1500);
+    assert!(plan.wan.ping);
+    assert_eq!(plan.lans[0].name, "eth1");
+    assert_eq!(plan.lans[0].mtu, 1500);
+    assert!(!plan.host_port);
+    assert_eq!(plan.nat.mapping, MappingBehavior::EndpointIndependent);
+    assert_eq!(plan.nat.filtering, FilteringBehavior::AddressDependent);
+    assert!(plan.nat.hairpin);
+    assert!(!plan.nat.port_parity);
+    assert!(!plan.nat.inbound_refresh);
+    assert_eq!(plan.nat.ports, 1024..=65535);
+    assert_eq!(plan.nat.max_sessions, 1_000_000);
+    assert_eq!(plan.nat.max_sessions_per_host, 65_536);
+    assert_eq!(plan.nat.max_ports_per_host, 16_384);
+    assert_eq!(plan.nat.timeouts.udp, Duration::from_secs(300));
+    assert_eq!(plan.nat.timeouts.tcp_established, Duration::from_secs(7_440));
+    assert_eq!(plan.nat.timeouts.tcp_transitory, Duration::from_secs(240));
+    assert_eq!(plan.nat.timeouts.icmp, Duration::from_secs(60));
+    assert_eq!(plan.nat.timeouts.other, Duration::from_secs(600));
+    assert!(plan.routes.is_empty() && plan.hosts.is_empty() && plan.forwards.is_empty());
+    assert_eq!(plan.dmz, None);
+
+    let plan = minimal_and(
+        "[[host]]\nname = \"nas\"\naddress = \"192.168.0.10\"\n\
+         [[forward]]\nname = \"a\"\nprotocol = \"tcp\"\nport = 80\nto = \"nas\"\n",
+    )
+    .plan;
+    let nas = Host {
+        name: "nas".into(),
+        mac: None,
+        address: address("192.168.0.10"),
+        filtering: None,
+        mapping: None,
+        external: None,
+    };
+    assert_eq!(plan.hosts, [nas]);
+    let rule = ForwardRule {
+        name: "a".into(),
+        protocols: vec![Protocol::TCP],
+        ports: vec![PortRange { external_first: 80, external_last: 80, internal_first: 80 }],
+        to: address("192.168.0.10"),
+        address: None,
+        from: Vec::new(),
+        enabled: true,
+        expires: None,
+        log: false,
+    };
+    assert_eq!(plan.forwards, [rule]);
+}
+
+/// The `default`s of the JSON Schema, written out one by one, change nothing.
+#[test]
+fn schema_defaults_are_the_defaults() {
+    let schema = genkan_config::schema_json();
+    let mut checked = 0;
+    for (table, header, required) in [
+        ("Wan", "[wan]", "device = \"eth0\"\naddress = \"203.0.113.1/24\"\n"),
+        ("Lan", "[[lan]]", "device = \"eth1\"\naddress = \"192.168.0.1/24\"\n"),
+        ("RouterTable", "[router]", ""),
+        ("Nat", "[nat]", ""),
+        ("Timeouts", "[nat.timeouts]", ""),
+        ("Forward", "[[forward]]", "name = \"a\"\nprotocol = \"tcp\"\nport = 80\nto = \"192.168.0.2\"\n"),
+        ("Services", "[services]", ""),
+    ] {
+        let part = format!("{header}\n{required}");
+        let rest = MINIMAL.replace(&part, "");
+        let base = load(&format!("{rest}{part}"));
+        for (key, property) in properties(&schema, table) {
+            let Some(default) = property.get("default") else { continue };
+            // JSON and TOML write these values alike.
+            let with = load(&format!("{rest}{part}{key} = {default}\n"));
+            assert_eq!(with.plan, base.plan, "{header} {key} = {default}");
+            assert_eq!(with.config, base.config, "{header} {key} = {default}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 26, "a default is missing in the schema, or one is new: count it here");
+}
+
+#[test]
+fn the_example_has_no_warnings() {
+    let (path, _) = example();
+    let loaded = genkan_config::load(&path)
+        .unwrap_or_else(|errors| panic!("{}", genkan_config::render(&errors, false)));
+    assert_eq!(genkan_config::render(&loaded.warnings, false), "");
+    assert_eq!(loaded.plan.lans.len(), 2);
+    assert_eq!(loaded.plan.lans[0].reaches, [1]);
+    assert!(loaded.plan.lans[1].reaches.is_empty());
+    assert_eq!(loaded.plan.forwards.len(), 3);
+    assert_eq!(
+        loaded.places.file.line(loaded.places.position(&loaded.places.forwards[2]).line),
+        "[[forward]]"
+    );
+}
+
+/// The DMZ of the example is a comment, because it is documented to warn.
+#[test]
+fn the_example_with_its_dmz_has_one_warning() {
+    let (_, text) = example();
+    let loaded = load(&text.replace("# [dmz]", "[dmz]").replace("# to = ", "to = "));
+    assert_eq!(loaded.plan.dmz, Some(address("192.168.0.50")));
+    let codes: Vec<Code> = loaded.warnings.iter().map(|warning| warning.code).collect();
+    assert_eq!(codes, [Code::DmzOpen]);
+}
+
+/// Every key of the schema is in the example, so that the example shows all that works.
+#[test]
+fn the_example_shows_every_key() {
+    let (_, text) = example();
+    let text = text.replace("# [dmz]", "[dmz]").replace("# to = ", "to = ");
+    let schema = genkan_config::schema_json();
+    for (table, header) in [
+        ("Wan", "[wan]"),
+        ("Lan", "[[lan]]"),
+        ("Route", "[[route]]"),
+        ("RouterTable", "[router]"),
+        ("Nat", "[nat]"),
+        ("Timeouts", "[nat.timeouts]"),
+        ("Host", "[[host]]"),
+        ("Forward", "[[forward]]"),
+        ("Dmz", "[dmz]"),
+        ("Services", "[services]"),
+    ] {
+        let sections = text.split("\n[").filter(|section| format!("[{section}").starts_with(header));
+        let lines: Vec<&str> = sections.flat_map(str::lines).collect();
+        for key in properties(&schema, table).keys().filter(|key| *key != "timeouts") {
+            let shown =
+                lines.iter().any(|line| line.split('=').next().is_some_and(|name| name.trim() == *key));
+            assert!(shown, "{header} {key} is not in examples/home.toml");
+        }
+    }
+}
+
+/// Comments, blanks and the order of keys carry no meaning.
+#[test]
+fn the_example_survives_without_its_comments() {
+    let (_, text) = example();
+    let bare: String = text
+        .lines()
+        .map(|line| line.split(" #").next().unwrap_or(line).trim())
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let (written, stripped) = (load(&text), load(&bare));
+    assert_eq!(written.plan, stripped.plan);
+    assert_eq!(written.config, stripped.config);
+    assert!(genkan_config::diff(&written, &stripped).is_empty());
+}
+
+#[test]
+fn every_key_arrives() {
+    let loaded = load(
+        r#"
+[wan]
+device = "eth0.7"
+backend = "tap"
+address = "203.0.113.1/32"
+gateway = "198.51.100.1"
+addresses = ["203.0.113.5", "198.51.100.77"]
+mtu = 1454
+ping = false
+[[lan]]
+name = "a"
+device = "lan-a"
+backend = "af-packet"
+address = "192.168.0.1/24"
+mtu = 9000
+reaches = ["c"]
+[[lan]]
+name = "b"
+device = "lan-b"
+address = "192.168.1.0/31"
+[[lan]]
+name = "c"
+device = "lan-c"
+address = "10.0.0.1/8"
+reaches = []
+[[route]]
+to = "172.16.0.0/12"
+via = "192.168.0.254"
+[router]
+tun = "box0"
+[nat]
+mapping = "address-and-port-dependent"
+filtering = "endpoint-independent"
+hairpin = false
+port_parity = true
+inbound_refresh = true
+ports = "2000-60000"
+max_sessions = 1000
+max_sessions_per_host = 100
+max_ports_per_host = 10
+[nat.timeouts]
+udp = "2m"
+tcp_established = "1d"
+tcp_transitory = "5m"
+icmp = "61s"
+other = "1h"
+[[host]]
+name = "nas"
+mac = "52:54:00:12:34:56"
+address = "172.16.0.10"
+mapping = "address-dependent"
+filtering = "address-and-port-dependent"
+external = "198.51.100.77"
+[[forward]]
+name = "all"
+protocol = ["udp", "tcp"]
+port = [53, "100-110"]
+to = "nas"
+address = "203.0.113.5"
+from = ["192.0.2.0/24", "192.0.2.7"]
+enabled = false
+expires = 2030-01-01T09:00:00+09:00
+log = true
+[[forward]]
+name = "run"
+protocol = "udp"
+port = "5000-5002"
+to = "192.168.0.7:6000"
+[dmz]
+to = "192.168.0.1"
+[services]
+socket = "/run/g2.sock"
+state = "/var/lib/g2"
+"#,
+    );
+    let Loaded { config, plan, .. } = loaded;
+    assert_eq!((config.wan.device.as_str(), config.wan.backend), ("eth0.7", Backend::Tap));
+    assert_eq!((config.lans[0].backend, config.lans[0].mtu), (Backend::AfPacket, 9000));
+    assert_eq!(config.tun.as_deref(), Some("box0"));
+    assert_eq!(config.socket, Path::new("/run/g2.sock"));
+    assert_eq!(config.state, Path::new("/var/lib/g2"));
+    assert_eq!(plan.wan.gateway, Some(address("198.51.100.1")));
+    assert_eq!(plan.wan.addresses, [address("203.0.113.5"), address("198.51.100.77")]);
+    assert_eq!((plan.wan.mtu, plan.wan.ping), (1454, false));
+    assert_eq!(
+        plan.lans.iter().map(|lan| lan.reaches.clone()).collect::<Vec<_>>(),
+        [vec![2], vec![0, 2], vec![]]
+    );
+    assert_eq!(plan.routes[0].via, address("192.168.0.254"));
+    assert!(plan.host_port);
+    assert_eq!(plan.nat.mapping, MappingBehavior::AddressAndPortDependent);
+    assert_eq!(plan.nat.filtering, FilteringBehavior::EndpointIndependent);
+    assert_eq!((plan.nat.hairpin, plan.nat.port_parity, plan.nat.inbound_refresh), (false, true, true));
+    assert_eq!(plan.nat.ports, 2000..=60000);
+    assert_eq!(
+        (plan.nat.max_sessions, plan.nat.max_sessions_per_host, plan.nat.max_ports_per_host),
+        (1000, 100, 10)
+    );
+    let timeouts = &plan.nat.timeouts;
+    let seconds =
+        [timeouts.udp, timeouts.tcp_established, timeouts.tcp_transitory, timeouts.icmp, timeouts.other];
+    assert_eq!(seconds.map(|timeout| timeout.as_secs()), [120, 86_400, 300, 61, 3_600]);
+    let nas = Host {
+        name: "nas".into(),
+        mac: Some(MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x56])),
+        address: address("172.16.0.10"),
+        filtering: Some(FilteringBehavior::AddressAndPortDependent),
+        mapping: Some(MappingBehavior::AddressDependent),
+        external: Some(address("198.51.100.77")),
+    };
+    assert_eq!(plan.hosts, [nas]);
+    let all = ForwardRule {
+        name: "all".into(),
+        protocols: vec![Protocol::UDP, Protocol::TCP],
+        ports: vec![
+            PortRange { external_first: 53, external_last: 53, internal_first: 53 },
+            PortRange { external_first: 100, external_last: 110, internal_first: 100 },
+        ],
+        to: address("172.16.0.10"),
+        address: Some(address("203.0.113.5")),
+        from: vec!["192.0.2.0/24".parse().expect("a net"), "192.0.2.7/32".parse().expect("a net")],
+        enabled: false,
+        expires: Some(UnixTime(1_893_456_000)),
+        log: true,
+    };
+    assert_eq!(plan.forwards[0], all);
+    assert_eq!(
+        plan.forwards[1].ports,
+        [PortRange { external_first: 5000, external_last: 5002, internal_first: 6000 }]
+    );
+    assert_eq!(plan.dmz, Some(address("192.168.0.1")));
+}
+
+/// Inline tables, dotted keys, quoted keys and Windows line ends are TOML too.
+#[test]
+fn other_ways_to_write_the_same() {
+    let inline = load(
+        "wan = { device = \"eth0\", address = '203.0.113.1/24' }\r\n\
+         \"lan\" = [{ device = \"eth1\", address = \"192.168.0.1/24\" }]\r\n\
+         nat.timeouts.udp = \"5m\"\r\n",
+    );
+    let plain = load(MINIMAL);
+    assert_eq!(inline.plan, plain.plan);
+    let with_mark = load(&format!("\u{feff}{MINIMAL}"));
+    assert_eq!(with_mark.plan, plain.plan);
+}
+
+#[test]
+fn json_places_every_word() {
+    let errors = genkan_config::parse(&format!("{MINIMAL}reaches = [\"*\", \"ü\"]\n"), "g.toml")
+        .expect_err("a mistake");
+    let json = genkan_config::json(&errors);
+    let first = &json[0];
+    assert_eq!(first["severity"], "error");
+    assert_eq!(first["code"], "conflict");
+    assert_eq!(first["file"], "g.toml");
+    assert_eq!((first["line"].as_u64(), first["column"].as_u64()), (Some(8), Some(17)));
+    assert_eq!(first["primary"]["end"]["column"], 20);
+    assert_eq!(first["related"][0]["text"], "this one");
+    assert!(first["help"][0].as_str().is_some_and(|help| help.contains("reaches")));
+}
+
+#[test]
+fn a_file_that_cannot_be_read() {
+    let directory = std::env::temp_dir();
+    for path in [directory.join("genkan-no-such-file.toml"), directory] {
+        let errors = genkan_config::load(&path).expect_err("no file");
+        assert_eq!(
+            (errors.len(), errors[0].code, errors[0].severity),
+            (1, Code::Unreadable, Severity::Error)
+        );
+        let text = genkan_config::render(&errors, false);
+        assert!(text.contains("cannot read"), "{text}");
+        assert!(genkan_config::json(&errors)[0]["line"].is_null());
+    }
+}
+
+#[test]
+fn colours_only_when_asked_for() {
+    let errors = genkan_config::parse("", "g.toml").expect_err("mistakes");
+    assert!(!genkan_config::render(&errors, false).contains('\u{1b}'));
+    assert!(genkan_config::render(&errors, true).contains('\u{1b}'));
+}
+
+#[test]
+fn one_line_form() {
+    let errors = genkan_config::parse(&format!("{MINIMAL}mtu = 1\n"), "g.toml").expect_err("a mistake");
+    assert_eq!(errors[0].to_string(), "g.toml:8:7: error: `lan.mtu` cannot be 1: it is too small");
+}
+
+#[test]
+fn the_schema_has_no_null_and_knows_what_is_required() {
+    let schema = genkan_config::schema_json();
+    assert!(!schema.to_string().contains("null"));
+    assert_eq!(schema["required"], serde_json::json!(["wan", "lan"]));
+    assert_eq!(schema["$defs"]["Forward"]["required"], serde_json::json!(["name", "protocol", "port", "to"]));
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+/// Ten thousand forwards load in a moment: the checks between them are no squares.
+#[test]
+fn many_forwards() {
+    let mut text = MINIMAL.to_owned();
+    for index in 0..10_000_u32 {
+        let port = 1_024 + index;
+        text.push_str(&format!(
+            "[[forward]]\nname = \"f{index}\"\nprotocol = [\"tcp\", \"udp\"]\nport = {port}\n\
+             to = \"192.168.0.{}:{port}\"\nfrom = [\"198.51.100.0/24\"]\n",
+            2 + index % 200,
+        ));
+    }
+    let start = std::time::Instant::now();
+    let loaded = load(&text);
+    assert_eq!(loaded.plan.forwards.len(), 10_000);
+    // A debug build on a busy machine takes a good second; a square would take minutes.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
