@@ -13,11 +13,15 @@ pub mod device;
 pub mod error;
 pub mod frame_arena;
 pub mod frame_io;
+pub mod host_network;
+pub mod host_tun;
 pub mod isolation;
+pub mod link_monitor;
 pub mod loopback;
 pub mod netlink;
 pub mod pcap_file;
 pub mod sys;
+pub mod tap;
 mod vnet_header;
 
 pub use error::IoError;

@@ -78,7 +78,10 @@ pub enum DeviceError {
     },
 }
 
-fn refused<'a>(device: &'a str, operation: &'static str) -> impl Fn(NetlinkError) -> DeviceError + 'a {
+pub(crate) fn refused<'a>(
+    device: &'a str,
+    operation: &'static str,
+) -> impl Fn(NetlinkError) -> DeviceError + 'a {
     move |source| DeviceError::Netlink { device: device.to_owned(), operation, source }
 }
 
@@ -118,6 +121,10 @@ impl Link {
     /// Reads an RTM_NEWLINK or RTM_DELLINK message.
     pub(crate) fn from_message(message: &Message) -> Option<Link> {
         let (header, attributes) = message.body.split_first_chunk::<LINK_HEADER_LEN>()?;
+        if i32::from(header[0]) != libc::AF_UNSPEC {
+            // About membership in a bridge (AF_BRIDGE), not about the device.
+            return None;
+        }
         let flags = as_u32(&header[8..])?;
         let mac = attribute(attributes, libc::IFLA_ADDRESS).and_then(|octets| octets.try_into().ok());
         Some(Link {

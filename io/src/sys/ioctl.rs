@@ -38,6 +38,41 @@ fn ioctl<T>(fd: BorrowedFd<'_>, request: libc::Ioctl, argument: &mut T) -> io::R
     Ok(())
 }
 
+/// TUNSETIFF: attaches a descriptor of /dev/net/tun to the device of this name, which is made if need be.
+/// `flags` are `IFF_TAP`, `IFF_VNET_HDR`, ...
+pub(crate) fn tun_attach(tun: BorrowedFd<'_>, device: &str, flags: i32) -> Result<(), IoError> {
+    let mut request = request_for(device)?;
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    ioctl(tun, libc::TUNSETIFF, &mut request).map_err(|source| IoError::Open {
+        device: device.to_owned(),
+        operation: "attach to it",
+        source,
+    })
+}
+
+/// TUNGETIFF: the flags in force, which may differ from those asked for where another queue was first.
+pub(crate) fn tun_flags(tun: BorrowedFd<'_>) -> io::Result<i32> {
+    // SAFETY: ifreq is plain data, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    ioctl(tun, libc::TUNGETIFF, &mut request)?;
+    // SAFETY: TUNGETIFF filled in this member of the union, and every bit pattern is an integer.
+    Ok(i32::from(unsafe { request.ifr_ifru.ifru_flags } as u16))
+}
+
+/// TUNSETVNETHDRSZ: octets of the virtio header, for all queues of the device.
+pub(crate) fn tun_set_header_len(tun: BorrowedFd<'_>, octets: usize) -> io::Result<()> {
+    ioctl(tun, libc::TUNSETVNETHDRSZ, &mut (octets as libc::c_int))
+}
+
+/// TUNSETOFFLOAD: what the kernel may leave to us, `TUN_F_*`. For all queues, and for whoever attaches later.
+pub(crate) fn tun_set_offload(tun: BorrowedFd<'_>, features: u32) -> io::Result<()> {
+    // SAFETY: this request takes its argument by value.
+    Errno::result(unsafe {
+        libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(features))
+    })?;
+    Ok(())
+}
+
 /// Runs a request that answers in the `ifreq` itself.
 fn ask(
     socket: BorrowedFd<'_>,

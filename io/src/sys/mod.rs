@@ -10,3 +10,10 @@ pub(crate) mod ioctl;
 pub(crate) mod packet_socket;
 pub(crate) mod ring;
 pub(crate) mod send_batch;
+
+/// The descriptor of a TUN device of the `tun-tap` crate, which only has it raw.
+pub(crate) fn tun_descriptor(interface: &tun_tap::Iface) -> std::os::fd::BorrowedFd<'_> {
+    use std::os::fd::{AsRawFd, BorrowedFd};
+    // SAFETY: `interface` owns the descriptor and stays borrowed as long as the result lives.
+    unsafe { BorrowedFd::borrow_raw(interface.as_raw_fd()) }
+}

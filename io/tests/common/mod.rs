@@ -290,3 +290,27 @@ pub(crate) fn pump(
     let indices: Vec<u16> = (0..batch.slots.len() as u16).collect();
     to.transmitter.transmit(batch.memory, batch.slots, &indices)
 }
+
+/// A default route by a gateway on a device.
+pub(crate) fn add_default_route(device: &str, gateway: Ipv4Addr) {
+    // struct rtmsg: family, prefix lengths, TOS, table, protocol, scope, type, flags.
+    let header = [
+        libc::AF_INET as u8,
+        0,
+        0,
+        0,
+        libc::RT_TABLE_MAIN,
+        libc::RTPROT_BOOT,
+        libc::RT_SCOPE_UNIVERSE,
+        libc::RTN_UNICAST,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let mut request = Request::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE, &header);
+    request
+        .attribute(libc::RTA_GATEWAY, &gateway.octets())
+        .attribute(libc::RTA_OIF, &link(device).index.to_ne_bytes());
+    route().request(request).expect("the route can be added");
+}
