@@ -70,10 +70,12 @@ impl SourceFile {
         self.lines[self.lines.partition_point(|start| *start <= at) - 1]
     }
 
-    /// Where the line that holds an octet ends, its line feed not included.
+    /// Where the text of the line that holds an octet ends, before its line end.
     pub(crate) fn line_end(&self, at: usize) -> usize {
         let at = self.boundary(at);
         match self.lines.get(self.lines.partition_point(|start| *start <= at)) {
+            // Never before `at`: a place between the two characters of a line end is its own end.
+            Some(next) if self.text[..*next].ends_with("\r\n") => at.max(next - 2),
             Some(next) => next - 1,
             None => self.text.len(),
         }
@@ -348,6 +350,13 @@ impl Report {
         });
         let last = self.diagnostics.len() - 1;
         &mut self.diagnostics[last]
+    }
+
+    /// Adds a line of background to what was reported last.
+    pub(crate) fn note_last(&mut self, text: &str) {
+        if let Some(last) = self.diagnostics.last_mut() {
+            last.note(text);
+        }
     }
 
     /// Whether a mistake was reported.

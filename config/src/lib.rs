@@ -114,8 +114,8 @@ impl Places {
     }
 }
 
-/// Largest file that is read, in octets. 10,000 forwards need about a tenth of it.
-const MAX_FILE: u64 = 16 << 20;
+/// Largest file that is read, in octets. 10,000 forwards need less than half of it.
+const MAX_FILE: u64 = 4 << 20;
 
 /// Reads and checks a file.
 ///
@@ -133,7 +133,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
                     diagnostic.help("`config/examples/home.toml` is a commented example to start from");
                 }
                 io::ErrorKind::InvalidData => {
-                    diagnostic.note("a configuration is UTF-8 text of at most 16 MiB");
+                    diagnostic.note("a configuration is UTF-8 text of at most 4 MiB");
                 }
                 _ => {}
             }
@@ -148,7 +148,7 @@ fn read(path: &Path) -> io::Result<String> {
     // A device or a log taken by mistake must not fill the memory.
     file.take(MAX_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 16 MiB"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 4 MiB"));
     }
     Ok(text)
 }

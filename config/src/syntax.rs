@@ -12,8 +12,11 @@ use crate::error::{Code, Report, Span};
 use crate::table::brackets;
 use crate::value::{quoted, shorten};
 
-/// After so many mistakes the rest waits for the next run; it bounds the work for a file that is no TOML at all.
+/// After so many mistakes the rest waits for the next run; together with [`MOST_OCTETS`] it bounds the work for a
+/// file that is no TOML at all.
 const MOST: usize = 50;
+/// So much text is parsed in all rounds together.
+const MOST_OCTETS: usize = 64 << 20;
 
 /// Parses the file and hands the tree to `read`, together with whether all of the file is in it. `None`: what is
 /// left after all reported mistakes cannot be read either.
@@ -23,7 +26,8 @@ pub(crate) fn parse<R>(
 ) -> Option<R> {
     let file = report.file().clone();
     let mut text = file.text().to_owned();
-    for round in 0..MOST {
+    let rounds = (MOST_OCTETS / text.len().max(1)).clamp(1, MOST);
+    for round in 0..rounds {
         let blank = {
             let (tree, errors) = DeTable::parse_recoverable(&text);
             let first = errors.iter().min_by_key(|error| error.span().map_or(usize::MAX, |span| span.start));
@@ -36,6 +40,7 @@ pub(crate) fn parse<R>(
             return None;
         }
     }
+    report.note_last("more mistakes may follow: they are shown when these are mended");
     None
 }
 
@@ -73,7 +78,7 @@ impl<'a> Line<'a> {
         self.start..self.start + self.text.len()
     }
 
-    /// Where a part of the line lies in the file.
+    /// Where a part of the line lies in the file; `part` is a slice of `self.text`.
     fn span_of(&self, part: &str) -> Span {
         let offset = part.as_ptr() as usize - self.text.as_ptr() as usize;
         self.start + offset..self.start + offset + part.len()
@@ -86,12 +91,11 @@ fn explain(text: &str, tree: &DeTable<'_>, error: &Error, report: &mut Report) -
     if let Some((open, what)) = unclosed(text, tree)
         && open <= at
     {
-        let line = Line::at(text, open);
         let (sign, closing) = what;
         report
             .error(Code::Syntax, &(open..open + sign.len()), format!("this `{sign}` is never closed"))
             .label(format!("`{closing}` is missing"));
-        return line.range();
+        return list_rest(text, open);
     }
     // At the end of the file the mistake is on the last line that has anything on it.
     if text[floor(text, at)..].trim().is_empty() && Line::at(text, at).text.trim().is_empty() {
@@ -186,6 +190,23 @@ fn header_name(line: &str) -> &str {
     line.trim().trim_start_matches('[').split(']').next().unwrap_or_default().trim()
 }
 
+/// From the line of an open bracket to the next line that is a key with a value or a header.
+fn list_rest(text: &str, open: usize) -> Range<usize> {
+    let line = Line::at(text, open);
+    let mut end = line.range().end;
+    for raw in text[end..].split_inclusive('\n').skip(1) {
+        let next = raw.trim_start();
+        let header = next.trim_start_matches('[').starts_with(|c: char| c.is_ascii_alphabetic());
+        if (next.starts_with('[') && header)
+            || next.split_once('=').is_some_and(|(key, _)| is_key(key.trim()))
+        {
+            break;
+        }
+        end += raw.len();
+    }
+    line.start..end
+}
+
 /// From a header to the next one.
 fn section(text: &str, line: Line<'_>) -> Range<usize> {
     let end = headers(text).find(|next| next.start > line.start).map_or(text.len(), |next| next.start);
@@ -195,8 +216,9 @@ fn section(text: &str, line: Line<'_>) -> Range<usize> {
 /// `key = value` with a mistake in it.
 fn key_value(text: &str, line: Line<'_>, key: &str, value: &str, error: &Error, report: &mut Report) {
     let at = error.span().map_or(line.start, |span| span.start);
+    let key_span = line.span_of(key);
     if error.message().contains("duplicate") {
-        let diagnostic = report.error(Code::Syntax, &line.span_of(key), format!("`{key}` is set twice"));
+        let diagnostic = report.error(Code::Syntax, &key_span, format!("`{}` is set twice", shorten(key)));
         diagnostic.label("the second time");
         if let Some(first) = same_key_before(text, line, key) {
             diagnostic.related(&first, "the first time");
@@ -217,14 +239,23 @@ fn key_value(text: &str, line: Line<'_>, key: &str, value: &str, error: &Error, 
             .label("a key is missing before the `=`");
         return;
     }
+    let key = shorten(key);
     let bare = uncommented(value);
     if bare.is_empty() {
         report
-            .error(Code::Syntax, &line.span_of(key), format!("`{key}` has no value"))
+            .error(Code::Syntax, &key_span, format!("`{key}` has no value"))
             .label("a value is missing behind the `=`");
         return;
     }
     let span = line.span_of(bare);
+    if let Some(rest) = bare.strip_prefix('=') {
+        let rest = rest.trim_start_matches(['=', ' ', '\t']);
+        report
+            .error(Code::Syntax, &(span.start..span.start + 1), "a `=` too many")
+            .label("one is enough")
+            .help(format!("write `{key} = {}`", toml_value(rest)));
+        return;
+    }
     let straight = bare.replace(['“', '”', '„', '‘', '’'], "\"");
     if straight != bare {
         report

@@ -156,8 +156,13 @@ impl<'a, 'd> Table<'a, 'd> {
             }
             // A header is underlined as a whole.
             let value_span = value.span();
+            let table = match value.get_ref() {
+                DeValue::Table(_) => true,
+                DeValue::Array(array) => array.first().is_some_and(|first| first.get_ref().is_table()),
+                _ => false,
+            };
             let header = match value.get_ref() {
-                DeValue::Table(_) => value_span.contains(&key.span().start),
+                DeValue::Table(_) => self.report.text(&value_span).starts_with('['),
                 DeValue::Array(array) => array.first().is_some_and(|first| first.span() == value_span),
                 _ => false,
             };
@@ -168,7 +173,7 @@ impl<'a, 'd> Table<'a, 'd> {
                     .error(Code::NotYet, &span, format!("`{path}` is not in this version yet"))
                     .label(what)
                     .help("take it out for now: this version would not do what it says");
-            } else if let Some(meant) = unknown(self.path, name, header, &span, self.report) {
+            } else if let Some(meant) = unknown(self.path, name, table, &span, self.report) {
                 // A misspelt key is one mistake, not also a missing one.
                 self.missing.retain(|(key, _)| *key != meant);
             }
@@ -198,7 +203,7 @@ impl<'a, 'd> Table<'a, 'd> {
 fn unknown(
     table: &'static str,
     name: &str,
-    header: bool,
+    is_a_table: bool,
     span: &Span,
     report: &mut Report,
 ) -> Option<&'static str> {
@@ -210,19 +215,19 @@ fn unknown(
         "" => "the top of the file".to_owned(),
         _ => format!("`{}`", brackets(table)),
     };
-    let message = match header {
-        true => format!("there is no table `{}`", shorten(report.text(span))),
-        false => format!("there is no key `{}`", shorten(&path_of(name))),
-    };
-    // A header was meant to be a table, anything else a key.
-    let here = || keys(table).iter().map(String::as_str).filter(|key| is_table(key) == header);
-    let guess = synonym(table, name).filter(|key| is_table(key) == header).or_else(|| closest(name, here()));
+    let written = report.text(span);
+    let written = if written.starts_with('[') { written.to_owned() } else { path_of(name) };
+    let what = if is_a_table { "table" } else { "key" };
+    // What is written as a table was meant to be one.
+    let here = || keys(table).iter().map(String::as_str).filter(|key| is_table(key) == is_a_table);
+    let guess =
+        synonym(table, name).filter(|key| is_table(key) == is_a_table).or_else(|| closest(name, here()));
     let elsewhere: Vec<String> = tables()
         .filter(|other| *other != table && keys(other).iter().any(|key| key == name))
         .map(owner)
         .collect();
-    let diagnostic = report.error(Code::UnknownKey, span, message);
-    let what = if header { "table" } else { "key" };
+    let diagnostic =
+        report.error(Code::UnknownKey, span, format!("there is no {what} `{}`", shorten(&written)));
     diagnostic.label(match table {
         "" => format!("a configuration has no such {what}"),
         _ => format!("{} has no such {what}", owner(table)),

@@ -112,3 +112,43 @@ fn lint() {
 fn many_mistakes() {
     check("many.txt");
 }
+
+/// Whoever does what "write ..." says is rid of that mistake.
+#[test]
+fn advice_works() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut tried = 0;
+    for entry in std::fs::read_dir(directory).expect("the golden files are in the tree") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("a text");
+        for case in split(&text) {
+            let source = case.file.replace("@base\n", BASE);
+            let Err(errors) = genkan_config::parse(&source, "genkan.toml") else { continue };
+            for error in &errors {
+                let Some(label) = &error.primary else { continue };
+                let line = error.file.position(label.span.start).line;
+                let advice =
+                    error.help.iter().find_map(|help| help.strip_prefix("write `")?.strip_suffix('`'));
+                let Some(advice) = advice else { continue };
+                let better = match advice.split_once(" = ") {
+                    // A whole line.
+                    Some((key, _)) if error.file.line(line).trim_start().starts_with(key) => source
+                        .lines()
+                        .enumerate()
+                        .map(|(index, old)| format!("{}\n", if index + 1 == line { advice } else { old }))
+                        .collect(),
+                    // A header, or an element of a list.
+                    None => format!("{}{advice}{}", &source[..label.span.start], &source[label.span.end..]),
+                    Some(_) => continue,
+                };
+                let left = genkan_config::parse(&better, "genkan.toml").err().unwrap_or_default();
+                // Another mistake may be hidden on the same line, but not this one.
+                let same = left.iter().any(|other| {
+                    other.message == error.message && other.position().map(|at| at.line) == Some(line)
+                });
+                assert!(!same, "{}: `{advice}` does not help with\n{error}\nin\n{better}", case.title);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 60, "only {tried} pieces of advice were tried");
+}

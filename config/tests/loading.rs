@@ -399,6 +399,50 @@ fn colours_only_when_asked_for() {
     assert!(genkan_config::render(&errors, true).contains('\u{1b}'));
 }
 
+/// The worst for lint: every pair of forwards overlaps, and none of them settles it for good.
+#[test]
+fn many_overlapping_forwards() {
+    let mut text = MINIMAL.to_owned();
+    for index in 0..600_u32 {
+        text.push_str(&format!(
+            "[[forward]]\nname = \"f{index}\"\nprotocol = [\"tcp\", \"udp\"]\nport = \"{}-{}\"\nto = \"192.168.0.2\"\n\
+             from = [\"10.{}.{}.0/24\"]\n",
+            1 + index,
+            60_000 + index,
+            index / 250,
+            index % 250,
+        ));
+    }
+    text.push_str(&text.replace("name = \"f", "name = \"g").replacen(MINIMAL, "", 1));
+    let start = std::time::Instant::now();
+    let loaded = load(&text);
+    assert_eq!(loaded.warnings.iter().filter(|warning| warning.code == Code::Shadowed).count(), 600);
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+}
+
+#[test]
+fn what_is_no_toml_at_all_ends_somewhere() {
+    let text = "line of something else\n".repeat(60);
+    let errors = genkan_config::parse(&text, "g.toml").expect_err("mistakes");
+    assert_eq!(errors.len(), 50);
+    assert_eq!(
+        errors[49].notes.last().map(String::as_str),
+        Some("more mistakes may follow: they are shown when these are mended")
+    );
+    assert!(errors[48].notes.iter().all(|note| !note.contains("follow")));
+}
+
+/// Windows line ends are neither shown nor counted.
+#[test]
+fn carriage_returns_stay_out_of_messages() {
+    let text = MINIMAL.replace("eth1", "eth0");
+    let dos = text.replace('\n', "\r\n");
+    let shown = |text: &str| {
+        genkan_config::render(&genkan_config::parse(text, "g.toml").expect_err("a mistake"), false)
+    };
+    assert_eq!(shown(&dos), shown(&text));
+}
+
 #[test]
 fn one_line_form() {
     let errors = genkan_config::parse(&format!("{MINIMAL}mtu = 1\n"), "g.toml").expect_err("a mistake");

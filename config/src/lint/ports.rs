@@ -22,8 +22,11 @@ impl PortSet {
     }
 
     fn insert(&mut self, first: u16, last: u16) {
-        for port in first..=last {
-            self.0[usize::from(port >> 6)] |= 1 << (port & 63);
+        let (first_word, last_word) = (usize::from(first >> 6), usize::from(last >> 6));
+        for word in first_word..=last_word {
+            let from_first = if word == first_word { u64::MAX << (first & 63) } else { u64::MAX };
+            let to_last = if word == last_word { u64::MAX >> (63 - (last & 63)) } else { u64::MAX };
+            self.0[word] |= from_first & to_last;
         }
     }
 
@@ -103,4 +106,21 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
 /// `a, b and c`.
 pub(super) fn all_of<T: ToString>(items: &[T]) -> String {
     list(items.iter().map(ToString::to_string)).replace(" or ", " and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_inserted_whole() {
+        for (first, last) in [(0, 0), (0, 63), (1, 64), (63, 64), (100, 1_000), (65_535, 65_535), (0, 65_535)]
+        {
+            let mut set = PortSet::new();
+            set.insert(first, last);
+            for port in 0..=u16::MAX {
+                assert_eq!(set.contains(port), (first..=last).contains(&port), "{port} in {first}-{last}");
+            }
+        }
+    }
 }

@@ -40,11 +40,39 @@ struct Run {
     rule: usize,
 }
 
+/// What a rule loses. Its size is bounded: with thousands of rules on the same ports all pairs count.
+#[derive(Default)]
+struct Lost {
+    /// Ports by protocol; may overlap.
+    ports: Vec<(Protocol, PortSpan)>,
+    /// Who takes them, in their turn; the first few.
+    winners: Vec<usize>,
+}
+
+/// More runs of lost ports than anybody reads.
+const MOST_RUNS: usize = 512;
+/// As many winners as a message names, and one more to show that there are others.
+const MOST_WINNERS: usize = 9;
+
+impl Lost {
+    fn add(&mut self, protocol: Protocol, ports: PortSpan, winner: usize, rules: &[Rule<'_>]) {
+        let known =
+            |(of, known): &(Protocol, PortSpan)| *of == protocol && known.overlap(ports) == Some(ports);
+        if self.ports.len() < MOST_RUNS && !self.ports.iter().rev().take(4).any(known) {
+            self.ports.push((protocol, ports));
+        }
+        let turn = |index: &usize| rules[*index].turn;
+        if let Err(place) = self.winners.binary_search_by_key(&rules[winner].turn, turn) {
+            self.winners.insert(place, winner);
+            self.winners.truncate(MOST_WINNERS);
+        }
+    }
+}
+
 pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Report) {
     let rules: Vec<Rule<'_>> = rules(file, checked);
     let one_address = topology.external.len() == 1;
-    // For each rule: what it loses (protocol, ports) and to whom.
-    let mut lost: Vec<Vec<(Protocol, PortSpan, usize)>> = (0..rules.len()).map(|_| Vec::new()).collect();
+    let mut lost: Vec<Lost> = rules.iter().map(|_| Lost::default()).collect();
     for protocol in [Protocol::TCP, Protocol::UDP] {
         let mut runs: Vec<Run> = Vec::new();
         for (rule, of) in rules.iter().enumerate().filter(|(_, rule)| rule.protocols.contains(&protocol)) {
@@ -59,18 +87,16 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
                 let Some(ports) = earlier.ports.overlap(run.ports) else { continue };
                 let (a, b) = (&rules[earlier.rule], &rules[run.rule]);
                 if a.shadows(b, one_address) {
-                    lost[run.rule].push((protocol, ports, earlier.rule));
+                    lost[run.rule].add(protocol, ports, earlier.rule, &rules);
                 } else if b.shadows(a, one_address) {
-                    lost[earlier.rule].push((protocol, ports, run.rule));
+                    lost[earlier.rule].add(protocol, ports, run.rule, &rules);
                 }
             }
             open.push(run);
         }
     }
     for (rule, lost) in rules.iter().zip(&lost) {
-        let mut winners: Vec<&Rule<'_>> = lost.iter().map(|(_, _, winner)| &rules[*winner]).collect();
-        winners.sort_by_key(|winner| winner.turn);
-        winners.dedup_by_key(|winner| winner.turn);
+        let winners: Vec<&Rule<'_>> = lost.winners.iter().map(|winner| &rules[*winner]).collect();
         tell(rule, &winners, lost, report);
     }
 }
@@ -125,7 +151,7 @@ impl Rule<'_> {
     }
 }
 
-/// Number of ports in runs that may overlap, and the runs joined.
+/// Runs that may overlap, as few that do not.
 fn joined(mut runs: Vec<PortSpan>) -> Vec<PortSpan> {
     runs.sort_unstable();
     let mut out: Vec<PortSpan> = Vec::new();
@@ -140,12 +166,12 @@ fn joined(mut runs: Vec<PortSpan>) -> Vec<PortSpan> {
     out
 }
 
-fn tell(rule: &Rule<'_>, winners: &[&Rule<'_>], lost: &[(Protocol, PortSpan, usize)], report: &mut Report) {
+fn tell(rule: &Rule<'_>, winners: &[&Rule<'_>], lost: &Lost, report: &mut Report) {
     let Some(first) = winners.first() else { return };
     let mut words = Vec::new();
     let mut everything = true;
     for protocol in rule.protocols {
-        let of_protocol = lost.iter().filter(|(of, _, _)| of == protocol).map(|(_, ports, _)| *ports);
+        let of_protocol = lost.ports.iter().filter(|(of, _)| of == protocol).map(|(_, ports)| *ports);
         let gone = joined(of_protocol.collect());
         let all = joined(rule.resolved.ports.iter().map(external).collect());
         everything &= gone == all;
