@@ -41,6 +41,7 @@ pub(crate) mod translate;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::eviction::{EvictionQueues, queue_of};
@@ -52,6 +53,7 @@ use self::session::{NONE, Session, SessionId, SessionTable};
 use self::settings::Settings;
 use crate::counters::StageCounters;
 use crate::forward::rules::ForwardTable;
+use crate::link::route::RouteTable;
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::time::{Timestamp, UnixTime};
@@ -67,6 +69,7 @@ pub(crate) struct Nat {
     pub(crate) sessions: SessionTable,
     pub(crate) mappings: MappingTable,
     pub(crate) forwards: ForwardTable,
+    routes: Arc<RouteTable>,
     pub(crate) settings: Settings,
     pub(crate) stages: StageCounters,
     hosts: HostTable,
@@ -85,7 +88,13 @@ pub(crate) struct Nat {
 
 impl Nat {
     /// Empty tables for `plan.nat.max_sessions` sessions.
-    pub(crate) fn new(plan: &Plan, seed: [u64; 2], now: Timestamp, wall: UnixTime) -> Nat {
+    pub(crate) fn new(
+        plan: &Plan,
+        routes: Arc<RouteTable>,
+        seed: [u64; 2],
+        now: Timestamp,
+        wall: UnixTime,
+    ) -> Nat {
         let capacity = plan.nat.max_sessions.max(1);
         let mut rng = Rng::new(seed[0] ^ seed[1].rotate_left(32));
         let key = HashKey([seed[0] ^ rng.next_u64(), seed[1] ^ rng.next_u64()]);
@@ -93,6 +102,7 @@ impl Nat {
             sessions: SessionTable::new(capacity, key),
             mappings: MappingTable::new(capacity, key, plan.nat.ports.clone()),
             forwards: ForwardTable::compile(plan, now, wall),
+            routes,
             settings: Settings::from_plan(plan),
             stages: StageCounters::default(),
             hosts: HostTable::new(capacity, key),
@@ -127,7 +137,8 @@ impl Nat {
         );
     }
 
-    /// Stores a session and all that hangs on it. The caller has checked its keys and reserved its host.
+    /// Stores a session and all that hangs on it. The caller has checked its keys, reserved its host and
+    /// counted its use of its mapping.
     fn insert_session(&mut self, session: Session) -> Option<SessionId> {
         let (mapping, remote, expires) = (session.mapping, session.remote_address, session.expires);
         let queue = queue_of(&session);
@@ -137,7 +148,6 @@ impl Nat {
         }
         self.wheel.schedule(id, expires);
         if mapping != NONE {
-            self.mappings.add_session(mapping);
             self.peers.add(mapping, remote);
         }
         Some(id)

@@ -1,6 +1,7 @@
 //! Plan changes: what no longer is allowed ends, everything else goes on.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use super::session::{NONE, Origin, Session, SessionFlags, SessionId};
 use super::{Nat, PORTION};
@@ -14,7 +15,8 @@ use crate::wire::ipv4::Protocol;
 impl Nat {
     /// Takes a new plan. Mappings whose external endpoint is no longer theirs end now; every session is
     /// judged again before it passes another packet, or by the sweep.
-    pub(crate) fn apply(&mut self, now: Timestamp, wall: UnixTime, plan: &Plan) {
+    pub(crate) fn apply(&mut self, now: Timestamp, wall: UnixTime, plan: &Plan, routes: Arc<RouteTable>) {
+        self.routes = routes;
         let before = std::mem::replace(&mut self.forwards, ForwardTable::compile(plan, now, wall));
         self.settings = Settings::from_plan(plan);
         self.grow(plan.nat.max_sessions);
@@ -69,12 +71,12 @@ impl Nat {
     }
 
     /// Judges a session under the plan in force; ends it when it is no longer allowed. True when it lives.
-    pub(crate) fn revalidate(&mut self, now: Timestamp, id: SessionId, routes: &RouteTable) -> bool {
+    pub(crate) fn revalidate(&mut self, now: Timestamp, id: SessionId) -> bool {
         let Some(session) = self.sessions.get(id) else { return false };
         if session.epoch == self.epoch {
             return true;
         }
-        if !self.is_allowed(now, session, routes) {
+        if !self.is_allowed(now, session) {
             self.end_session(now, id);
             self.stages.sessions_revoked += 1;
             return false;
@@ -89,17 +91,17 @@ impl Nat {
     }
 
     /// Judges a portion of the sessions that have been silent since the plan changed.
-    pub(crate) fn sweep(&mut self, now: Timestamp, routes: &RouteTable) {
+    pub(crate) fn sweep(&mut self, now: Timestamp) {
         let Some(start) = self.sweep else { return };
         let end = self.sessions.end().min(start + PORTION as u32);
         for id in start..end {
-            self.revalidate(now, id, routes);
+            self.revalidate(now, id);
         }
         self.sweep = (end < self.sessions.end()).then_some(end);
     }
 
-    fn is_allowed(&self, now: Timestamp, session: &Session, routes: &RouteTable) -> bool {
-        let port_of = |address: Ipv4Addr| routes.lookup(address).map(|hop| hop.port);
+    fn is_allowed(&self, now: Timestamp, session: &Session) -> bool {
+        let port_of = |address: Ipv4Addr| self.routes.lookup(address).map(|hop| hop.port);
         if port_of(session.internal_address) != Some(session.inside_port) {
             return false;
         }
@@ -110,7 +112,7 @@ impl Nat {
         let is_hairpin = session.flags.contains(SessionFlags::HAIRPIN);
         let remote_unchanged = self.settings.is_external(session.remote_address) == is_hairpin
             && (!is_hairpin || self.settings.hairpin)
-            && !routes.is_lan_address(session.remote_address);
+            && !self.routes.is_lan_address(session.remote_address);
         if !remote_unchanged || !self.settings.is_external(session.external_address) {
             return false;
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::policy::{Direction, FilteringBehavior, MappingBehavior};
 use super::session::{NONE, Origin, SessionFlags, SessionKey};
+use super::tcp_state::TcpState;
 use super::{Nat, Timestamp};
 use crate::frame::PortId;
 use crate::link::route::RouteTable;
@@ -76,7 +77,11 @@ fn web(to: &str) -> ForwardRule {
 }
 
 fn nat(plan: &Plan) -> Nat {
-    Nat::new(plan, [1, 2], NOW, UnixTime(0))
+    Nat::new(plan, RouteTable::from_plan(plan).into(), [1, 2], NOW, UnixTime(0))
+}
+
+fn apply(nat: &mut Nat, plan: &Plan) {
+    nat.apply(NOW, UnixTime(0), plan, RouteTable::from_plan(plan).into());
 }
 
 /// Opens a session from inside and returns its external endpoint.
@@ -214,7 +219,7 @@ fn a_larger_table_takes_effect_with_the_plan_and_keeps_what_it_holds() {
     }
     plan.nat.max_sessions = 500;
     plan.nat.max_sessions_per_host = 500;
-    nat.apply(NOW, UnixTime(0), &plan);
+    apply(&mut nat, &plan);
     for port in 4..=500 {
         open(&mut nat, Protocol::UDP, "192.168.0.10:5000", &remotes(port)).unwrap();
     }
@@ -272,10 +277,9 @@ fn a_changed_plan_ends_what_it_no_longer_allows_and_nothing_else() {
         .unwrap();
 
     let bare = plan();
-    nat.apply(NOW, UnixTime(0), &bare);
-    let routes = RouteTable::from_plan(&bare);
-    assert!(!nat.revalidate(NOW, forwarded, &routes));
-    assert!(nat.revalidate(NOW, other, &routes));
+    apply(&mut nat, &bare);
+    assert!(!nat.revalidate(NOW, forwarded));
+    assert!(nat.revalidate(NOW, other));
     let judged = nat.judge_inbound(NOW, Protocol::TCP, source, external, false);
     assert_eq!(judged, Err(DropReason::PortResting));
     let rested = nat.judge_inbound(NOW + Duration::from_secs(301), Protocol::TCP, source, external, false);
@@ -292,12 +296,42 @@ fn a_new_forward_takes_its_port_from_a_dynamic_mapping() {
     let mut plan = plan();
     plan.forwards.push(web("192.168.0.10"));
     plan.forwards[0].ports[0] = PortRange { external_first: 8000, external_last: 8000, internal_first: 80 };
-    nat.apply(NOW, UnixTime(0), &plan);
-    nat.sweep(NOW, &RouteTable::from_plan(&plan));
+    apply(&mut nat, &plan);
+    nat.sweep(NOW);
     assert!(nat.sessions.get(id).is_none());
     assert_eq!(nat.mappings.len(), 0);
     let again = open(&mut nat, Protocol::TCP, "192.168.0.11:8000", "198.51.100.9:443").unwrap();
     assert_ne!(again.port(), 8000);
+}
+
+/// The old session of an endpoint that now comes in elsewhere is the last user of its mapping.
+#[test]
+fn a_mapping_outlives_the_ended_session_that_its_new_one_replaces() {
+    let mut nat = nat(&plan());
+    let (internal, remote) = (endpoint("10.20.0.5:5000"), endpoint("198.51.100.7:80"));
+    let old = nat.open_outbound(NOW, Protocol::TCP, internal, remote, LAN).unwrap();
+    nat.queues.unlink(&mut nat.sessions, 0, old);
+    nat.sessions[old].tcp = TcpState::Reset;
+    let new = nat.open_outbound(NOW, Protocol::TCP, internal, remote, PortId::lan(1)).unwrap();
+    assert_eq!(nat.sessions[new].external(), endpoint("203.0.113.1:5000"));
+    assert_eq!((nat.sessions.len(), nat.mappings.len()), (1, 1));
+    nat.end_session(NOW, new);
+    assert_eq!((nat.sessions.len(), nat.mappings.len()), (0, 0));
+    assert_eq!(nat.hosts.find(*internal.ip()), None);
+}
+
+/// Neither sweep nor packet has come by the old target's session yet.
+#[test]
+fn a_session_that_the_plan_ended_is_in_nobodys_way() {
+    let mut with_web = plan();
+    with_web.forwards.push(web("192.168.0.10"));
+    let mut nat = nat(&with_web);
+    let (source, external) = (endpoint("198.51.100.7:40000"), endpoint("203.0.113.1:80"));
+    let admission = nat.judge_inbound(NOW, Protocol::TCP, source, external, false).unwrap();
+    nat.open_inbound(NOW, Protocol::TCP, source, external, admission, LAN).unwrap();
+    with_web.forwards[0].to = Ipv4Addr::new(192, 168, 0, 11);
+    apply(&mut nat, &with_web);
+    assert_eq!(open(&mut nat, Protocol::TCP, "192.168.0.11:8080", "198.51.100.7:40000"), Ok(external));
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub(crate) struct Admission {
     pub(crate) rule: Option<RuleId>,
 }
 
-/// The external side of a session about to be made.
+/// The external side of a session about to be made. Counts as a use of its mapping, so that the mapping
+/// stays whatever else ends meanwhile.
 struct ExternalSide {
     endpoint: SocketAddrV4,
     origin: Origin,
@@ -163,21 +164,32 @@ impl Nat {
             tcp: TcpState::InboundSyn,
             ..self.new_session(now, protocol, admission.internal, external, source, flags)
         };
-        // Making room may have ended the very mapping that admitted the packet.
-        let mapping_lives = admission.mapping == NONE
-            || self.mappings.find_external(protocol, external) == Some(admission.mapping);
-        let opened = if !mapping_lives {
-            Err(DropReason::NoMapping)
-        } else if !self.make_key_free(now, session.outbound_key()) {
-            Err(DropReason::SessionConflict)
-        } else {
-            self.insert_session(session).ok_or(DropReason::SessionLimit)
-        };
+        let opened = self.insert_inbound(now, session);
         match (&opened, admission.origin) {
             (Err(_), _) => self.release_host(host),
             (Ok(_), Origin::Forward) => self.stages.sessions_forward += 1,
             (Ok(_), Origin::Dmz) => self.stages.sessions_dmz += 1,
             (Ok(_), _) => self.stages.sessions_inbound += 1,
+        }
+        opened
+    }
+
+    fn insert_inbound(&mut self, now: Timestamp, session: Session) -> Result<SessionId, DropReason> {
+        let mapping = session.mapping;
+        if mapping != NONE {
+            // Making room may have ended the very mapping that admitted the packet.
+            if self.mappings.find_external(session.protocol, session.external()) != Some(mapping) {
+                return Err(DropReason::NoMapping);
+            }
+            self.mappings.add_session(mapping);
+        }
+        let opened = if self.make_key_free(now, session.outbound_key()) {
+            self.insert_session(session).ok_or(DropReason::SessionLimit)
+        } else {
+            Err(DropReason::SessionConflict)
+        };
+        if opened.is_err() && mapping != NONE {
+            self.drop_mapping_use(now, mapping);
         }
         opened
     }
@@ -284,11 +296,9 @@ impl Nat {
             let mapping = self.find_or_create_mapping(now, protocol, internal, remote, host, pool)?;
             let endpoint = self.mappings[mapping].external;
             let side = ExternalSide { endpoint, origin: Origin::Outbound, mapping };
-            return self.claim(now, protocol, remote, side, DropReason::SessionConflict).inspect_err(|_| {
-                if self.mappings[mapping].sessions == 0 {
-                    self.drop_mapping_use(now, mapping);
-                }
-            });
+            return self
+                .claim(now, protocol, remote, side, DropReason::SessionConflict)
+                .inspect_err(|_| self.drop_mapping_use(now, mapping));
         }
         let endpoint = SocketAddrV4::new(paired, 0);
         let side = ExternalSide { endpoint, origin: Origin::Outbound, mapping: NONE };
@@ -315,6 +325,7 @@ impl Nat {
         if self.make_key_free(now, key) { Ok(side) } else { Err(otherwise) }
     }
 
+    /// The mapping of an internal endpoint for a remote, with one use counted more.
     fn find_or_create_mapping(
         &mut self,
         now: Timestamp,
@@ -326,6 +337,7 @@ impl Nat {
     ) -> Result<u32, DropReason> {
         let scope = scope(self.settings.mapping(*internal.ip()), remote);
         if let Some(mapping) = self.mappings.find_internal(protocol, internal, scope) {
+            self.mappings.add_session(mapping);
             return Ok(mapping);
         }
         if self.hosts[host].ports[pool] >= self.settings.max_ports_per_host {
@@ -349,12 +361,17 @@ impl Nat {
         let mapping = created.ok_or(DropReason::PortsExhausted)?;
         self.hosts[host].ports[pool] += 1;
         self.stages.mappings_created += 1;
+        self.mappings.add_session(mapping);
         Ok(mapping)
     }
 
-    /// Whether a new session may have this key: nobody has it, or only one that is over in all but name.
+    /// Whether a new session may have this key: nobody has it, or only one that is over in all but name, or
+    /// that the plan in force has ended.
     fn make_key_free(&mut self, now: Timestamp, key: SessionKey) -> bool {
         let Some((id, _)) = self.sessions.find_key(key) else { return true };
+        if !self.revalidate(now, id) {
+            return true;
+        }
         let other = &self.sessions[id];
         let is_closing = other.protocol == Protocol::TCP && other.tcp.is_closing();
         if other.expires > now && !is_closing {

@@ -37,7 +37,7 @@ impl Router {
         direction: Direction,
     ) -> Verdict {
         let session = &self.nat.sessions[id];
-        if session.epoch != self.nat.epoch && !self.nat.revalidate(now, id, &self.routes) {
+        if session.epoch != self.nat.epoch && !self.nat.revalidate(now, id) {
             return self.handle_orphan(now, port, frame, parsed, offload, direction);
         }
         if parsed.tcp_flags.contains(TcpFlags::SYN)

@@ -51,7 +51,7 @@ impl Router {
         let hash = self.nat.sessions.hash(key);
         let found = self.nat.lookup(now, key, hash, None);
         let (id, direction) = found.ok_or(DropReason::IcmpErrorNoSession)?;
-        if !self.nat.revalidate(now, id, &self.routes) {
+        if !self.nat.revalidate(now, id) {
             return Err(DropReason::IcmpErrorNoSession);
         }
         let session = &self.nat.sessions[id];

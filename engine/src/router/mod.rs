@@ -84,7 +84,7 @@ struct Port {
 pub struct Router {
     plan: Arc<Plan>,
     nat: Nat,
-    routes: RouteTable,
+    routes: Arc<RouteTable>,
     neighbors: NeighborTable,
     fragments: FragmentTable<FragmentRoute>,
     ports: [Port; PortId::COUNT],
@@ -104,9 +104,10 @@ impl Router {
     pub fn new(config: RouterConfig, now: Timestamp, wall: UnixTime) -> Router {
         let RouterConfig { plan, seed } = config;
         let down = LinkState { mac: MacAddr::default(), mtu: 1500, up: false };
+        let routes = Arc::new(RouteTable::from_plan(&plan));
         Router {
-            nat: Nat::new(&plan, seed, now, wall),
-            routes: RouteTable::from_plan(&plan),
+            nat: Nat::new(&plan, routes.clone(), seed, now, wall),
+            routes,
             neighbors: NeighborTable::new(NeighborConfig::default(), now, seed[0].rotate_left(17) ^ seed[1]),
             fragments: FragmentTable::new(FragmentConfig::default(), now, seed[0] ^ seed[1].rotate_left(29)),
             ports: [Port { link: down, mtu: 1500 }; PortId::COUNT],
@@ -125,8 +126,8 @@ impl Router {
     /// Takes a new plan: state that it no longer allows ends, everything else goes on. Not bounded like
     /// `handle_*`: compiling thousands of forwards or making room for more sessions takes milliseconds.
     pub fn apply_plan(&mut self, now: Timestamp, wall: UnixTime, plan: Arc<Plan>) {
-        self.routes = RouteTable::from_plan(&plan);
-        self.nat.apply(now, wall, &plan);
+        self.routes = Arc::new(RouteTable::from_plan(&plan));
+        self.nat.apply(now, wall, &plan, self.routes.clone());
         let before = std::mem::replace(&mut self.plan, plan);
         for port in self.port_ids() {
             self.ports[port.index()].mtu = self.effective_mtu(port);
@@ -217,7 +218,7 @@ impl Router {
             self.push_event(Event::ForwardExpired { forward });
         }
         self.nat.expire(now);
-        self.nat.sweep(now, &self.routes);
+        self.nat.sweep(now);
         self.neighbors.handle_timeout(now);
         self.pump_neighbors(now);
         self.fragments.handle_timeout(now);
