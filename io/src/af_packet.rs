@@ -8,7 +8,7 @@
 //! So the sockets form a fanout group whose classic BPF program sends each frame, by its length, to the ring of
 //! thousands of slots for frames up to the MTU, to a ring of 16 KiB slots, or to one with room for a 64 KiB packet in
 //! each slot. Rings need no socket buffer, which a process without privileges could not enlarge. Frames are handed
-//! out by their time of arrival: see [`AfPacketReceiver::next_ring`].
+//! out by their time of arrival: see `next_ring` below.
 //!
 //! TPACKET_V2, not V3: V3 wakes its reader only when a block of frames is full or has timed out, milliseconds later.
 //!

@@ -4,13 +4,21 @@
 //! drives: receive a batch, let the engine judge it in place, transmit straight from the same memory. The call
 //! through the trait object is paid once per batch, never per frame.
 //!
-//! Back ends: [`af_packet`] (any network device), [`loopback`] (an in-memory pair for tests) and [`pcap_file`]
-//! (captures read and written).
+//! - Back ends: [`af_packet`] (any Ethernet device), [`tap`] (a device whose wire is this process), [`host_tun`] (the
+//!   box itself), [`loopback`] (an in-memory pair for tests), [`pcap_file`] (captures read and written).
+//! - Wrappers over any half: [`software_offload`] (for devices that cannot finish checksums or segment), [`tracer`],
+//!   [`pcap_writer`], [`fault_injector`].
+//! - Around the devices: [`device`] (what the kernel knows, and settings that are put back), [`isolation`] (keeps the
+//!   kernel's own stack off our ports), [`host_network`] (the box's addresses and routes), [`link_monitor`].
+//! - Below: [`netlink`], and [`sys`] with every system call that needs `unsafe`.
+//!
+//! All of it works in the network namespace of the calling thread, as root or inside a user namespace.
 #![deny(unsafe_code)]
 
 pub mod af_packet;
 pub mod device;
 pub mod error;
+pub mod fault_injector;
 pub mod frame_arena;
 pub mod frame_io;
 pub mod host_network;
@@ -20,8 +28,11 @@ pub mod link_monitor;
 pub mod loopback;
 pub mod netlink;
 pub mod pcap_file;
+pub mod pcap_writer;
+pub mod software_offload;
 pub mod sys;
 pub mod tap;
+pub mod tracer;
 mod vnet_header;
 
 pub use error::IoError;
