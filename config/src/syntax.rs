@@ -12,11 +12,14 @@ use crate::error::{Code, Report, Span};
 use crate::table::brackets;
 use crate::value::{quoted, shorten};
 
-/// After so many mistakes the rest waits for the next run; together with [`MOST_OCTETS`] it bounds the work for a
-/// file that is no TOML at all.
+/// After so many mistakes the rest waits for the next run.
 const MOST: usize = 50;
-/// So much text is parsed in all rounds together.
-const MOST_OCTETS: usize = 64 << 20;
+/// So much text is parsed in all rounds together, which bounds the work for a file that is no TOML at all. A mistake
+/// found counts as [`MISTAKE`] octets.
+const MOST_OCTETS: usize = 16 << 20;
+const MISTAKE: usize = 64;
+/// But so many mistakes are always told.
+const FEWEST: usize = 3;
 
 /// Parses the file and hands the tree to `read`, together with whether all of the file is in it. `None`: what is
 /// left after all reported mistakes cannot be read either.
@@ -26,10 +29,14 @@ pub(crate) fn parse<R>(
 ) -> Option<R> {
     let file = report.file().clone();
     let mut text = file.text().to_owned();
-    let rounds = (MOST_OCTETS / text.len().max(1)).clamp(1, MOST);
-    for round in 0..rounds {
+    let mut octets = 0;
+    for round in 0..MOST {
+        if octets > MOST_OCTETS && round >= FEWEST {
+            break;
+        }
         let blank = {
             let (tree, errors) = DeTable::parse_recoverable(&text);
+            octets += text.len() + errors.len() * MISTAKE;
             let first = errors.iter().min_by_key(|error| error.span().map_or(usize::MAX, |span| span.start));
             match first {
                 None => return Some(read(tree.get_ref(), round == 0, report)),
