@@ -36,6 +36,11 @@ impl Lab {
         self.machine(host).inbox.drain(..).map(|received| received.packet).collect()
     }
 
+    /// Forgets what reached anybody and was not looked at.
+    pub fn forget_received(&mut self) {
+        self.machines.values_mut().for_each(|machine| machine.inbox.clear());
+    }
+
     /// Nothing has reached anybody that was not looked at.
     ///
     /// # Panics
