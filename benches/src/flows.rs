@@ -79,6 +79,12 @@ impl Flows {
         Flows { transport, count, mappings, hosts }
     }
 
+    /// `count` sessions of as many internal endpoints; beyond the number of ports, not all can have a mapping at
+    /// once.
+    pub fn with_mappings(transport: Transport, count: u32) -> Flows {
+        Flows { transport, count, mappings: count, hosts: MAX_HOSTS }
+    }
+
     /// What they carry.
     pub const fn transport(&self) -> Transport {
         self.transport
@@ -103,7 +109,7 @@ impl Flows {
     #[inline]
     pub fn endpoints(&self, number: u32) -> Endpoints {
         let (mapping, remote) = (number % self.mappings, number / self.mappings);
-        let port = FIRST_PORT + mapping as u16;
+        let port = FIRST_PORT.wrapping_add(mapping as u16).max(1);
         // An odd stride visits every address once, so no mapping has the same remote twice.
         let remote = (remote * 1_021 + mapping) % REMOTE_ADDRESSES;
         let remote_port = if self.transport == Transport::Icmp { 0 } else { 443 };

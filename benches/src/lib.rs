@@ -4,6 +4,7 @@
 //! benchmarking range 198.18.0.0/15 (RFC 2544). All numbers follow from the number of sessions, so that
 //! two runs measure the same thing.
 
+pub mod counting;
 pub mod flows;
 pub mod frames;
 pub mod network;
