@@ -97,10 +97,18 @@ namespace_tests! {
         };
         let Some(before) = gro() else { return println!("SKIPPED: no ethtool to compare with") };
         assert_eq!(before, (false, false), "as veth devices come");
+        let chaining = |state: &str| {
+            let output = Command::new("ethtool").args(["-k", "r0"]).output().expect("it was there");
+            String::from_utf8_lossy(&output.stdout).contains(&format!("rx-gro-list: {state}"))
+        };
+        let output = Command::new("ethtool").args(["-K", "r0", "rx-gro-list", "on"]).output();
+        assert!(output.expect("it was there").status.success() && chaining("on"));
         let prepared = prepare("r0", &state.0).expect("it is fit");
         assert_eq!(gro(), Some((true, true)));
+        assert!(chaining("off"));
         drop(prepared);
         assert_eq!(gro(), Some((false, false)));
+        assert!(chaining("on"));
         let prepared = PreparedDevice::prepare("r0", &state.0, &DeviceOptions { merge: false });
         assert_eq!(gro(), Some((false, false)));
         drop(prepared);

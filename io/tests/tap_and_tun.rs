@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +47,20 @@ fn turn_round(frame: &mut [u8]) {
     }
 }
 
-namespace_tests! {
+/// Tests that make devices, where that is possible.
+macro_rules! device_tests {
+    ($($(#[$attribute:meta])* fn $name:ident() $body:block)+) => {
+        $($(#[$attribute])* #[test] fn $name() {
+            if let Err(error) = File::options().read(true).write(true).open("/dev/net/tun") {
+                println!("SKIPPED {}: /dev/net/tun: {error}", stringify!($name));
+                return;
+            }
+            common::in_namespace(stringify!($name), false, || $body);
+        })+
+    };
+}
+
+device_tests! {
     /// The kernel leaves checksums to us, marked; what we send marked it takes.
     fn tap_both_ways() {
         let host = Namespace::new();

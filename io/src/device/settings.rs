@@ -25,6 +25,8 @@ use crate::sys::ethtool;
 
 /// Merges packets for the local stack only: the merged ones cannot be cut again faithfully.
 const LARGE_RECEIVE_OFFLOAD: &str = "rx-lro";
+/// Chains packets of a flow without merging them, which no virtio header can describe.
+const CHAINING: &str = "rx-gro-list";
 /// Merge packets of a flow into super-frames that are cut again faithfully on their way out.
 const MERGING: [&str; 2] = ["rx-gro", "rx-udp-gro-forwarding"];
 
@@ -277,8 +279,9 @@ fn wanted_features(
     };
     let mut wanted = Vec::new();
     for feature in features {
-        if feature.name == LARGE_RECEIVE_OFFLOAD && feature.active {
-            if !feature.changeable {
+        let is_lro = feature.name == LARGE_RECEIVE_OFFLOAD;
+        if (is_lro || feature.name == CHAINING) && feature.active {
+            if is_lro && !feature.changeable {
                 return Err(DeviceError::LargeReceiveOffload(device.to_owned()));
             }
             wanted.push((feature.name, false));
