@@ -78,7 +78,8 @@ gateway = "{}"
             self.topology.wan_device, address.wan, address.isp
         );
         // A rule set may bring further keys of [wan] on lines of their own, before its first table.
-        let (wan, rules) = rules.split_at(rules.find('[').unwrap_or(rules.len()));
+        let first_table = if rules.starts_with('[') { Some(0) } else { rules.find("\n[") };
+        let (wan, rules) = rules.split_at(first_table.unwrap_or(rules.len()));
         text += wan;
         for (name, device, lan, present) in [
             ("home", &self.topology.lan_device, address.lan, true),

@@ -80,16 +80,23 @@ impl Server {
     /// A UDP server at `port` of every address of the host. It answers each datagram with a line that names the
     /// sender as the server sees it, and the datagram.
     pub(crate) fn udp(host: &Namespace, port: u16) -> Server {
-        Server::udp_with(host, port, |datagram, peer| [peer.to_string().as_bytes(), b"\n", datagram].concat())
+        Server::udp_at(host, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))
+    }
+
+    /// The same at one address of the host, from which its answers come then.
+    pub(crate) fn udp_at(host: &Namespace, address: SocketAddrV4) -> Server {
+        Server::udp_with(host, address, |datagram, peer| {
+            [peer.to_string().as_bytes(), b"\n", datagram].concat()
+        })
     }
 
     /// A UDP server that sends back what `answer` says.
     pub(crate) fn udp_with(
         host: &Namespace,
-        port: u16,
+        address: SocketAddrV4,
         answer: impl Fn(&[u8], SocketAddrV4) -> Vec<u8> + Send + 'static,
     ) -> Server {
-        let socket = host.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))).expect("the port is free");
+        let socket = host.run(|| UdpSocket::bind(address)).expect("the port is free");
         socket.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
         Server::start(move |ending, seen| {
             let mut buffer = vec![0; 65_536];

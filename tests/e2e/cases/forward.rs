@@ -163,7 +163,7 @@ from = ["198.51.100.8/32"]
     let said = lab.run(Remote, "sh", &["-c", script]).expect_ok();
     assert!(said.stdout.starts_with("198.51.100.8:"), "{said:?}");
     // Inside hosts pass every `from`.
-    connect(&lab.host(Laptop), lab.wan(22)).expect("hairpin passes");
+    greeting(&mut connect(&lab.host(Laptop), lab.wan(22)).expect("hairpin passes"));
     assert_eq!(server.seen().len(), 2);
     Ok(())
 }

@@ -86,26 +86,30 @@ const WITH_TUN: &str = "[router]\ntun = \"genkan0\"\n";
 fn everything_is_put_back_after_sigterm() -> Outcome {
     need("ethtool")?;
     need("nft")?;
-    let lab = Lab::without_router(&Options::default());
-    let before = devices(&lab);
-    lab.start_router(WITH_TUN).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(lab.stop_router(), Some(0));
-    assert_same(&before, &devices(&lab));
+    for rules in ["", WITH_TUN] {
+        let lab = Lab::without_router(&Options::default());
+        let before = devices(&lab);
+        lab.start_router(rules).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(lab.stop_router(), Some(0));
+        assert_same(&before, &devices(&lab));
+    }
     Ok(())
 }
 
 fn everything_is_put_back_after_kill_and_restart() -> Outcome {
     need("ethtool")?;
     need("nft")?;
-    let lab = Lab::without_router(&Options::default());
-    let before = devices(&lab);
-    lab.start_router(WITH_TUN).unwrap_or_else(|error| panic!("{error}"));
-    lab.kill_router();
-    // Even now the kernel must not have become a router or a host on the wire.
-    assert!(connect_within(&lab.host(Isp), lab.wan(22), SILENCE).is_err());
-    lab.start_router(WITH_TUN).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(lab.stop_router(), Some(0));
-    assert_same(&before, &devices(&lab));
+    for rules in ["", WITH_TUN] {
+        let lab = Lab::without_router(&Options::default());
+        let before = devices(&lab);
+        lab.start_router(rules).unwrap_or_else(|error| panic!("{error}"));
+        lab.kill_router();
+        // Even now the kernel must not have become a router or a host on the wire.
+        assert!(connect_within(&lab.host(Isp), lab.wan(22), SILENCE).is_err());
+        lab.start_router(rules).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(lab.stop_router(), Some(0));
+        assert_same(&before, &devices(&lab));
+    }
     Ok(())
 }
 

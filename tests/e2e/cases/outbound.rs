@@ -111,13 +111,11 @@ fn large_datagrams_go_as_fragments() -> Outcome {
 /// RFC 4787 REQ-1: endpoint-independent mapping.
 fn one_mapping_for_all_remotes() -> Outcome {
     let lab = Lab::start("");
-    let _server = Server::udp(&lab.host(Remote), 7);
-    let _other = Server::udp(&lab.host(Remote), 8);
-    let socket = udp(&lab.host(Laptop), 0);
     let remotes = [(lab.address.remote, 7), (lab.address.remote, 8), (lab.address.remote_second, 7)];
-    let seen = remotes.map(|(address, port)| {
-        ask(&socket, SocketAddrV4::new(address, port), b"who am I", SILENCE).expect("an answer")
-    });
+    let remotes = remotes.map(|(address, port)| SocketAddrV4::new(address, port));
+    let _servers = remotes.map(|remote| Server::udp_at(&lab.host(Remote), remote));
+    let socket = udp(&lab.host(Laptop), 0);
+    let seen = remotes.map(|remote| ask(&socket, remote, b"who am I", SILENCE).expect("an answer"));
     assert!(seen.iter().all(|endpoint| *endpoint == seen[0]), "different mappings: {seen:?}");
     Ok(())
 }

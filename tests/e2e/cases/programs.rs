@@ -130,7 +130,10 @@ fn name_server(query: &[u8]) -> Vec<u8> {
 fn dig_asks_a_name_server() -> Outcome {
     need("dig")?;
     let lab = Lab::start("");
-    let _server = Server::udp_with(&lab.host(Remote), 53, |query, _| name_server(query));
+    let _server =
+        Server::udp_with(&lab.host(Remote), SocketAddrV4::new(lab.address.remote, 53), |query, _| {
+            name_server(query)
+        });
     let said =
         lab.run(Laptop, "dig", &["+short", "+time=2", "+tries=2", "@198.51.100.7", "nas.example", "A"]);
     assert_eq!(said.expect_ok().stdout.trim(), "198.51.100.9");
