@@ -1,81 +1,93 @@
-//! Golden cases: a configuration, frames in, and then every frame, event and counter that comes out.
+//! Golden cases: a configuration, frames in, and all that the router does about them, as text that people read.
 //!
-//! `cases/*.txt` are read by people. Lines that begin with two spaces, and the counters, are what the
-//! router did; everything else is what it was given:
+//! Every file of `cases/` is a test. Its first part is a configuration file; then comes a timeline of inputs, each
+//! followed by what it causes, indented; at the end stands every counter that is not 0. The case runs, its outcomes
+//! are written down anew, and the file must not change by that: not by an octet of a frame, not by a counter.
 //!
 //! ```text
-//! # Comments stay where they are.
-//! --- config
-//! [wan] ...                                      the configuration file, as users write it
-//! --- steps
-//! up                                             all links come up; also: up wan mtu=1400, down lan0
-//! lan0 > udp 192.168.0.9:5000 > 198.51.100.7:53  a frame into the router (MAC addresses are filled in)
-//!   wan < router > broadcast arp request ...     what left the router
-//!   drop no_mapping                              the frame was dropped
-//! wait 5m                                        time passes; what happens meanwhile has the time before it
-//! reload FILE                                    the section `--- config FILE` comes into force
+//! # What this case shows.
+//! [wan]
+//! device = "eth0"
+//! ...
+//! --- timeline
+//! answers wan 203.0.113.2                    these machines answer ARP
+//! in home udp 192.168.0.10:5000 > 198.51.100.7:53 "hello"
+//!     asked wan 203.0.113.2
+//!     out wan router > @203.0.113.2 udp 203.0.113.1:5000 > 198.51.100.7:53 ttl=63 "hello"
+//! wait 5m
+//! reload                                     with these lines of the configuration changed
+//! - to = "192.168.0.10"
+//! + to = "192.168.0.11"
 //! --- counters
-//! drop.no_mapping 1                              every counter that is not 0
+//! port.home.rx_frames 1
 //! ```
+//! Frames are written as in `lab::text`, with what `notation` adds. Each case runs twice, frame by frame and through
+//! batches, which must agree.
 //!
-//! `GENKAN_BLESS=1` rewrites what differs. A failed case writes a capture of each port.
+//! Environment:
+//! * `GENKAN_BLESS=1`: write the outcomes into the files instead of comparing them. Read the difference.
+//! * `GENKAN_TEST_OUTPUT=DIRECTORY`: where captures of failed cases go.
 
 mod case;
-mod world;
+mod clauses;
+mod diff;
+mod driver;
+mod notation;
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::process::ExitCode;
 
-use genkan_tests::lab::trace;
+use genkan_tests::lab::{Door, trace};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use case::Case;
-use world::Door;
+use self::case::Case;
+use self::driver::Driver;
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/cases");
-    let mut paths: Vec<PathBuf> = fs::read_dir(&folder)
-        .expect("the folder of cases")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
-        .collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no cases in {}", folder.display());
-    let trials = paths.into_iter().map(|path| {
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        Trial::test(name.clone(), move || run(&name, &path))
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
-}
-
-fn run(name: &str, path: &Path) -> Result<(), Failed> {
-    let expected = fs::read_to_string(path)?;
-    let case = Case::parse(&expected)?;
-    let (actual, trace) = case.play(Door::Frame)?;
-    let (by_batch, _) = case.play(Door::Batch)?;
-    if let Some(difference) = first_difference(&actual, &by_batch) {
-        return Err(format!("handle_batch does not do as handle_frame:\n{difference}").into());
-    }
-    let Some(difference) = first_difference(&expected, &actual) else {
-        case.compare_bursts()?;
-        return Ok(());
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/cases");
+    let mut paths: Vec<PathBuf> = match fs::read_dir(&directory) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(error) => panic!("{}: {error}", directory.display()),
     };
-    if env::var_os("GENKAN_BLESS").is_some() {
-        fs::write(path, &actual)?;
-        return Ok(());
-    }
-    let captures = trace.write_pcaps(&trace::output_directory(&format!("golden-{name}")))?;
-    let captures = captures.iter().map(|path| format!("capture: {}\n", path.display())).collect::<String>();
-    Err(format!("{difference}{captures}GENKAN_BLESS=1 takes the new text over").into())
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    paths.sort();
+    let trials = paths
+        .into_iter()
+        .map(|path| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Trial::test(name.clone(), move || check(&name, &path))
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// The first line that differs, with the lines before it.
-fn first_difference(expected: &str, actual: &str) -> Option<String> {
-    let (expected, actual): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), actual.lines().collect());
-    let at = (0..expected.len().max(actual.len())).find(|&at| expected.get(at) != actual.get(at))?;
-    let context =
-        expected[at.saturating_sub(3)..at].iter().map(|line| format!("      {line}\n")).collect::<String>();
-    let side = |lines: &[&str]| (*lines.get(at).unwrap_or(&"(the end)")).to_owned();
-    Some(format!("line {}:\n{context}  was {}\n  is  {}\n", at + 1, side(&expected), side(&actual)))
+/// Runs one case; in order when its file would not change.
+fn check(name: &str, path: &Path) -> Result<(), Failed> {
+    let text = fs::read_to_string(path)?;
+    let case = Case::parse(&text)?;
+    let mut driver = Driver::new(&case.config, Door::Frame)?;
+    let written = case.run(&mut driver)?;
+    let by_batch = case.run(&mut Driver::new(&case.config, Door::Batch)?)?;
+    if by_batch != written {
+        return Err(failure("batches differ from single frames", &written, &by_batch, name, &driver));
+    }
+    if written == text {
+        return Ok(());
+    }
+    if std::env::var_os("GENKAN_BLESS").is_some_and(|value| !value.is_empty()) {
+        fs::write(path, written)?;
+        return Ok(());
+    }
+    Err(failure("not what the file says", &text, &written, name, &driver))
+}
+
+fn failure(what: &str, expected: &str, got: &str, name: &str, driver: &Driver) -> Failed {
+    let captures = driver.trace().write_pcaps(&trace::output_directory(&format!("golden-{name}")));
+    let captures = match captures {
+        Ok(paths) => paths.iter().map(|path| format!("capture: {}\n", path.display())).collect(),
+        Err(error) => format!("no captures: {error}\n"),
+    };
+    format!("{what} (- expected, + got):\n{}{captures}", diff::lines(expected, got)).into()
 }
