@@ -102,8 +102,8 @@ impl EvictionQueues {
     ) -> Option<SessionId> {
         let closed = if protocol == Protocol::TCP { Some(CLOSED) } else { None };
         std::iter::once(unanswered(protocol)).chain(closed).find_map(|queue| {
-            std::iter::successors(Some(self.ends[queue].oldest), |&id| Some(sessions[id].evict_next))
-                .take_while(|&id| id != NONE)
+            let some = |id: SessionId| Some(id).filter(|&id| id != NONE);
+            std::iter::successors(some(self.ends[queue].oldest), |&id| some(sessions[id].evict_next))
                 .take(limit)
                 .find(|&id| frees(&sessions[id]))
         })
