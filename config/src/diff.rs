@@ -73,10 +73,6 @@ pub fn diff(running: &Loaded, new: &Loaded) -> Diff {
     );
     out.fields("router", router(running), router(new));
     out.fields("nat", nat(running), nat(new));
-    // The session table cannot grow; lowering its limit can be done at any time.
-    if new.plan.nat.max_sessions > running.plan.nat.max_sessions {
-        out.restart("nat", "max_sessions");
-    }
     out.items(
         "host",
         running.plan.hosts.iter().map(host).collect(),
@@ -127,12 +123,6 @@ impl Diff {
             if old.value != new.value {
                 self.push(subject, format!("{} {} -> {}", new.key, old.value, new.value), new.needs_restart);
             }
-        }
-    }
-
-    fn restart(&mut self, subject: &str, key: &str) {
-        for change in &mut self.changes {
-            change.needs_restart |= change.subject == subject && change.text.starts_with(key);
         }
     }
 
