@@ -5,6 +5,7 @@
 
 mod behaviors;
 mod common;
+mod corners;
 mod devices;
 mod documents;
 mod drops_nat;
