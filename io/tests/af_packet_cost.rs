@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{Namespace, wire};
 use genkan_engine::frame::{Offload, Slot};
+use genkan_io::FrameIo;
 use genkan_io::af_packet::{self, AfPacketOptions};
 use nix::time::{ClockId, clock_gettime};
 
@@ -46,7 +47,7 @@ namespace_tests! {
             .collect();
         let indices: Vec<u16> = (0..64).collect();
         let time = Duration::from_secs(3);
-        let mut send_for = |what: &str| {
+        let send_for = |source: &mut FrameIo, what: &str| {
             let (start, cpu, mut sent) = (Instant::now(), cpu_time(), 0u64);
             while start.elapsed() < time {
                 sent += source.transmitter.transmit(&memory, &slots, &indices).expect("a0 is there") as u64;
@@ -55,11 +56,33 @@ namespace_tests! {
             println!("{what}: {} kpps sent, {} ns CPU per frame", sent / 3000, cpu.as_nanos() / u128::from(sent));
             sent
         };
-        send_for("send, nobody receives at r0");
+        send_for(&mut source, "send, nobody receives at r0");
         let mut left = af_packet::open("r0", &AfPacketOptions::default()).expect("it exists");
         let mut right = af_packet::open("r1", &AfPacketOptions::default()).expect("it exists");
-        send_for("send, full rings at r0");
+        send_for(&mut source, "send, full rings at r0");
 
+        // Taking frames out of a full ring, and sending them on, each by itself.
+        let (mut taking, mut sending, mut count) = (Duration::ZERO, Duration::ZERO, 0);
+        for _ in 0..20 {
+            common::receive_waiting(&mut left.receiver);
+            for _ in 0..60 {
+                source.transmitter.transmit(&memory, &slots, &indices).expect("a0 is there");
+            }
+            loop {
+                let start = cpu_time();
+                let batch = left.receiver.receive().expect("r0 is there");
+                taking += cpu_time() - start;
+                if batch.slots.is_empty() {
+                    break;
+                }
+                count += batch.slots.len() as u32;
+                let indices: Vec<u16> = (0..batch.slots.len() as u16).collect();
+                let start = cpu_time();
+                right.transmitter.transmit(batch.memory, batch.slots, &indices).expect("r1 is there");
+                sending += cpu_time() - start;
+            }
+        }
+        println!("{count} frames: {:?} to take one out of the ring, {:?} to send it", taking / count, sending / count);
         for (transmit, spin) in [(false, false), (true, false), (false, true), (true, true)] {
             let done = AtomicBool::new(false);
             thread::scope(|scope| {
@@ -91,7 +114,7 @@ namespace_tests! {
                         empty / 3000,
                     );
                 });
-                send_for(if transmit { "send, received and sent on" } else { "send, received" });
+                send_for(&mut source, if transmit { "send, received and sent on" } else { "send, received" });
                 done.store(true, Ordering::Relaxed);
                 router.join().expect("no error");
             });
