@@ -7,8 +7,10 @@ use genkan_engine::Plan;
 use genkan_engine::frame::PortId;
 use genkan_engine::router::LinkState;
 use genkan_io::device::{self, DeviceAddress, DeviceError, DeviceOptions, Link, PreparedDevice};
+use genkan_io::host_network::{HostNetwork, HostNetworkConfig};
 use genkan_io::isolation::{Isolation, IsolationError};
-use genkan_io::{FrameIo, IoError, af_packet};
+use genkan_io::software_offload::SoftwareOffload;
+use genkan_io::{Capabilities, FrameIo, IoError, af_packet, host_tun, tap};
 use tracing::{info, warn};
 
 use super::suggest;
@@ -23,8 +25,6 @@ enum OpenError {
     Isolation(#[from] IsolationError),
     #[error(transparent)]
     Io(#[from] IoError),
-    #[error("{0} is not there yet in this version")]
-    NotYet(&'static str),
 }
 
 impl OpenError {
@@ -49,17 +49,32 @@ pub(crate) enum Change {
 /// An open port.
 pub(crate) type OpenPort = (PortId, FrameIo, LinkState);
 
-/// Holds of the kernel on one device. Fields are dropped in this order: settings come back while the kernel is still
-/// kept away.
-struct Hold {
-    prepared: PreparedDevice,
-    _isolation: Isolation,
+/// How a port gets its frames.
+#[derive(Clone, Debug)]
+enum Kind {
+    /// From an existing device.
+    Device,
+    /// From a TAP device that is the wire to somebody else's kernel.
+    Tap,
+    /// From the box itself.
+    Host(HostNetworkConfig),
+}
+
+/// What has to be given back to the kernel.
+enum Hold {
+    /// Fields are dropped in this order: settings come back while the kernel is still kept away.
+    Device { prepared: PreparedDevice, _isolation: Isolation },
+    /// A device that is there as long as its descriptor. It may be in another network namespace by now, where we
+    /// cannot see it.
+    Tap,
+    /// Addresses and routes.
+    Host(HostNetwork),
 }
 
 struct Port {
     id: PortId,
     device: String,
-    backend: Backend,
+    kind: Kind,
     hold: Option<Hold>,
     known: Option<LinkState>,
 }
@@ -82,23 +97,32 @@ impl Devices {
             Ok(restored) if restored.is_empty() => {}
             Ok(restored) => info!(devices = restored.join(" "), "put back what a killed router had changed"),
             Err(error) => {
-                warn!(error = output::chain(&error), "cannot put back what a killed router had changed")
+                warn!(error = output::chain(&error), "cannot put back what a killed router had changed");
             }
         }
         let mut devices = Devices { state, ports: Vec::new() };
         let lans = config.lans.iter().enumerate().map(|(index, lan)| (PortId::lan(index), lan));
         let mut open = Vec::new();
-        if config.tun.is_some() {
-            return Err(explain("[router] tun", &OpenError::NotYet("the host TUN")));
-        }
         for (id, configured) in std::iter::once((PortId::WAN, &config.wan)).chain(lans) {
-            let (device, backend) = (configured.device.clone(), configured.backend);
-            let mut port = Port { id, device, backend, hold: None, known: None };
-            let (io, link) = port.open(&devices.state).map_err(|error| explain(&configured.label, &error))?;
-            open.push((id, io, link));
-            devices.ports.push(port);
+            let kind = match configured.backend {
+                Backend::AfPacket => Kind::Device,
+                Backend::Tap => Kind::Tap,
+            };
+            open.push(devices.add(id, &configured.label, &configured.device, kind)?);
+        }
+        // Last: the box is not to send anything before there is somewhere to send it to.
+        if let Some(tun) = &config.tun {
+            let kind = Kind::Host(HostNetworkConfig::from_plan(&loaded.plan));
+            open.push(devices.add(PortId::HOST, "[router] tun", tun, kind)?);
         }
         Ok((devices, open))
+    }
+
+    fn add(&mut self, id: PortId, label: &str, device: &str, kind: Kind) -> Result<OpenPort, Failure> {
+        let mut port = Port { id, device: device.to_owned(), kind, hold: None, known: None };
+        let (io, link) = port.open(&self.state).map_err(|error| explain(label, &error))?;
+        self.ports.push(port);
+        Ok((id, io, link))
     }
 
     /// Remembers that a port's device is gone, as its receiver found out.
@@ -108,12 +132,25 @@ impl Devices {
         }
     }
 
-    /// Prepares the box itself for another plan: its lan addresses.
+    /// Gives the box itself the addresses and routes of another plan.
     ///
     /// # Errors
-    /// A report of what the kernel refused; nothing is changed then.
+    /// A report of what the kernel refused; the old ones are in force then.
     pub(crate) fn follow(&mut self, plan: &Plan) -> Result<(), String> {
-        let _ = plan;
+        let config = HostNetworkConfig::from_plan(plan);
+        for port in &mut self.ports {
+            let Kind::Host(before) = &mut port.kind else { continue };
+            if let Some(Hold::Host(network)) = &mut port.hold
+                && let Err(error) = network.update(&config)
+            {
+                let mut text = format!("error: {}: {}\n", port.device, output::chain(&error));
+                if let Err(error) = network.update(before) {
+                    text.push_str(&format!("error: and back: {}\n", output::chain(&error)));
+                }
+                return Err(text);
+            }
+            *before = config.clone();
+        }
         Ok(())
     }
 
@@ -133,52 +170,43 @@ impl Devices {
     pub(crate) fn close(self) -> Result<(), Failure> {
         let mut failed = Vec::new();
         for port in self.ports {
-            let Some(Hold { prepared, _isolation }) = port.hold else { continue };
+            let Some(Hold::Device { prepared, _isolation }) = port.hold else { continue };
             if let Err(error) = prepared.restore() {
                 failed.push(format!("{}: {}", port.device, output::chain(&error)));
             }
         }
         if failed.is_empty() {
-            Ok(())
-        } else {
-            Err(Failure::message(format!("not put back: {}", failed.join("; "))))
+            return Ok(());
         }
+        Err(Failure::message(format!("not put back: {}", failed.join("; "))))
     }
 }
 
 impl Port {
     fn open(&mut self, state: &Path) -> Result<(FrameIo, LinkState), OpenError> {
-        let found = device::link(&self.device)?;
-        // Looked at before the kernel is kept away: this may be the device that somebody logged in through.
-        refuse_addresses(&found)?;
-        let isolation = Isolation::new(&self.device)?;
-        let prepared = PreparedDevice::prepare(&self.device, state, &DeviceOptions::default())?;
-        let io = match self.backend {
-            Backend::AfPacket => af_packet::open(&self.device, &af_packet::AfPacketOptions::default())?,
-            Backend::Tap => return Err(OpenError::NotYet("the tap back end")),
+        let (io, link, hold) = match &self.kind {
+            Kind::Device => open_device(&self.device, state)?,
+            Kind::Tap => open_tap(&self.device)?,
+            Kind::Host(config) => open_host(&self.device, config)?,
         };
-        let link = prepared.link().state();
-        self.hold = Some(Hold { prepared, _isolation: isolation });
+        self.hold = Some(hold);
         self.known = Some(link);
-        Ok((io, link))
+        Ok((finishing(io), link))
     }
 
     fn look(&mut self, state: &Path, changes: &mut Vec<Change>) {
-        let found = device::link(&self.device);
-        let same = match (&found, &self.hold) {
-            (Ok(found), Some(hold)) => found.index == hold.prepared.link().index,
-            _ => false,
-        };
-        if same && let Ok(found) = &found {
-            let link = found.state();
-            if self.known.replace(link) != Some(link) {
-                changes.push(Change::Link(self.id, link));
+        match &self.hold {
+            Some(Hold::Device { prepared, .. }) => {
+                // Another device of the same name is not this one.
+                let index = prepared.link().index;
+                if let Some(found) = device::link(&self.device).ok().filter(|found| found.index == index) {
+                    return self.compare(&found, changes);
+                }
             }
-            let problem = refuse_addresses(found).err().map(|error| output::chain(&error));
-            changes.push(Change::Problem(self.problem_key(), problem));
-            return;
+            // As long as their receiver does not say otherwise.
+            Some(Hold::Tap | Hold::Host(_)) => return,
+            None => {}
         }
-        // Gone, or another device of the same name.
         self.hold = None;
         if let Some(known) = self.known.filter(|known| known.up) {
             let down = LinkState { up: false, ..known };
@@ -197,9 +225,51 @@ impl Port {
         changes.push(Change::Problem(self.problem_key(), problem));
     }
 
+    fn compare(&mut self, found: &Link, changes: &mut Vec<Change>) {
+        let link = found.state();
+        if self.known.replace(link) != Some(link) {
+            changes.push(Change::Link(self.id, link));
+        }
+        let problem = refuse_addresses(found).err().map(|error| output::chain(&error));
+        changes.push(Change::Problem(self.problem_key(), problem));
+    }
+
     fn problem_key(&self) -> String {
         format!("device {}", self.device)
     }
+}
+
+fn open_device(device: &str, state: &Path) -> Result<(FrameIo, LinkState, Hold), OpenError> {
+    let found = device::link(device)?;
+    // Looked at before the kernel is kept away: this may be the device that somebody logged in through.
+    refuse_addresses(&found)?;
+    let isolation = Isolation::new(device)?;
+    let prepared = PreparedDevice::prepare(device, state, &DeviceOptions::default())?;
+    let io = af_packet::open(device, &af_packet::AfPacketOptions::default())?;
+    let link = prepared.link().state();
+    Ok((io, link, Hold::Device { prepared, _isolation: isolation }))
+}
+
+fn open_tap(device: &str) -> Result<(FrameIo, LinkState, Hold), OpenError> {
+    let io = tap::open(device)?;
+    let found = device::link(device)?;
+    let link = LinkState { mac: tap::router_mac(found.mac), up: true, ..found.state() };
+    Ok((io, link, Hold::Tap))
+}
+
+fn open_host(device: &str, config: &HostNetworkConfig) -> Result<(FrameIo, LinkState, Hold), OpenError> {
+    let io = host_tun::open(device)?;
+    let network = HostNetwork::configure(device, config)?;
+    let link = LinkState { mac: host_tun::ROUTER_MAC, mtu: config.mtu, up: true };
+    Ok((io, link, Hold::Host(network)))
+}
+
+/// The engine takes every port for one that finishes checksums and cuts super-frames.
+fn finishing(io: FrameIo) -> FrameIo {
+    if io.transmitter.capabilities() == Capabilities::ALL {
+        return io;
+    }
+    FrameIo { receiver: io.receiver, transmitter: Box::new(SoftwareOffload::new(io.transmitter)) }
 }
 
 fn refuse_addresses(link: &Link) -> Result<(), DeviceError> {

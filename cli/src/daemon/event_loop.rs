@@ -25,6 +25,7 @@ use tracing_subscriber::EnvFilter;
 use super::devices::{Change, Devices};
 use super::limiter::Limiter;
 use super::poller::Waker;
+use super::watch;
 use super::worker::{Command, Report, Worker, WorkerConfig, WorkerEnded};
 use crate::events::Describe;
 use crate::output::{self, Exit, Failure};
@@ -114,7 +115,7 @@ impl Signals {
 struct Inputs {
     reports: mpsc::Receiver<Report>,
     reloads: mpsc::Receiver<ReloadRequest>,
-    /// Something about a device may have changed.
+    /// What the kernel tells about devices.
     links: mpsc::Receiver<()>,
 }
 
@@ -132,8 +133,9 @@ impl Daemon {
         let plan = Arc::new(loaded.plan.clone());
         let seed = seed().map_err(|error| Failure::new("/dev/urandom", &error))?;
         let waker = Waker::new().map_err(|error| Failure::new("cannot make an eventfd", &error))?;
+        // Before the devices are looked at, so that no change falls between.
+        let links = watch::devices()?;
         let (devices, ports) = Devices::open(&loaded)?;
-        let (_links, links) = mpsc::channel(1);
 
         let snapshot = Arc::new(Snapshot::new(running(path, &loaded, plan.clone())));
         for (port, _, link) in &ports {

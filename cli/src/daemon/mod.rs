@@ -1,7 +1,7 @@
 //! The router as a program: devices, the packet worker, and everything that happens beside packets.
 //!
 //! - [`worker`] and [`forwarder`]: the thread that moves packets; [`poller`]: how it sleeps;
-//! - [`devices`]: network devices opened, watched, opened again, and put back;
+//! - [`devices`]: network devices opened, opened again, and put back; [`watch`]: when to look at them;
 //! - [`event_loop`]: signals, reloads, reports of the worker, the control API, on tokio;
 //! - [`limiter`]: a log that a wire cannot flood.
 //!
@@ -13,6 +13,7 @@ mod forwarder;
 mod limiter;
 mod poller;
 mod suggest;
+mod watch;
 mod worker;
 
 pub(crate) use event_loop::run;
