@@ -281,6 +281,14 @@ fn drop_host_session_limit() {
 }
 
 #[test]
+fn drop_ports_exhausted() {
+    let (mut lab, pc, web) = scene(|plan| plan.nat.ports = 5000..=5000);
+    lab.pass(pc, udp(pc.at(5000), web.at(53)), web);
+    lab.pass(web, udp(web.at(53), external(5000)), pc);
+    lab.drop_at(pc, udp(pc.at(5001), web.at(53)), DropReason::PortsExhausted);
+}
+
+#[test]
 fn drop_host_port_limit() {
     let (mut lab, pc, web) = scene(|plan| plan.nat.max_ports_per_host = 1);
     lab.pass(pc, udp(pc.at(5000), web.at(53)), web);

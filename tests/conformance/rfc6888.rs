@@ -117,6 +117,26 @@ fn req_8_a_resting_port_is_taken_when_nothing_else_is_left() {
 }
 
 #[test]
+fn req_11_a_refused_mapping_is_told_and_ends_no_other() {
+    let (mut lab, pc, web) = scene(|plan| plan.nat.ports = 5000..=5003);
+    let other = lab.lan_host("192.168.0.101");
+    for port in 5000..5004 {
+        lab.pass(pc, udp(pc.at(port), web.at(53)), web);
+        lab.pass(web, udp(web.at(53), external(port)), pc);
+    }
+    lab.drop_at(other, udp(other.at(6000), web.at(53)), DropReason::PortsExhausted);
+    assert_eq!(lab.receive(other).icmp_kind(), Some((3, 13)));
+    let exhausted = lab
+        .take_events()
+        .into_iter()
+        .any(|event| matches!(event, Event::PortsExhausted { external, .. } if external == EXTERNAL));
+    assert!(exhausted, "somebody is told");
+    for port in 5000..5004 {
+        lab.pass(web, udp(web.at(53), external(port)), pc);
+    }
+}
+
+#[test]
 fn req_12_events_of_ordinary_traffic_name_no_remote() {
     let (mut lab, pc, web) = home();
     lab.open_tcp(pc, 40_000, web, 80);

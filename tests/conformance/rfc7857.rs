@@ -1,11 +1,13 @@
 //! RFC 7857: updates to RFC 4787, 5382 and 5508. It numbers no requirements: tests are named after its sections.
 
+use std::collections::HashSet;
+
 use genkan_engine::DropReason;
 use genkan_engine::nat::policy::FilteringBehavior;
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_tests::lab::Flags;
 use genkan_tests::lab::craft::{echo_reply, echo_request, icmp_error, tcp, udp};
-use genkan_tests::lab::plan::EXTERNAL;
+use genkan_tests::lab::plan::{EXTERNAL, EXTERNAL_2};
 
 use crate::common::{LATE, MOMENT, external, home, scene, secs};
 
@@ -60,6 +62,23 @@ fn section_3_ports_do_not_overlap_even_toward_different_remotes() {
     let (rival, other) = (lab.lan_host("192.168.0.101"), lab.wan_host("192.0.2.9"));
     let first = lab.pass(pc, tcp(pc.at(40_000), web.at(80), Flags::SYN), web).from();
     assert_ne!(lab.pass(rival, tcp(rival.at(40_000), other.at(80), Flags::SYN), other).from(), first);
+}
+
+#[test]
+fn section_4_a_host_without_ports_left_stays_with_its_address() {
+    let (mut lab, pc, web) = scene(|plan| {
+        plan.wan.addresses.push(EXTERNAL_2);
+        plan.nat.ports = 5000..=5001;
+    });
+    let mut addresses = HashSet::new();
+    for port in [5000, 5001] {
+        let outside = lab.pass(pc, udp(pc.at(port), web.at(53)), web).from();
+        lab.pass(web, udp(web.at(53), outside), pc);
+        addresses.insert(*outside.ip());
+    }
+    assert_eq!(addresses.len(), 1);
+    lab.drop_at(pc, udp(pc.at(5002), web.at(53)), DropReason::PortsExhausted);
+    lab.received(pc);
 }
 
 #[test]
