@@ -23,6 +23,7 @@
 
 pub(crate) mod eviction;
 pub(crate) mod fast_path;
+pub(crate) mod hairpin;
 pub(crate) mod hash;
 pub(crate) mod host;
 pub(crate) mod index;

@@ -111,7 +111,7 @@ impl Nat {
         }
         let is_hairpin = session.flags.contains(SessionFlags::HAIRPIN);
         let remote_unchanged = self.settings.is_external(session.remote_address) == is_hairpin
-            && (!is_hairpin || self.settings.hairpin)
+            && (!is_hairpin || self.settings.hairpin && self.hairpin_reaches(now, session))
             && !self.routes.is_lan_address(session.remote_address);
         if !remote_unchanged || !self.settings.is_external(session.external_address) {
             return false;

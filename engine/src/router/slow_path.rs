@@ -1,6 +1,6 @@
 //! Packets that belong to no session: to the router, to be refused, or the first of a new session.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::Router;
 use super::ingress::{destination_of, key_of, source_of};
@@ -14,6 +14,7 @@ use crate::packet::parsed::{Kind, Parsed};
 use crate::time::Timestamp;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::icmpv4;
+use crate::wire::ipv4::Protocol;
 use crate::wire::tcp::TcpFlags;
 
 /// A SYN that asks for a new connection.
@@ -103,12 +104,19 @@ impl Router {
         if !self.nat.settings.hairpin {
             return Verdict::Drop(DropReason::HairpinOff);
         }
-        // Refused before a mapping is made for nothing. Filtering goes by the address, which is known already.
+        // Without ports both sides would look the same.
+        if !matches!(parsed.protocol, Protocol::TCP | Protocol::UDP) {
+            return Verdict::Drop(DropReason::NoMapping);
+        }
+        // Refused before a mapping is made for nothing. Not so where a filter stands in the way: the sender's own
+        // opens towards the other all the same, else two hosts could never meet (RFC 5128 §3.3).
         let source = SocketAddrV4::new(self.nat.external_address_of(parsed.source), 0);
-        if let Err(reason) =
-            self.nat.judge_inbound(now, parsed.protocol, source, destination_of(parsed), true)
-        {
-            return Verdict::Drop(reason);
+        match self.nat.judge_inbound(now, parsed.protocol, source, destination_of(parsed), true) {
+            Ok(_) | Err(DropReason::Filtered) => {}
+            Err(reason) => return Verdict::Drop(reason),
+        }
+        if !self.nat.may_turn_round(now, port, parsed.protocol, destination_of(parsed)) {
+            return self.refuse_opening(now, frame, parsed, DropReason::NotReachable);
         }
         match self.nat.open_outbound(now, parsed.protocol, source_of(parsed), destination_of(parsed), port) {
             Ok(id) => self.forward(now, port, frame, parsed, offload, id, Direction::Outbound),
@@ -127,7 +135,7 @@ impl Router {
         offload: &Offload,
         from_inside: bool,
     ) -> Verdict {
-        match self.open_entering(now, parsed, from_inside) {
+        match self.open_entering(now, port, parsed, from_inside) {
             Ok(id) => self.forward(now, port, frame, parsed, offload, id, Direction::Inbound),
             Err(reason) => Verdict::Drop(reason),
         }
@@ -136,6 +144,7 @@ impl Router {
     fn open_entering(
         &mut self,
         now: Timestamp,
+        port: PortId,
         parsed: &Parsed,
         from_inside: bool,
     ) -> Result<SessionId, DropReason> {
@@ -145,10 +154,13 @@ impl Router {
         if hop.port == PortId::WAN {
             return Err(DropReason::NoRoute);
         }
+        if from_inside && !self.nat.settings.reaches(port, hop.port) {
+            return Err(DropReason::NotReachable);
+        }
         let opened = self.nat.open_inbound(now, parsed.protocol, source, external, admission, hop.port);
         match opened {
             Ok(_) => self.log_forward_hit(source, &admission),
-            Err(reason) => self.limit_event(parsed, reason),
+            Err(reason) => self.limit_event(parsed.protocol, *admission.internal.ip(), reason),
         }
         opened
     }
@@ -214,7 +226,7 @@ impl Router {
         parsed: &Parsed,
         reason: DropReason,
     ) -> Verdict {
-        self.limit_event(parsed, reason);
+        self.limit_event(parsed.protocol, parsed.source, reason);
         self.refuse_inside(now, frame, parsed, icmpv4::CODE_PROHIBITED, reason)
     }
 
@@ -246,7 +258,8 @@ impl Router {
         Verdict::Drop(DropReason::NoService)
     }
 
-    fn limit_event(&mut self, parsed: &Parsed, reason: DropReason) {
+    /// Tells of a limit that `host`, inside, has met.
+    fn limit_event(&mut self, protocol: Protocol, host: Ipv4Addr, reason: DropReason) {
         let count = self.drops[reason as usize];
         // The first of a series, then ever more rarely: a flood must not fill the log.
         if count != 0 && !count.is_power_of_two() {
@@ -255,11 +268,11 @@ impl Router {
         match reason {
             DropReason::SessionLimit => self.push_event(Event::SessionTableFull),
             DropReason::HostSessionLimit | DropReason::HostPortLimit => {
-                self.push_event(Event::HostLimit { host: parsed.source });
+                self.push_event(Event::HostLimit { host });
             }
             DropReason::PortsExhausted => {
-                let external = self.nat.external_address_of(parsed.source);
-                self.push_event(Event::PortsExhausted { external, protocol: parsed.protocol });
+                let external = self.nat.external_address_of(host);
+                self.push_event(Event::PortsExhausted { external, protocol });
             }
             _ => {}
         }

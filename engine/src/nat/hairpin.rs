@@ -1,0 +1,52 @@
+//! Between inside hosts by way of their external endpoints (RFC 4787 §6): who may.
+//!
+//! A hairpin is two sessions, one of the sender and one of the receiver. What either sees is the other's external
+//! endpoint, so whether their lans may speak with each other has to be asked for.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::Nat;
+use super::session::{Session, SessionFlags, SessionKey};
+use crate::frame::PortId;
+use crate::time::Timestamp;
+use crate::verdict::DropReason;
+use crate::wire::ipv4::Protocol;
+
+impl Nat {
+    /// Whether a host behind `port` may open sessions to whoever has an external endpoint of ours: what a lan
+    /// `reaches` holds for the way round as well. True where nobody has it.
+    pub(crate) fn may_turn_round(
+        &self,
+        now: Timestamp,
+        port: PortId,
+        protocol: Protocol,
+        external: SocketAddrV4,
+    ) -> bool {
+        let holder = self.holder(now, protocol, external).and_then(|host| self.routes.lookup(host));
+        holder.is_none_or(|hop| hop.port == PortId::WAN || self.settings.reaches(port, hop.port))
+    }
+
+    /// The inside host that has an external endpoint, whoever it lets in.
+    fn holder(&self, now: Timestamp, protocol: Protocol, external: SocketAddrV4) -> Option<Ipv4Addr> {
+        match self.judge_inbound(now, protocol, external, external, true) {
+            Ok(admission) => Some(*admission.internal.ip()),
+            Err(DropReason::Filtered) => {
+                let mapping = self.mappings.find_external(protocol, external)?;
+                Some(*self.mappings[mapping].internal.ip())
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Whether the plan in force lets a session of a hairpin go on, as far as the other side's lan is concerned.
+    pub(crate) fn hairpin_reaches(&self, now: Timestamp, session: &Session) -> bool {
+        if !session.flags.contains(SessionFlags::OPENED_INBOUND) {
+            return self.may_turn_round(now, session.inside_port, session.protocol, session.remote());
+        }
+        // Opened by the remote, which is one of ours: its own session tells where it is.
+        let key = SessionKey::new(PortId::WAN, session.protocol, session.external(), session.remote());
+        self.sessions.find_key(key).is_some_and(|(other, _)| {
+            self.settings.reaches(self.sessions[other].inside_port, session.inside_port)
+        })
+    }
+}
