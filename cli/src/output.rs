@@ -105,7 +105,7 @@ pub(crate) fn remark(text: &str) {
     let _ = writeln!(io::stderr(), "{}", text.trim_end());
 }
 
-/// Whether escapes for colour may go to `stream`: a terminal, and nobody objects (https://no-color.org).
+/// Whether escapes for colour may go to `stream`: a terminal, and nobody objects (<https://no-color.org>).
 pub(crate) fn color(stream: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stream.is_terminal() && !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb")

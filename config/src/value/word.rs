@@ -15,9 +15,9 @@ use crate::suggest::closest;
 
 /// A set of words and what they stand for.
 pub(crate) trait Words: Copy + PartialEq + 'static {
-    /// As [`Scalar::TAKES`].
+    /// As [`super::Scalar::TAKES`].
     const TAKES: &'static str;
-    /// As [`Scalar::MANY`].
+    /// As [`super::Scalar::MANY`].
     const MANY: &'static str;
     /// The words.
     const WORDS: &'static [(&'static str, Self)];
