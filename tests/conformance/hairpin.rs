@@ -177,3 +177,55 @@ fn ttl_is_lowered_once() {
     lab.drop_at(pc, udp(pc.at(5000), external(53)).ttl(1), DropReason::TtlExceeded);
     assert_eq!(lab.receive(pc).icmp_kind(), Some((11, 0)));
 }
+
+#[test]
+fn a_filtered_packet_opens_the_way_for_the_other_side() {
+    let (mut lab, pc, web) = scene(|_| {});
+    let peer = lab.lan_host("192.168.0.101");
+    let mine = lab.pass(pc, udp(pc.at(5000), web.at(3478)), web).from();
+    let theirs = lab.pass(peer, udp(peer.at(6000), web.at(3478)), web).from();
+    // Hole punching: the first packet is filtered, but it has gone out.
+    lab.refuse(pc, udp(pc.at(5000), theirs), DropReason::Filtered);
+    assert_eq!(lab.pass(peer, udp(peer.at(6000), mine), pc).from(), theirs);
+    assert_eq!(lab.pass(pc, udp(pc.at(5000), theirs), peer).from(), mine);
+}
+
+#[test]
+fn the_sender_does_not_take_the_very_port_that_it_speaks_to() {
+    let (mut lab, pc, _) = scene(|plan| plan.dmz = Some(ip("192.168.0.10")));
+    let server = lab.lan_host("192.168.0.10");
+    let seen = lab.pass(pc, udp(pc.at(5060), external(5060)), server);
+    assert_eq!(seen.to(), server.at(5060));
+    assert_eq!(lab.pass(server, udp(server.at(5060), seen.from()), pc).from(), external(5060));
+}
+
+#[test]
+fn protocols_without_ports_are_not_turned_round() {
+    let (mut lab, pc, _) = scene(|plan| plan.dmz = Some(ip("192.168.0.10")));
+    lab.drop_at(pc, raw(pc.address, EXTERNAL, 50, &[0; 8]), DropReason::NoMapping);
+    lab.quiet();
+    assert_eq!(lab.router.session_count(), 0);
+}
+
+#[test]
+fn the_sender_is_told_when_the_target_is_silent() {
+    let (mut lab, pc, _) = scene(|plan| plan.forwards.push(forward("dns", "udp", "53", "192.168.0.10:5353")));
+    let request = udp(pc.at(5000), external(53));
+    lab.send(pc, request.clone());
+    lab.advance(secs(10));
+    let told = lab.receive(pc);
+    assert_eq!((told.icmp_kind(), told.source), (Some((3, 1)), EXTERNAL));
+    assert_eq!(told.payload_data(), request.ttl(63).to_ip());
+}
+
+#[test]
+fn the_sender_is_told_when_the_target_s_link_is_too_narrow() {
+    let (mut lab, pc, _) = scene(|plan| {
+        plan.forwards.push(forward("dns", "udp", "53", "192.168.1.10:5353"));
+        plan.lans[1].mtu = 576;
+    });
+    let request = udp(pc.at(5000), external(53)).data(&[7; 1000]).dont_fragment();
+    lab.drop_at(pc, request, DropReason::FragmentationNeeded);
+    let told = lab.receive(pc);
+    assert_eq!((told.icmp_kind(), told.source), (Some((3, 4)), EXTERNAL));
+}

@@ -111,7 +111,7 @@ impl MappingTable {
         ports.owner[external.port() as usize].checked_sub(1)
     }
 
-    /// Makes a mapping at a free port of `external`, the internal one where possible. `None` when no port
+    /// Makes a mapping at a free port of `external`, the `preferred` one where possible. `None` when no port
     /// is left.
     #[expect(clippy::too_many_arguments, reason = "a mapping's parts, each of its own type")]
     pub(crate) fn create(
@@ -120,13 +120,14 @@ impl MappingTable {
         protocol: Protocol,
         internal: SocketAddrV4,
         external: Ipv4Addr,
+        preferred: u16,
         scope: SocketAddrV4,
         host: u32,
         keep_parity: bool,
         rng: &mut Rng,
     ) -> Option<u32> {
         let ports = &mut self.externals.get_mut(&external)?[pool_index(protocol)?];
-        let port = ports.pool.allocate(now, internal.port(), *internal.ip(), keep_parity, rng)?;
+        let port = ports.pool.allocate(now, preferred, *internal.ip(), keep_parity, rng)?;
         let mapping = Mapping {
             protocol,
             internal,

@@ -142,11 +142,12 @@ impl Router {
         }
     }
 
-    /// Tells the inside sender of a held frame that its next hop does not answer. The frame has been
-    /// translated already; an error to its external source finds back through its session.
-    fn tell_unreachable(&mut self, now: Timestamp, frame: &[u8]) {
+    /// Tells the inside sender of a frame that its next hop does not answer. The frame has been translated
+    /// already; an error to its external source finds back through its session. Outside nobody is told.
+    pub(super) fn tell_unreachable(&mut self, now: Timestamp, frame: &[u8]) {
         let Ok(parsed) = decode(frame) else { return };
-        if self.nat.settings.is_external(parsed.source) || self.routes.is_lan_address(parsed.source) {
+        let is_inside = || self.routes.lookup(parsed.source).is_some_and(|hop| hop.port != PortId::WAN);
+        if self.nat.settings.is_external(parsed.source) || is_inside() {
             let kind = IcmpErrorKind::Unreachable { code: icmpv4::CODE_HOST_UNREACHABLE };
             self.send_icmp_error(now, kind, frame, &parsed);
         }

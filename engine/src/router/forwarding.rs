@@ -192,6 +192,9 @@ impl Router {
                     Ok(()) => Verdict::Consumed,
                     Err(reason) => Verdict::Drop(reason),
                 };
+                if verdict == Verdict::Drop(DropReason::HostUnreachable) {
+                    self.tell_unreachable(now, frame);
+                }
                 self.nat.stages.frames_held += u64::from(verdict == Verdict::Consumed);
                 self.pump_neighbors(now);
                 (verdict, Some(hop))

@@ -30,7 +30,8 @@ impl Router {
     }
 
     /// `inbound_port` is where the error really came in (the host port stands for ourselves), `port` where it
-    /// stands now: at the wan, when the hairpin has turned it round.
+    /// stands now: at the wan when the hairpin has turned it round, or, when it is our own, where an answer to
+    /// the quoted packet would come in.
     pub(super) fn translate_icmp_error(
         &mut self,
         now: Timestamp,

@@ -43,12 +43,11 @@ impl Router {
         if !build::may_answer(parsed) {
             return;
         }
+        let port_of = |address| self.routes.lookup(address).map(|hop| hop.port);
+        // An answer would come from where the packet was going: from outside, or after a hairpin from inside.
         let was_translated = self.nat.settings.is_external(parsed.source);
-        let out = if was_translated {
-            Some(PortId::WAN)
-        } else {
-            self.routes.lookup(parsed.source).map(|hop| hop.port)
-        };
+        let back_from = was_translated.then(|| port_of(parsed.destination).unwrap_or(PortId::WAN));
+        let out = if was_translated { Some(PortId::WAN) } else { port_of(parsed.source) };
         let Some(source) = out.and_then(|port| self.address_towards(port)) else { return };
         if !self.icmp_limit.take(now) {
             self.nat.stages.icmp_errors_suppressed += 1;
@@ -57,7 +56,7 @@ impl Router {
         let quoted = &frame[ethernet::HEADER_LEN..parsed.end as usize];
         let packet = build::icmp_error(kind, quoted, source, parsed.source);
         self.nat.stages.icmp_errors_sent += 1;
-        self.send_own(now, packet, was_translated);
+        self.send_own(now, packet, back_from);
     }
 
     /// Tells an inside host that its TCP connection is unknown (RFC 9293 §3.5.2).
@@ -65,19 +64,19 @@ impl Router {
         let Some(packet) = build::tcp_reset(parsed, frame) else { return };
         if self.reset_limit.take(now) {
             self.nat.stages.resets_sent += 1;
-            self.send_own(now, packet, false);
+            self.send_own(now, packet, None);
         }
     }
 
-    /// Sends an IPv4 packet that we made. `back_through_nat`: it goes to an external address of ours, on the
-    /// way that an answer from outside would take.
-    fn send_own(&mut self, now: Timestamp, packet: Vec<u8>, back_through_nat: bool) {
+    /// Sends an IPv4 packet that we made. `back_from`: it goes to an external address of ours, on the way that
+    /// an error from a machine behind this port would take.
+    fn send_own(&mut self, now: Timestamp, packet: Vec<u8>, back_from: Option<PortId>) {
         let mut bytes = build::with_ethernet(&packet, MacAddr::ZERO, MacAddr::ZERO);
         let offload = Offload::default();
-        let verdict = if back_through_nat {
+        let verdict = if let Some(port) = back_from {
             match decode(&bytes) {
                 Ok(parsed) => self
-                    .translate_icmp_error(now, PortId::HOST, PortId::WAN, &mut bytes, &parsed, &offload)
+                    .translate_icmp_error(now, PortId::HOST, port, &mut bytes, &parsed, &offload)
                     .unwrap_or_else(Verdict::Drop),
                 Err(reason) => Verdict::Drop(reason),
             }
