@@ -321,3 +321,20 @@ fn req_3_forwarded_ports_are_never_handed_out() {
     assert_eq!(seen, HashSet::from([5005, 5006, 5007, 5008, 5009]));
     assert!(lab.sessions().iter().all(|session| session.protocol == Protocol::UDP));
 }
+
+/// Without inbound refresh, nobody outside may keep a mapping open: not by new sessions either.
+#[test]
+fn req_6_strangers_cannot_keep_a_mapping_open_by_ever_new_sessions() {
+    for filtering in [FilteringBehavior::EndpointIndependent, FilteringBehavior::AddressDependent] {
+        let (mut lab, pc, web) = scene(|plan| plan.nat.filtering = filtering);
+        let outside = lab.pass(pc, udp(pc.at(5000), web.at(53)), web).from();
+        for minute in 0..30 {
+            lab.advance(secs(60));
+            lab.send(web, udp(web.at(6000 + minute), outside));
+        }
+        lab.received(pc);
+        lab.take_drops();
+        assert_eq!(lab.router.mapping_count(), 0, "{filtering:?}");
+        lab.refuse(web, udp(web.at(7000), outside), DropReason::NoMapping);
+    }
+}

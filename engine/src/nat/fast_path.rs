@@ -71,6 +71,9 @@ impl Nat {
             session.expires = now + self.settings.lifetime(session);
         }
         let (expires, after) = (session.expires, queue_of(session));
+        if direction == Direction::Outbound {
+            self.note_sent(id);
+        }
         self.wheel.schedule(id, expires);
         if before != after {
             if let Some(queue) = before {

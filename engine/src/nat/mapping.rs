@@ -25,6 +25,9 @@ pub(crate) struct Mapping {
     pub(crate) scope: SocketAddrV4,
     pub(crate) host: u32,
     pub(crate) sessions: u32,
+    /// Sessions on which the inside has sent something. Without any it admits nobody new, so that no remote
+    /// can keep it open by ever new sessions (RFC 4787 §4.3).
+    pub(crate) sent: u32,
     /// Its external endpoint is no longer its own; it stays until its last session is gone.
     pub(crate) revoked: bool,
 }
@@ -135,6 +138,7 @@ impl MappingTable {
             scope,
             host,
             sessions: 0,
+            sent: 0,
             revoked: false,
         };
         let Some(id) = self.mappings.insert(mapping) else {
@@ -165,6 +169,12 @@ impl MappingTable {
     /// Counts one session more.
     pub(crate) fn add_session(&mut self, id: u32) {
         self.mappings[id].sessions += 1;
+    }
+
+    /// Counts one session more, or less, on which the inside has sent something.
+    pub(crate) fn count_sent(&mut self, id: u32, more: bool) {
+        let sent = &mut self.mappings[id].sent;
+        *sent = if more { *sent + 1 } else { sent.saturating_sub(1) };
     }
 
     /// Counts one session less; the mapping ends with its last, and its port rests. Returns what ended.

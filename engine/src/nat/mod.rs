@@ -50,7 +50,7 @@ use self::hash::HashKey;
 use self::host::HostTable;
 use self::mapping::MappingTable;
 use self::peer::PeerTable;
-use self::session::{NONE, Session, SessionId, SessionTable};
+use self::session::{NONE, Session, SessionFlags, SessionId, SessionTable};
 use self::settings::Settings;
 use crate::counters::StageCounters;
 use crate::forward::rules::ForwardTable;
@@ -141,17 +141,24 @@ impl Nat {
     /// Stores a session and all that hangs on it. The caller has checked its keys, reserved its host and
     /// counted its use of its mapping.
     fn insert_session(&mut self, session: Session) -> Option<SessionId> {
-        let (mapping, remote, expires) = (session.mapping, session.remote_address, session.expires);
+        let expires = session.expires;
         let queue = queue_of(&session);
         let id = self.sessions.insert(session)?;
         if let Some(queue) = queue {
             self.queues.push(&mut self.sessions, queue, id);
         }
         self.wheel.schedule(id, expires);
-        if mapping != NONE {
-            self.peers.add(mapping, remote);
-        }
         Some(id)
+    }
+
+    /// The inside sends something on a session for the first time: from now on its mapping admits the remote.
+    fn note_sent(&mut self, id: SessionId) {
+        let session = &mut self.sessions[id];
+        if session.mapping != NONE && !session.flags.contains(SessionFlags::SENT) {
+            session.flags.set(SessionFlags::SENT, true);
+            self.peers.add(session.mapping, session.remote_address);
+            self.mappings.count_sent(session.mapping, true);
+        }
     }
 
     /// Ends a session, and with it what it was the last user of.
@@ -163,7 +170,10 @@ impl Nat {
         let Some(session) = self.sessions.remove(id) else { return };
         self.wheel.cancel(id);
         if session.mapping != NONE {
-            self.peers.subtract(session.mapping, session.remote_address);
+            if session.flags.contains(SessionFlags::SENT) {
+                self.peers.subtract(session.mapping, session.remote_address);
+                self.mappings.count_sent(session.mapping, false);
+            }
             self.drop_mapping_use(now, session.mapping);
         }
         let host = &mut self.hosts[session.host];
@@ -176,7 +186,8 @@ impl Nat {
             if let Some(pool) = mapping::pool_index(ended.protocol) {
                 self.hosts[ended.host].ports[pool] -= 1;
             }
-            self.stages.mappings_ended += 1;
+            // Those that a plan has ended were counted then.
+            self.stages.mappings_ended += u64::from(!ended.revoked);
         }
     }
 

@@ -1,4 +1,4 @@
-//! To which remote addresses a mapping has sessions: what address-dependent filtering asks
+//! To which remote addresses the inside has sent through a mapping: what address-dependent filtering asks
 //! (RFC 4787 §5).
 
 use std::net::Ipv4Addr;
@@ -14,7 +14,7 @@ struct Peer {
     sessions: u32,
 }
 
-/// How many sessions each pair of mapping and remote address has.
+/// How many sessions with something sent each pair of mapping and remote address has.
 #[derive(Debug)]
 pub(crate) struct PeerTable {
     peers: Slab<Peer>,
@@ -43,7 +43,7 @@ impl PeerTable {
         })
     }
 
-    /// Whether the mapping has a session with this remote address.
+    /// Whether the mapping has such a session with this remote address.
     pub(crate) fn contains(&self, mapping: u32, remote: Ipv4Addr) -> bool {
         self.find(mapping, remote).is_some()
     }

@@ -123,6 +123,8 @@ impl SessionFlags {
     pub(crate) const HAIRPIN: SessionFlags = SessionFlags(4);
     /// Packets from either side refresh it.
     pub(crate) const REFRESHED_BY_BOTH: SessionFlags = SessionFlags(8);
+    /// The inside has sent something on it: what filtering and the life of a mapping go by (RFC 4787 §4.3, §5).
+    pub(crate) const SENT: SessionFlags = SessionFlags(16);
 
     #[inline]
     pub(crate) const fn contains(self, flag: SessionFlags) -> bool {

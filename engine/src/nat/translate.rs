@@ -58,7 +58,10 @@ impl Nat {
             })
         });
         match opened {
-            Ok(_) => self.stages.sessions_outbound += 1,
+            Ok(id) => {
+                self.note_sent(id);
+                self.stages.sessions_outbound += 1;
+            }
             Err(_) => self.release_host(host),
         }
         opened
@@ -121,7 +124,7 @@ impl Nat {
         if let Some(mapping) = self.mappings.find_external(protocol, external) {
             let internal = self.mappings[mapping].internal;
             let admitted = match self.settings.filtering(*internal.ip()) {
-                FilteringBehavior::EndpointIndependent => true,
+                FilteringBehavior::EndpointIndependent => self.mappings[mapping].sent > 0,
                 FilteringBehavior::AddressDependent => self.peers.contains(mapping, *source.ip()),
                 // Its session would have been found.
                 FilteringBehavior::AddressAndPortDependent => false,
