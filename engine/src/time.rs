@@ -1,6 +1,6 @@
 //! Time as the engine sees it: an argument, never a clock.
 
-use std::ops::{Add, AddAssign};
+use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
 /// Monotonic time in nanoseconds since an origin that the caller chooses (the start of the process).
@@ -41,6 +41,15 @@ impl Add<Duration> for Timestamp {
     fn add(self, duration: Duration) -> Timestamp {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Timestamp(self.0.saturating_add(nanos))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Timestamp;
+    /// Saturates at [`Timestamp::ZERO`].
+    fn sub(self, duration: Duration) -> Timestamp {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Timestamp(self.0.saturating_sub(nanos))
     }
 }
 

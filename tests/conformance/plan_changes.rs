@@ -2,10 +2,11 @@
 
 use std::net::SocketAddrV4;
 
-use genkan_engine::DropReason;
 use genkan_engine::nat::policy::{FilteringBehavior, MappingBehavior};
+use genkan_engine::plan::Route;
 use genkan_engine::wire::ipv4::Protocol;
-use genkan_tests::lab::craft::{tcp, udp};
+use genkan_engine::{DropReason, UnixTime};
+use genkan_tests::lab::craft::{raw, tcp, udp};
 use genkan_tests::lab::plan::{EXTERNAL_2, forward, host_entry};
 use genkan_tests::lab::{Flags, Host, Lab};
 
@@ -312,4 +313,107 @@ fn a_removed_lan_takes_its_sessions_along() {
     lab.quiet();
     lab.pass(web, udp(web.at(53), external(5001)), pc);
     assert_eq!(settle(&mut lab), 1);
+}
+
+#[test]
+fn a_new_route_inside_ends_sessions_with_what_now_lies_behind_it() {
+    let (mut lab, pc, web) = scene(|_| {});
+    lab.pass(pc, udp(pc.at(5000), web.at(53)), web);
+    lab.change(|plan| {
+        plan.lans[0].reaches = vec![1];
+        plan.routes.push(Route { to: "198.51.100.0/24".parse().unwrap(), via: ip("192.168.1.254") });
+    });
+    assert_eq!(settle(&mut lab), 0);
+    let inside = lab.host(genkan_tests::lab::GUEST, "198.51.100.7");
+    lab.send(pc, udp(pc.at(5000), inside.at(53)));
+    assert_eq!(lab.take_drops(), []);
+    let session = lab.session(Protocol::UDP, pc.at(5000), inside.at(53)).expect("a session");
+    assert_eq!(session.origin, "routed");
+}
+
+#[test]
+fn ports_of_a_removed_dmz_rest() {
+    let (mut lab, _, web) = scene(|plan| plan.dmz = Some(ip("192.168.0.10")));
+    let server = lab.lan_host("192.168.0.10");
+    lab.pass(web, udp(web.at(5000), external(7000)), server);
+    lab.pass(server, udp(server.at(7000), web.at(5000)), web);
+    lab.change(|plan| plan.dmz = None);
+    assert_eq!(settle(&mut lab), 0);
+    rests(&mut lab, server, web);
+}
+
+#[test]
+fn a_forward_that_is_removed_while_disabled_leaves_a_resting_port() {
+    let (mut lab, server, web) = game();
+    lab.change(|plan| plan.forwards[0].enabled = false);
+    assert_eq!(settle(&mut lab), 0);
+    lab.change(|plan| plan.forwards.clear());
+    lab.refuse(web, udp(web.at(5000), external(7000)), DropReason::PortResting);
+    assert_ne!(lab.pass(server, udp(server.at(7000), web.at(5000)), web).from(), external(7000));
+}
+
+#[test]
+fn a_forward_that_is_removed_after_it_expired_leaves_a_resting_port() {
+    let (mut lab, server, web) = game();
+    let soon = UnixTime(lab.clock().wall().0 + 60);
+    lab.change(|plan| plan.forwards[0].expires = Some(soon));
+    lab.advance(secs(61));
+    assert_eq!(lab.router.session_count(), 0);
+    lab.change(|plan| plan.forwards.clear());
+    lab.refuse(web, udp(web.at(5000), external(7000)), DropReason::PortResting);
+    assert_ne!(lab.pass(server, udp(server.at(7000), web.at(5000)), web).from(), external(7000));
+}
+
+#[test]
+fn protocols_without_ports_leave_an_address_that_becomes_another_host_s() {
+    let (mut lab, ..) = scene(|plan| plan.wan.addresses.push(EXTERNAL_2));
+    let web = lab.wan_host("198.51.100.7");
+    // Some host is paired with the second address.
+    let hosts: Vec<Host> = (100..120).map(|last| lab.lan_host(&format!("192.168.0.{last}"))).collect();
+    let paired = hosts
+        .into_iter()
+        .find(|host| lab.pass(*host, udp(host.at(5000), web.at(53)), web).source == EXTERNAL_2);
+    let host = paired.expect("one of twenty");
+    let esp = |host: Host| raw(host.address, web.address, 50, &[0; 16]);
+    assert_eq!(lab.pass(host, esp(host), web).source, EXTERNAL_2);
+    lab.change(|plan| {
+        let mut nas = host_entry("nas", "192.168.0.10");
+        nas.external = Some(EXTERNAL_2);
+        plan.hosts.push(nas);
+    });
+    let nas = lab.lan_host("192.168.0.10");
+    assert_eq!(lab.pass(nas, esp(nas), web).source, EXTERNAL_2);
+    assert_ne!(lab.pass(host, esp(host), web).source, EXTERNAL_2);
+}
+
+#[test]
+fn shorter_timeouts_hold_for_silent_sessions_too() {
+    let (mut lab, pc, web) = scene(|_| {});
+    lab.open_tcp(pc, 40_000, web, 80);
+    lab.change(|plan| plan.nat.timeouts.tcp_established = secs(600));
+    lab.advance(secs(600) + LATE);
+    assert_eq!((lab.router.session_count(), lab.router.mapping_count()), (0, 0));
+}
+
+#[test]
+fn narrower_filtering_ends_what_only_strangers_have_used() {
+    let (mut lab, pc, web) = scene(|plan| plan.nat.filtering = FilteringBehavior::EndpointIndependent);
+    let (stranger, friend) = (lab.wan_host("192.0.2.9"), lab.wan_host("192.0.2.10"));
+    let outside = lab.pass(pc, udp(pc.at(5000), web.at(53)), web).from();
+    lab.pass(stranger, udp(stranger.at(53), outside), pc);
+    lab.pass(friend, udp(friend.at(53), outside), pc);
+    lab.pass(pc, udp(pc.at(5000), friend.at(53)), friend);
+    lab.change(|plan| plan.nat.filtering = FilteringBehavior::AddressDependent);
+    lab.refuse(stranger, udp(stranger.at(53), outside), DropReason::Filtered);
+    lab.pass(friend, udp(friend.at(53), outside), pc);
+    lab.pass(web, udp(web.at(53), outside), pc);
+}
+
+#[test]
+fn a_mapping_that_a_change_ends_is_counted_once() {
+    let (mut lab, pc, web) = scene(|_| {});
+    lab.pass(pc, udp(pc.at(5000), web.at(53)), web);
+    lab.change(|plan| plan.wan.address = "203.0.113.9/24".parse().unwrap());
+    assert_eq!(settle(&mut lab), 0);
+    assert_eq!((lab.stage("mappings_created"), lab.stage("mappings_ended")), (1, 1));
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::session::{NONE, Origin, Session, SessionFlags, SessionId};
 use super::{Nat, PORTION};
 use crate::forward::rules::{ForwardTable, Inbound, RuleId};
+use crate::frame::PortId;
 use crate::link::route::RouteTable;
+use crate::nat::policy::FilteringBehavior;
 use crate::nat::settings::Settings;
 use crate::plan::Plan;
 use crate::time::{Timestamp, UnixTime};
@@ -49,21 +51,22 @@ impl Nat {
         self.sweep = Some(0);
     }
 
-    /// Ports that were open through a forward and belong to none now rest, for the old target too: its next
-    /// datagram would open them again.
+    /// Ports that were open through a forward, lately at least, and are not now, rest, for the old target too:
+    /// its next datagram would open them again once the forward is gone altogether.
     fn rest_closed_ports(&mut self, now: Timestamp, before: &ForwardTable, plan: &Plan) {
-        let until = now + plan.nat.timeouts.udp;
+        let rest = plan.nat.timeouts.udp;
+        // A forward that has expired meanwhile was open then.
+        let lately = now - rest;
+        let is_open = |table: &ForwardTable, at, protocol, address, port| {
+            matches!(table.inbound(at, protocol, address, port, address, true), Inbound::To { .. })
+        };
         for protocol in [Protocol::TCP, Protocol::UDP] {
             for address in plan.wan.external_addresses() {
                 for port in before.reserved_ports(protocol, address) {
-                    let was_open = matches!(
-                        before.inbound(now, protocol, address, port, address, true),
-                        Inbound::To { .. }
-                    );
-                    let is_owned = self.forwards.inbound(now, protocol, address, port, address, true)
-                        != Inbound::NotOwned;
-                    if was_open && !is_owned {
-                        self.mappings.rest_for_all(protocol, SocketAddrV4::new(address, port), until);
+                    let was_open = is_open(before, now, protocol, address, port)
+                        || is_open(before, lately, protocol, address, port);
+                    if was_open && !is_open(&self.forwards, now, protocol, address, port) {
+                        self.mappings.rest_for_all(protocol, SocketAddrV4::new(address, port), now + rest);
                     }
                 }
             }
@@ -77,16 +80,29 @@ impl Nat {
             return true;
         }
         if !self.is_allowed(now, session) {
+            let (protocol, external, origin) = (session.protocol, session.external(), session.origin);
             self.end_session(now, id);
             self.stages.sessions_revoked += 1;
+            // As a closed forward's port, for the same reason.
+            if matches!(origin, Origin::Dmz | Origin::OneToOne)
+                && self.mappings.find_external(protocol, external).is_none()
+            {
+                self.mappings.rest_for_all(protocol, external, now + self.settings.timeouts.udp);
+            }
             return false;
         }
+        let latest = now + self.settings.lifetime(session);
         let epoch = self.epoch;
         let session = &mut self.sessions[id];
         session.epoch = epoch;
         // Routes may have changed with the plan.
         session.inside_hop = None;
         session.outside_hop = None;
+        if session.expires > latest {
+            // Timeouts have become shorter.
+            session.expires = latest;
+            self.wheel.schedule(id, latest);
+        }
         true
     }
 
@@ -110,9 +126,15 @@ impl Nat {
                 && self.settings.reaches(session.inside_port, session.outside_port);
         }
         let is_hairpin = session.flags.contains(SessionFlags::HAIRPIN);
-        let remote_unchanged = self.settings.is_external(session.remote_address) == is_hairpin
-            && (!is_hairpin || self.settings.hairpin && self.hairpin_reaches(now, session))
-            && !self.routes.is_lan_address(session.remote_address);
+        let remote_unchanged = if is_hairpin {
+            self.settings.hairpin
+                && self.settings.is_external(session.remote_address)
+                && self.hairpin_reaches(now, session)
+        } else {
+            // Without any route it is still outside.
+            !self.settings.is_external(session.remote_address)
+                && port_of(session.remote_address).is_none_or(|port| port == PortId::WAN)
+        };
         if !remote_unchanged || !self.settings.is_external(session.external_address) {
             return false;
         }
@@ -129,13 +151,21 @@ impl Nat {
         );
         let to_itself = matches!(rule, Inbound::To { internal: target, .. } if target == internal);
         match session.origin {
-            Origin::Outbound => own_external.is_none() && (session.mapping == NONE || mapping_lives),
+            Origin::Outbound if session.mapping == NONE => {
+                own_external.is_none() && self.settings.shared().contains(&session.external_address)
+            }
+            Origin::Outbound => mapping_lives,
             Origin::ForwardOutbound => {
                 own_external.is_none()
                     && self.forwards.maps(now, session.protocol, session.external(), internal).is_some()
             }
             Origin::Forward => to_itself,
-            Origin::Inbound => mapping_lives,
+            Origin::Inbound => {
+                let filtering = self.settings.filtering(session.internal_address);
+                let is_admitted = filtering == FilteringBehavior::EndpointIndependent
+                    || session.flags.contains(SessionFlags::SENT);
+                mapping_lives && is_admitted
+            }
             Origin::Dmz => {
                 self.settings.dmz == Some(session.internal_address)
                     && rule == Inbound::NotOwned
