@@ -123,9 +123,10 @@ fn a_question_teaches_who_asks() {
     let outside = lab.pass(pc, udp(pc.at(5000), web.at(53)), web).from();
     lab.take_arps();
     lab.pass(web, udp(web.at(53), outside), pc);
-    let asked: Vec<_> =
-        lab.take_arps().into_iter().filter(|(port, arp)| *port == LAN && arp.request).collect();
-    assert_eq!(asked, []);
+    // Nothing had to wait for an answer; that it is still there is asked of itself meanwhile.
+    assert_eq!(lab.stage("frames_held"), 1, "the one toward the gateway");
+    let asked: Vec<_> = lab.take_arps().into_iter().filter(|(port, _)| *port == LAN).collect();
+    assert_eq!(asked.len(), 1, "{asked:?}");
 }
 
 #[test]
@@ -198,4 +199,30 @@ fn a_flood_of_questions_does_not_push_out_neighbours_in_use() {
     lab.pass(web, udp(web.at(53), outside), pc);
     assert_eq!(lab.take_arps(), []);
     assert!(lab.router.neighbors().len() <= 4096);
+}
+
+#[test]
+fn while_a_neighbour_counts_as_silent_every_sender_is_told_at_once() {
+    let (mut lab, pc, _) = home();
+    let host = silent(&mut lab);
+    lab.send(pc, udp(pc.at(5000), host.at(53)));
+    lab.advance(secs(3) + secs(1) / 2);
+    assert_eq!(lab.receive(pc).icmp_kind(), Some((3, 1)));
+    lab.take_drops();
+    for port in [5000, 5001] {
+        lab.drop_at(pc, udp(pc.at(port), host.at(53)), DropReason::HostUnreachable);
+        assert_eq!(lab.receive(pc).icmp_kind(), Some((3, 1)), "port {port}");
+    }
+}
+
+#[test]
+fn a_stale_neighbour_is_asked_for_as_soon_as_it_is_used() {
+    let (mut lab, pc, web) = home();
+    lab.pass(pc, udp(pc.at(5000), web.at(53)), web);
+    lab.advance(secs(60));
+    lab.take_arps();
+    lab.pass(pc, udp(pc.at(5000), web.at(53)), web);
+    assert_eq!(lab.take_arps().len(), 1, "a unicast request");
+    lab.advance(secs(10));
+    assert_eq!(lab.take_arps().len(), 0, "which was answered");
 }

@@ -189,6 +189,7 @@ impl Router {
             slot.verdict = self.judge(now, port, frame, &slot.offload, entry);
         }
         self.prepared = prepared;
+        self.pump_neighbors(now);
     }
 
     /// Judges one frame. `frame` shrinks when link padding or a priority tag is cut off.
@@ -205,6 +206,7 @@ impl Router {
         let mut prepared = Prepared::BLANK;
         self.prepare(port, bytes, &offload, &mut prepared);
         let verdict = self.judge(now, port, bytes, &offload, &prepared);
+        self.pump_neighbors(now);
         let len = prepared.len_without_padding(bytes.len());
         *frame = &mut bytes[..len];
         verdict
