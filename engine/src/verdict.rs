@@ -84,7 +84,7 @@ drop_reasons! {
     SourceBroadcast = "source_broadcast",
     /// The source address is one of the router's own.
     SourceOurs = "source_ours",
-    /// A lan's address arrived as source from the wan.
+    /// An address of a lan, or of what lies behind a route of one, arrived as source from the wan.
     SourceLanFromWan = "source_lan_from_wan",
     /// The source is neither of the lan's prefix nor behind a route of it.
     SourceNotOfLan = "source_not_of_lan",

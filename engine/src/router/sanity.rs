@@ -29,7 +29,9 @@ impl Router {
             return Err(DropReason::SourceOurs);
         }
         if port == PortId::WAN {
-            if self.routes.is_lan_address(source) {
+            // Behind a `[[route]]` is inside too: an answer would go there, not back to the wan (RFC 3704 §2.2).
+            let is_inside = || self.routes.lookup(source).is_some_and(|hop| hop.port != PortId::WAN);
+            if self.routes.is_lan_address(source) || is_inside() {
                 return Err(DropReason::SourceLanFromWan);
             }
         } else if !self.routes.is_internal_source(port, source) {
