@@ -183,3 +183,48 @@ fn from_outside_the_box_is_closed() {
     let (mut lab, _, web) = with_box();
     lab.refuse(web, tcp(web.at(5000), external(22), Flags::SYN), DropReason::NoMapping);
 }
+
+#[test]
+fn a_lan_that_does_not_reach_the_other_cannot_reopen_its_connections() {
+    let (mut lab, pc, guest) = two_lans(true);
+    lab.pass(pc, tcp(pc.at(40_000), guest.at(80), Flags::SYN), guest);
+    lab.pass(guest, tcp(guest.at(80), pc.at(40_000), Flags::SYN_ACK), pc);
+    lab.pass(pc, tcp(pc.at(40_000), guest.at(80), Flags::FIN_ACK), guest);
+    lab.pass(guest, tcp(guest.at(80), pc.at(40_000), Flags::FIN_ACK), pc);
+    lab.drop_at(guest, tcp(guest.at(80), pc.at(40_000), Flags::SYN), DropReason::NotReachable);
+    assert_eq!(lab.receive(guest).icmp_kind(), Some((3, 13)));
+    lab.quiet();
+    lab.pass(pc, tcp(pc.at(40_000), guest.at(80), Flags::SYN), guest);
+}
+
+#[test]
+fn nor_by_hairpin() {
+    let (mut lab, pc, guest) = two_lans(true);
+    lab.change(|plan| plan.forwards.push(forward("web", "tcp", "80", "192.168.1.100")));
+    lab.pass(pc, tcp(pc.at(40_000), external(80), Flags::SYN), guest);
+    lab.pass(guest, tcp(guest.at(80), external(40_000), Flags::SYN_ACK), pc);
+    lab.pass(pc, tcp(pc.at(40_000), external(80), Flags::FIN_ACK), guest);
+    lab.pass(guest, tcp(guest.at(80), external(40_000), Flags::FIN_ACK), pc);
+    lab.drop_at(guest, tcp(guest.at(80), external(40_000), Flags::SYN), DropReason::NotReachable);
+    lab.pass(pc, tcp(pc.at(40_000), external(80), Flags::SYN), guest);
+}
+
+#[test]
+fn addresses_behind_a_route_do_not_come_from_the_wan() {
+    let (mut lab, deep, web) = routed();
+    lab.change(|plan| plan.forwards.push(forward("web", "udp", "80", "192.168.0.10")));
+    lab.refuse(web, udp(deep.at(5000), external(80)), DropReason::SourceLanFromWan);
+    // Other private sources do.
+    let double = lab.wan_host("10.30.1.1");
+    let server = lab.lan_host("192.168.0.10");
+    lab.pass(double, udp(double.at(5000), external(80)), server);
+}
+
+#[test]
+fn a_host_behind_a_route_is_told_of_a_silent_neighbour() {
+    let (mut lab, deep, _) = routed();
+    lab.change(|plan| plan.lans[0].reaches = vec![1]);
+    lab.send(deep, udp(deep.at(5000), "192.168.1.77:53".parse().unwrap()));
+    lab.advance(crate::common::secs(10));
+    assert_eq!(lab.receive(deep).icmp_kind(), Some((3, 1)));
+}

@@ -226,3 +226,15 @@ fn everything_is_free_again_after_the_timeouts() {
     assert_eq!(lab.stage("sessions_expired"), 8);
     assert_eq!(lab.stage("mappings_ended"), 8);
 }
+
+#[test]
+fn the_event_of_a_host_limit_names_the_inside_host() {
+    let (mut lab, _, web) = scene(|plan| {
+        plan.nat.max_sessions_per_host = 1;
+        plan.forwards.push(forward("game", "udp", "7000", "192.168.0.10"));
+    });
+    let server = lab.lan_host("192.168.0.10");
+    lab.pass(web, udp(web.at(1000), external(7000)), server);
+    lab.refuse(web, udp(web.at(1001), external(7000)), DropReason::HostSessionLimit);
+    assert!(lab.take_events().contains(&Event::HostLimit { host: server.address }));
+}

@@ -174,7 +174,8 @@ impl Router {
     }
 
     /// A SYN on a session that both sides have closed, or an RST has: a new connection between the same
-    /// endpoints. From inside it just opens; from outside it is judged afresh.
+    /// endpoints. From inside it just opens, from another lan if that reaches this one; from outside it is
+    /// judged afresh.
     #[inline(never)]
     pub(super) fn handle_reopening(
         &mut self,
@@ -186,9 +187,16 @@ impl Router {
         (id, direction): (SessionId, Direction),
     ) -> Verdict {
         let session = &self.nat.sessions[id];
-        let from_outside = direction == Direction::Inbound && session.outside_port == PortId::WAN;
-        if from_outside {
+        let is_inbound = direction == Direction::Inbound;
+        if is_inbound && session.outside_port != PortId::WAN {
+            if !self.nat.settings.reaches(session.outside_port, session.inside_port) {
+                return self.refuse_opening(now, frame, parsed, DropReason::NotReachable);
+            }
+        } else if is_inbound {
             let (internal, from_inside) = (session.internal(), port != PortId::WAN);
+            if from_inside && !self.nat.settings.reaches(port, session.inside_port) {
+                return Verdict::Drop(DropReason::NotReachable);
+            }
             let (source, external) = (source_of(parsed), destination_of(parsed));
             match self.nat.judge_inbound(now, parsed.protocol, source, external, from_inside) {
                 Ok(admission) if admission.internal == internal => {}
