@@ -223,6 +223,7 @@ fn the_sender_is_told_when_the_target_s_link_is_too_narrow() {
     let (mut lab, pc, _) = scene(|plan| {
         plan.forwards.push(forward("dns", "udp", "53", "192.168.1.10:5353"));
         plan.lans[1].mtu = 576;
+        plan.lans[0].reaches = vec![1];
     });
     let request = udp(pc.at(5000), external(53)).data(&[7; 1000]).dont_fragment();
     lab.drop_at(pc, request, DropReason::FragmentationNeeded);

@@ -324,7 +324,7 @@ fn req_3_forwarded_ports_are_never_handed_out() {
 
 /// Without inbound refresh, nobody outside may keep a mapping open: not by new sessions either.
 #[test]
-fn req_6_strangers_cannot_keep_a_mapping_open_by_ever_new_sessions() {
+fn req_6a_strangers_cannot_keep_a_mapping_open_by_ever_new_sessions() {
     for filtering in [FilteringBehavior::EndpointIndependent, FilteringBehavior::AddressDependent] {
         let (mut lab, pc, web) = scene(|plan| plan.nat.filtering = filtering);
         let outside = lab.pass(pc, udp(pc.at(5000), web.at(53)), web).from();
