@@ -18,7 +18,8 @@ traffic take seconds. Nothing on this machine is touched and no privileges are n
 
 A capture taken at a router shows both directions. What that router sent itself is skipped; its MAC addresses are found
 by looking. Neighbours answer the engine's ARP requests at once, with the MAC address that the capture shows for them,
-else with 02:00 followed by the four octets of their IP address. Frames that the capture cut are filled up with zeros.
+else with 02:00 followed by the four octets of their IP address. Frames that the capture cut are filled up with zeros;
+packets longer than the MTU are taken for what a kernel merged (GRO, TSO), and are not cut up again.
 
 Each port gets a file of its own in DIR: wan.pcap, NAME.pcap for each lan, host.pcap for the box itself.
 

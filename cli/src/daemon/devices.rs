@@ -184,11 +184,15 @@ impl Devices {
 
 impl Port {
     fn open(&mut self, state: &Path) -> Result<(FrameIo, LinkState), OpenError> {
-        let (io, link, hold) = match &self.kind {
+        let (io, mut link, hold) = match &self.kind {
             Kind::Device => open_device(&self.device, state)?,
             Kind::Tap => open_tap(&self.device)?,
             Kind::Host(config) => open_host(&self.device, config)?,
         };
+        if let (Kind::Tap, Some(known)) = (&self.kind, self.known) {
+            // A made-up address need not change because the device was made anew.
+            link.mac = known.mac;
+        }
         self.hold = Some(hold);
         self.known = Some(link);
         Ok((finishing(io), link))
