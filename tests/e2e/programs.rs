@@ -1,6 +1,7 @@
 //! Everyday programs, run at a host of the lab.
 
 use std::env;
+use std::fs::File;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -49,6 +50,14 @@ pub(crate) fn need(program: &str) -> Result<(), Skip> {
     match env::split_paths(&path).chain(more).any(|directory| directory.join(program).is_file()) {
         true => Ok(()),
         false => Err(Skip(format!("the program {program} is not installed"))),
+    }
+}
+
+/// Skips the test where the user may not make TUN devices; most systems let everybody.
+pub(crate) fn need_tun() -> Result<(), Skip> {
+    match File::options().read(true).write(true).open("/dev/net/tun") {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Skip(format!("/dev/net/tun cannot be opened: {error}"))),
     }
 }
 

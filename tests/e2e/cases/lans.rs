@@ -9,7 +9,7 @@ use genkan_lab::topology::Role::{Guest, Isp, Laptop, Nas, Remote, Router};
 use crate::cases;
 use crate::fixture::{Lab, SILENCE, wait_for};
 use crate::outcome::Outcome;
-use crate::programs::run;
+use crate::programs::{need_tun, run};
 use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, udp};
 
 cases![
@@ -68,6 +68,7 @@ const TUN: &str = "[router]\ntun = \"genkan0\"\n";
 /// With a second stack on the same wire, some requests would be answered twice, others not at all.
 fn the_box_answers_each_request_once() -> Outcome {
     const REQUESTS: usize = 200;
+    need_tun()?;
     let lab = Lab::start(TUN);
     let server = Server::udp(&lab.host(Router), 7777);
     let socket = udp(&lab.host(Laptop), 0);
@@ -90,6 +91,7 @@ fn the_box_answers_each_request_once() -> Outcome {
 }
 
 fn the_box_goes_out_like_an_inside_host() -> Outcome {
+    need_tun()?;
     let lab = Lab::start(TUN);
     let _server = Server::tcp(&lab.host(Remote), 7);
     let mut stream =
@@ -106,6 +108,7 @@ fn the_box_goes_out_like_an_inside_host() -> Outcome {
 
 /// Linux takes packets for any of its addresses at any of its devices. Behind Genkan it must not.
 fn the_kernel_hears_nothing_from_outside() -> Outcome {
+    need_tun()?;
     let lab = Lab::start(TUN);
     let servers = [Server::udp(&lab.host(Router), 7777), Server::tcp(&lab.host(Router), 7778)];
     let isp = lab.host(Isp);

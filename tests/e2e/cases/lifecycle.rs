@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use crate::cases;
 use crate::fixture::{Lab, SILENCE, wait_for};
 use crate::outcome::Outcome;
-use crate::programs::{need, run};
+use crate::programs::{need, need_tun, run};
 use crate::servers::{Server, connect, connect_within, exchange, greeting};
 use crate::setup;
 
@@ -86,6 +86,7 @@ const WITH_TUN: &str = "[router]\ntun = \"genkan0\"\n";
 fn everything_is_put_back_after_sigterm() -> Outcome {
     need("ethtool")?;
     need("nft")?;
+    need_tun()?;
     for rules in ["", WITH_TUN] {
         let lab = Lab::without_router(&Options::default());
         let before = devices(&lab);
@@ -99,6 +100,7 @@ fn everything_is_put_back_after_sigterm() -> Outcome {
 fn everything_is_put_back_after_kill_and_restart() -> Outcome {
     need("ethtool")?;
     need("nft")?;
+    need_tun()?;
     for rules in ["", WITH_TUN] {
         let lab = Lab::without_router(&Options::default());
         let before = devices(&lab);
