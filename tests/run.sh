@@ -8,14 +8,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin:${HOME:-/root}/.cargo/bin"
 
-# program:package
-programs=(
-    ip:iproute2 tc:iproute2 nft:nftables ethtool:ethtool ping:iputils-ping traceroute:traceroute curl:curl
-    nc:netcat-openbsd iperf3:iperf3 dig:dnsutils tcpdump:tcpdump python3:python3 cc:gcc
+# Programs and the packages that bring them.
+declare -A packages=(
+    [ip]=iproute2 [tc]=iproute2 [nft]=nftables [ethtool]=ethtool [ping]=iputils-ping [traceroute]=traceroute
+    [curl]=curl [nc]=netcat-openbsd [iperf3]=iperf3 [dig]=dnsutils [tcpdump]=tcpdump [python3]=python3
+    [cc]='gcc libc6-dev'
 )
 missing=()
-for program in "${programs[@]}"; do
-    command -v "${program%%:*}" >/dev/null || missing+=("${program##*:}")
+for program in "${!packages[@]}"; do
+    # shellcheck disable=SC2206
+    command -v "$program" >/dev/null || missing+=(${packages[$program]})
 done
 if ((${#missing[@]})); then
     if [[ ${CI:-} == true && $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
