@@ -25,22 +25,22 @@ const MARKER: &str = "GENKAN_SANDBOX_PARENT";
 pub enum SandboxError {
     /// The kernel refuses to make them.
     #[error(
-        "this system does not let ordinary users make network namespaces ({source}); \
+        "this system does not let ordinary users make network namespaces ({errno}); \
          run it with sudo, or allow user namespaces (sysctl user.max_user_namespaces, \
          on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0)"
     )]
     Refused {
         /// What the kernel said.
-        source: Errno,
+        errno: Errno,
     },
     /// Root, but without the right to make namespaces: a container.
     #[error(
-        "root may not make network namespaces here ({source}); in a container this needs CAP_SYS_ADMIN and \
+        "root may not make network namespaces here ({errno}); in a container this needs CAP_SYS_ADMIN and \
          CAP_NET_ADMIN (docker run --privileged)"
     )]
     RefusedToRoot {
         /// What the kernel said.
-        source: Errno,
+        errno: Errno,
     },
     /// The second copy could not be prepared or started.
     #[error("cannot {step}")]
@@ -100,9 +100,9 @@ fn unshare_all() -> Result<(), SandboxError> {
     let private = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID;
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() {
-        unshare(private).map_err(|source| SandboxError::RefusedToRoot { source })?;
+        unshare(private).map_err(|errno| SandboxError::RefusedToRoot { errno })?;
     } else {
-        unshare(private | CloneFlags::CLONE_NEWUSER).map_err(|source| SandboxError::Refused { source })?;
+        unshare(private | CloneFlags::CLONE_NEWUSER).map_err(|errno| SandboxError::Refused { errno })?;
         // setgroups must be given up before an ordinary user may map a group (user_namespaces(7)).
         for (file, text) in [
             ("setgroups", "deny".to_owned()),
@@ -114,9 +114,9 @@ fn unshare_all() -> Result<(), SandboxError> {
         }
     }
     // Some systems give the namespace, but no capability in it; the first mount shows that.
-    let refused = |source| match uid.is_root() {
-        true => SandboxError::RefusedToRoot { source },
-        false => SandboxError::Refused { source },
+    let refused = |errno| match uid.is_root() {
+        true => SandboxError::RefusedToRoot { errno },
+        false => SandboxError::Refused { errno },
     };
     let nothing: Option<&str> = None;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing).map_err(refused)?;
