@@ -110,6 +110,8 @@ drop_reasons! {
     NotReachable = "not_reachable",
     /// The next hop does not answer ARP.
     HostUnreachable = "host_unreachable",
+    /// The packet was held, or is a fragment of one judged before, and the plan has changed against it since.
+    PlanChanged = "plan_changed",
     /// Too many frames wait for this next hop's ARP answer.
     NeighborQueueFull = "neighbor_queue_full",
     /// The ARP cache is full of live entries.

@@ -56,6 +56,41 @@ fn a_fragmented_error_is_not_translated_by_halves() {
 }
 
 #[test]
+fn frames_that_wait_for_arp_do_not_leave_from_an_address_that_has_gone() {
+    let (mut lab, pc, _) = home();
+    let slow = lab.wan_host("203.0.113.99");
+    lab.answer_arp(slow, false);
+    lab.send(pc, udp(pc.at(5000), slow.at(53)));
+    lab.change(|plan| plan.wan.address = "203.0.113.9/24".parse().unwrap());
+    lab.answer_arp(slow, true);
+    // The lab refuses sources that are not external addresses.
+    lab.advance(secs(5));
+}
+
+#[test]
+fn frames_that_wait_for_a_closed_forwards_target_do_not_arrive() {
+    let (mut lab, _, web) = scene(|plan| plan.forwards.push(forward("game", "udp", "7000", "192.168.0.10")));
+    let server = lab.lan_host("192.168.0.10");
+    lab.answer_arp(server, false);
+    lab.send(web, udp(web.at(5000), external(7000)));
+    lab.change(|plan| plan.forwards.clear());
+    lab.answer_arp(server, true);
+    lab.advance(secs(5));
+    assert_eq!(lab.received(server), []);
+}
+
+#[test]
+fn fragments_that_wait_for_a_closed_forward_do_not_arrive() {
+    let (mut lab, _, web) = scene(|plan| plan.forwards.push(forward("game", "udp", "7000", "192.168.0.10")));
+    let server = lab.lan_host("192.168.0.10");
+    let parts = udp(web.at(5000), external(7000)).id(1).data(&[1; 40]).fragments(16);
+    lab.pass(web, parts[0].clone(), server);
+    lab.change(|plan| plan.forwards.clear());
+    lab.send(web, parts[1].clone());
+    assert_eq!(lab.received(server), []);
+}
+
+#[test]
 fn martian_destinations_do_not_leave() {
     let (mut lab, pc, _) = home();
     for destination in ["127.0.0.1:53", "0.0.0.0:53", "240.0.0.1:53", "0.1.2.3:53"] {

@@ -141,6 +141,19 @@ fn drop_port_down() {
 }
 
 #[test]
+fn drop_plan_changed() {
+    let (mut lab, _, web) = scene(|plan| plan.forwards.push(forward("game", "udp", "7000", "192.168.0.10")));
+    let server = lab.lan_host("192.168.0.10");
+    lab.answer_arp(server, false);
+    lab.send(web, udp(web.at(5000), external(7000)));
+    lab.change(|plan| plan.forwards.clear());
+    lab.answer_arp(server, true);
+    lab.advance(secs(5));
+    assert_eq!(lab.take_drops(), [(DropReason::PlanChanged, 1)]);
+    assert_eq!(lab.received(server), []);
+}
+
+#[test]
 fn drop_tcp_no_session() {
     let (mut lab, pc, web) = home();
     lab.drop_at(pc, tcp(pc.at(40_000), web.at(80), Flags::ACK), DropReason::TcpNoSession);

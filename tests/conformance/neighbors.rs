@@ -60,6 +60,21 @@ fn later_frames_do_not_overtake_held_ones() {
 }
 
 #[test]
+fn the_question_is_repeated_and_then_given_up() {
+    let (mut lab, pc, _) = home();
+    let host = silent(&mut lab);
+    lab.take_arps();
+    lab.send(pc, udp(pc.at(5000), host.at(53)));
+    lab.advance(secs(10));
+    let asked = lab.take_arps().len();
+    assert!((2..=5).contains(&asked), "{asked} questions");
+    assert_eq!(lab.take_drops(), [(DropReason::HostUnreachable, 1)]);
+    let told = lab.receive(pc);
+    assert_eq!((told.icmp_kind(), told.source), (Some((3, 1)), ip("192.168.0.1")));
+    assert!(lab.take_events().contains(&Event::NeighborUnreachable { port: WAN, address: host.address }));
+}
+
+#[test]
 fn an_answer_to_a_repeated_question_is_in_time() {
     let (mut lab, pc, _) = home();
     let host = silent(&mut lab);

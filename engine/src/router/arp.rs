@@ -2,10 +2,11 @@
 
 use std::net::Ipv4Addr;
 
+use super::ingress::{destination_of, source_of};
 use super::{Router, decode};
 use crate::event::Event;
 use crate::frame::{Offload, PortId};
-use crate::link::neighbor::NeighborAction;
+use crate::link::neighbor::{HeldFrame, NeighborAction};
 use crate::packet::build::{self, IcmpErrorKind};
 use crate::packet::rewrite;
 use crate::plan::Plan;
@@ -126,19 +127,32 @@ impl Router {
                         self.send_arp_request(port, sender, target, unicast);
                     }
                 }
-                NeighborAction::Release { port, mac, mut frame } => {
-                    match self.send_to(&mut frame.bytes, &frame.offload, port, mac) {
-                        Verdict::Transmit(_) => self.push_transmit(port, frame.bytes, frame.offload),
-                        Verdict::Drop(reason) => self.drops[reason as usize] += 1,
-                        Verdict::Consumed => {}
-                    }
-                }
+                NeighborAction::Release { port, mac, frame } => self.release(now, port, mac, frame),
                 NeighborAction::Unreachable { frame, .. } => {
                     self.drops[DropReason::HostUnreachable as usize] += 1;
                     self.tell_unreachable(now, &frame.bytes);
                 }
                 NeighborAction::Event(event) => self.push_event(event),
             }
+        }
+    }
+
+    /// Sends a frame whose next hop has answered, unless the plan has changed against it meanwhile.
+    fn release(&mut self, now: Timestamp, port: PortId, mac: MacAddr, mut frame: HeldFrame) {
+        let is_allowed = frame.epoch == self.nat.epoch
+            || decode(&frame.bytes).is_ok_and(|parsed| {
+                let (source, destination) = (source_of(&parsed), destination_of(&parsed));
+                self.may_still_leave(now, port, parsed.protocol, source, destination)
+            });
+        let verdict = if is_allowed {
+            self.send_to(&mut frame.bytes, &frame.offload, port, mac)
+        } else {
+            Verdict::Drop(DropReason::PlanChanged)
+        };
+        match verdict {
+            Verdict::Transmit(_) => self.push_transmit(port, frame.bytes, frame.offload),
+            Verdict::Drop(reason) => self.drops[reason as usize] += 1,
+            Verdict::Consumed => {}
         }
     }
 

@@ -187,7 +187,12 @@ impl Router {
         match self.neighbors.resolve(now, route.port, route.next_hop) {
             Resolution::Ready(hop, mac) => (self.send_to(frame, offload, route.port, mac), Some(hop)),
             Resolution::Pending(hop) => {
-                let held = HeldFrame { bytes: frame.to_vec(), offload: *offload, inbound_port };
+                let held = HeldFrame {
+                    bytes: frame.to_vec(),
+                    offload: *offload,
+                    inbound_port,
+                    epoch: self.nat.epoch,
+                };
                 let verdict = match self.neighbors.hold(hop, held) {
                     Ok(()) => Verdict::Consumed,
                     Err(reason) => Verdict::Drop(reason),

@@ -1,8 +1,8 @@
 //! Fragments: the first decides, the later ones follow it (RFC 4787 §11).
 
-use std::net::Ipv4Addr;
+use std::net::SocketAddrV4;
 
-use super::ingress::key_of;
+use super::ingress::{destination_of, key_of, source_of};
 use super::{Router, decode};
 use crate::frame::{Offload, PortId};
 use crate::packet::fragment::{FragmentKey, Later};
@@ -11,11 +11,13 @@ use crate::packet::rewrite::{self, Rewrite, Side};
 use crate::time::Timestamp;
 use crate::verdict::{DropReason, Verdict};
 
-/// What the first fragment's fate means for the later ones: their addresses.
+/// What the first fragment's fate means for the later ones: its endpoints once translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FragmentRoute {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: SocketAddrV4,
+    destination: SocketAddrV4,
+    /// The plan under which the first was judged.
+    epoch: u32,
 }
 
 impl Router {
@@ -78,9 +80,11 @@ impl Router {
         };
         let route = match verdict {
             Verdict::Drop(_) => None,
-            _ => decode(frame)
-                .ok()
-                .map(|sent| FragmentRoute { source: sent.source, destination: sent.destination }),
+            _ => decode(frame).ok().map(|sent| FragmentRoute {
+                source: source_of(&sent),
+                destination: destination_of(&sent),
+                epoch: self.nat.epoch,
+            }),
         };
         self.fragments.decide(now, key, route);
         while let Some((route, held)) = self.fragments.poll_released() {
@@ -109,9 +113,14 @@ impl Router {
         offload: &Offload,
         route: FragmentRoute,
     ) -> Verdict {
-        let Some(hop) = self.routes.lookup(route.destination) else {
+        let Some(hop) = self.routes.lookup(*route.destination.ip()) else {
             return Verdict::Drop(DropReason::NoRoute);
         };
+        if route.epoch != self.nat.epoch
+            && !self.may_still_leave(now, hop.port, parsed.protocol, route.source, route.destination)
+        {
+            return Verdict::Drop(DropReason::PlanChanged);
+        }
         let counts_hop = port != PortId::HOST && hop.port != PortId::HOST;
         if counts_hop && parsed.ttl <= 1 {
             return Verdict::Drop(DropReason::TtlExceeded);
@@ -121,8 +130,8 @@ impl Router {
             return self.refuse_size(now, frame, parsed, mtu);
         }
         let changes = [
-            (Side::Source, parsed.source, route.source),
-            (Side::Destination, parsed.destination, route.destination),
+            (Side::Source, parsed.source, *route.source.ip()),
+            (Side::Destination, parsed.destination, *route.destination.ip()),
         ];
         for (side, before, address) in changes {
             if before != address {

@@ -56,7 +56,7 @@ impl Router {
             return Err(DropReason::IcmpErrorNoSession);
         }
         let session = &self.nat.sessions[id];
-        let (internal, external) = (session.internal(), session.external());
+        let (internal, external, inside_port) = (session.internal(), session.external(), session.inside_port);
         let expected = match direction {
             Direction::Outbound => session.remote_address,
             Direction::Inbound => session.external_address,
@@ -89,6 +89,11 @@ impl Router {
             match outer.side {
                 Side::Source => now_parsed.source = outer.address,
                 Side::Destination => now_parsed.destination = outer.address,
+            }
+            // Our own word is given in the name that the host knows us by (RFC 1812 §4.3.2.4).
+            let is_own = inbound_port == PortId::HOST && turned_round && direction == Direction::Inbound;
+            if let Some(address) = self.address_towards(inside_port).filter(|_| is_own) {
+                rewrite::apply(frame, parsed, offload, &Rewrite { side: Side::Source, address, port: 0 });
             }
         }
         self.nat.stages.icmp_errors_translated += 1;

@@ -91,7 +91,7 @@ impl Router {
     }
 
     /// Our address as seen from what lies behind a port.
-    fn address_towards(&self, port: PortId) -> Option<Ipv4Addr> {
+    pub(super) fn address_towards(&self, port: PortId) -> Option<Ipv4Addr> {
         match port {
             PortId::HOST => Self::addresses_in(&self.plan, PortId::lan(0)).first().copied(),
             _ => Self::addresses_in(&self.plan, port).first().copied(),

@@ -13,6 +13,7 @@ mod fragments;
 mod icmp_error;
 mod ingress;
 mod local;
+mod plan_change;
 mod sanity;
 mod slow_path;
 mod views;

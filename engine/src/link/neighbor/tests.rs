@@ -34,7 +34,7 @@ fn request(ip: Ipv4Addr, mac: MacAddr) -> arp::Repr {
 }
 
 fn frame(tag: u8) -> HeldFrame {
-    HeldFrame { bytes: vec![tag; 60], offload: Offload::default(), inbound_port: PortId::WAN }
+    HeldFrame { bytes: vec![tag; 60], offload: Offload::default(), inbound_port: PortId::WAN, epoch: 0 }
 }
 
 fn actions(table: &mut NeighborTable) -> Vec<NeighborAction> {

@@ -72,6 +72,8 @@ pub struct HeldFrame {
     pub offload: Offload,
     /// Where it came from, for the ICMP error when nobody answers.
     pub inbound_port: PortId,
+    /// The plan under which it was judged.
+    pub epoch: u32,
 }
 
 /// Something for the caller to do.
