@@ -87,7 +87,13 @@ impl Router {
             }),
         };
         self.fragments.decide(now, key, route);
+        let mut verdict = verdict;
         while let Some((route, held)) = self.fragments.poll_released() {
+            if let Verdict::Transmit(port) = verdict {
+                // Before those that follow it, for the sake of whoever has to judge them next.
+                self.push_transmit(port, frame.to_vec(), *offload);
+                verdict = Verdict::Consumed;
+            }
             let mut bytes = held.bytes;
             let verdict = match decode(&bytes) {
                 Ok(parsed) => self.forward_fragment(now, key.port, &mut bytes, &parsed, &held.offload, route),
