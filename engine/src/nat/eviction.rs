@@ -80,6 +80,25 @@ impl EvictionQueues {
         sessions[id].evict_next = NONE;
     }
 
+    /// All members by queue, for tests; every list is walked both ways.
+    #[cfg(test)]
+    pub(crate) fn members(
+        &self,
+        sessions: &SessionTable,
+    ) -> std::collections::BTreeMap<usize, std::collections::BTreeSet<SessionId>> {
+        let mut all = std::collections::BTreeMap::new();
+        for (queue, ends) in self.ends.iter().enumerate() {
+            let (mut previous, mut id) = (NONE, ends.oldest);
+            while id != NONE {
+                assert_eq!(sessions[id].evict_previous, previous);
+                all.entry(queue).or_insert_with(std::collections::BTreeSet::new).insert(id);
+                (previous, id) = (id, sessions[id].evict_next);
+            }
+            assert_eq!(ends.youngest, previous);
+        }
+        all
+    }
+
     /// The session to end for room in the table: the unanswered one that has been idle longest, else the
     /// oldest of the closed. `idle_since` says when a session was last refreshed, in any unit.
     pub(crate) fn victim(

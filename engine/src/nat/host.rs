@@ -54,6 +54,12 @@ impl HostTable {
         Some(id)
     }
 
+    /// All hosts.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Host)> {
+        self.hosts.iter()
+    }
+
     /// Forgets a host that uses nothing any more.
     pub(crate) fn remove_if_idle(&mut self, id: u32) {
         let Some(host) = self.hosts.get(id) else { return };

@@ -266,6 +266,23 @@ impl MappingTable {
         }
     }
 
+    /// All mappings, revoked ones included.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Mapping)> {
+        self.mappings.iter()
+    }
+
+    /// How many ports are taken; asserts that each has an owner.
+    #[cfg(test)]
+    pub(crate) fn owned_ports(&self) -> usize {
+        let taken = |ports: &ExternalPorts| {
+            let taken = ports.pool.owned();
+            assert!(taken.iter().all(|&port| ports.owner[port as usize] != 0));
+            taken.len()
+        };
+        self.externals.values().flatten().map(taken).sum()
+    }
+
     pub(crate) fn get(&self, id: u32) -> Option<&Mapping> {
         if id == NONE { None } else { self.mappings.get(id) }
     }

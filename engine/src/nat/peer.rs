@@ -48,6 +48,12 @@ impl PeerTable {
         self.find(mapping, remote).is_some()
     }
 
+    /// Mapping, remote address and sessions of every pair.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, Ipv4Addr, u32)> {
+        self.peers.iter().map(|(_, peer)| (peer.mapping, peer.remote, peer.sessions))
+    }
+
     /// Counts one more session. There is room for as many pairs as there are sessions.
     pub(crate) fn add(&mut self, mapping: u32, remote: Ipv4Addr) {
         if let Some(id) = self.find(mapping, remote) {

@@ -175,6 +175,12 @@ impl PortPool {
         self.owned.contains(port)
     }
 
+    /// All ports that have an owner.
+    #[cfg(test)]
+    pub(crate) fn owned(&self) -> Vec<u16> {
+        self.owned.iter().collect()
+    }
+
     /// How many allocations would succeed now, one after the other. Ports that rest count, since they are
     /// given away when nothing else is left.
     pub fn free(&self, now: Timestamp) -> u32 {
