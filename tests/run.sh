@@ -29,4 +29,4 @@ if ((${#missing[@]})); then
     fi
 fi
 
-cargo test --workspace "$@"
+cargo test --workspace --no-fail-fast "$@"
