@@ -116,8 +116,10 @@ drop_reasons! {
     NeighborQueueFull = "neighbor_queue_full",
     /// The ARP cache is full of live entries.
     NeighborTableFull = "neighbor_table_full",
-    /// The port that the frame would leave by is down or absent.
+    /// The port that the frame would leave by is down or absent, or it came by one that cannot be.
     PortDown = "port_down",
+    /// Too many frames of the router's own wait to be fetched.
+    TransmitQueueFull = "transmit_queue_full",
     /// TCP that belongs to no session and is no SYN.
     TcpNoSession = "tcp_no_session",
     /// A mapping owns this external port, and its filtering does not admit the source.

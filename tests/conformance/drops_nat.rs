@@ -1,11 +1,11 @@
 //! One test per drop reason, in the order of the packet's walk: the decisions about forwarding and translation.
 
 use genkan_engine::router::LinkState;
-use genkan_engine::{DropReason, UnixTime};
+use genkan_engine::{DropReason, Offload, UnixTime};
 use genkan_tests::lab::clock::WALL_START;
 use genkan_tests::lab::craft::{echo_reply, echo_request, icmp, icmp_error, raw, tcp, udp};
 use genkan_tests::lab::plan::{EXTERNAL, forward};
-use genkan_tests::lab::{Checksum, Flags, GUEST, Lab, WAN, router_mac};
+use genkan_tests::lab::{Body, Checksum, Flags, Frame, GUEST, LAN, Lab, WAN, mac_of, router_mac};
 
 use crate::common::{external, home, ip, scene, secs};
 
@@ -107,6 +107,21 @@ fn drop_neighbor_queue_full() {
     }
     let drops = lab.take_drops();
     assert!(matches!(drops[..], [(DropReason::NeighborQueueFull, 36..=99)]), "{drops:?}");
+}
+
+#[test]
+fn drop_transmit_queue_full() {
+    let (mut lab, pc, web) = scene(|plan| plan.wan.mtu = 68);
+    lab.pass(pc, udp(pc.at(5000), web.at(53)), web);
+    let datagram = udp(pc.at(5000), web.at(53)).data(&[7; 1400]);
+    let bytes = Frame::new(mac_of(pc.address), router_mac(LAN), Body::Ipv4(datagram)).to_bytes();
+    // Cut into dozens of fragments each, which nobody fetches.
+    for _ in 0..1000 {
+        let now = lab.now();
+        lab.router.handle_frame(now, LAN, &mut bytes.clone().as_mut_slice(), Offload::default());
+    }
+    let drops = lab.take_drops();
+    assert!(matches!(drops[..], [(DropReason::TransmitQueueFull, 1..)]), "{drops:?}");
 }
 
 #[test]

@@ -225,6 +225,9 @@ impl MappingTable {
         let range_changed = range != self.range;
         self.range = range;
         for address in addresses {
+            if self.externals.contains_key(&address) {
+                continue;
+            }
             let mut ports = before.remove(&address).unwrap_or_else(|| {
                 POOL_PROTOCOLS.map(|protocol| ExternalPorts {
                     pool: PortPool::new(self.range_of(protocol)),

@@ -107,11 +107,12 @@ impl Router {
         prepared: &mut Prepared,
     ) -> Result<Step, DropReason> {
         let header = frame.first_chunk::<{ ethernet::HEADER_LEN }>().ok_or(DropReason::FrameTruncated)?;
+        let Some(arrival) = self.ports.get(port.index()) else { return Err(DropReason::PortDown) };
         if offload.vlan_tci.is_some_and(|tci| tci & VLAN_ID != 0) {
             return Err(DropReason::VlanTagged);
         }
         let destination = MacAddr([header[0], header[1], header[2], header[3], header[4], header[5]]);
-        let is_ours = port == PortId::HOST || destination == self.ports[port.index()].link.mac;
+        let is_ours = port == PortId::HOST || destination == arrival.link.mac;
         if !is_ours && !destination.is_multicast() {
             return Err(DropReason::NotOurMac);
         }
@@ -164,9 +165,10 @@ impl Router {
         offload: &Offload,
         prepared: &Prepared,
     ) -> Verdict {
-        let counters = &mut self.port_counters[port.index()];
-        counters.rx_frames += 1;
-        counters.rx_octets += frame.len() as u64;
+        if let Some(counters) = self.port_counters.get_mut(port.index()) {
+            counters.rx_frames += 1;
+            counters.rx_octets += frame.len() as u64;
+        }
         let parsed = &prepared.parsed;
         let len = prepared.len_without_padding(frame.len());
         let frame = &mut frame[..len];

@@ -39,6 +39,8 @@ use crate::wire::ethernet::MacAddr;
 
 /// Events that wait to be polled; further ones are lost, as a wire could cause them.
 const MAX_EVENTS: usize = 256;
+/// Frames that wait to be polled: more than one batch can make. Only a caller that does not poll meets it.
+const MAX_TRANSMITS: usize = 16_384;
 /// ICMP errors that the router makes itself, per second (RFC 1812 §4.3.2.8).
 const ICMP_ERRORS_PER_SECOND: u32 = 1_000;
 /// Defences of our own addresses, per second.
@@ -185,7 +187,7 @@ impl Router {
         }
         std::hint::black_box(warmed);
         for (slot, entry) in slots.iter_mut().zip(&prepared) {
-            let frame = memory.get_mut(slot.offset..slot.offset + slot.len).unwrap_or_default();
+            let frame = memory.get_mut(slot.offset..slot.offset.saturating_add(slot.len)).unwrap_or_default();
             slot.len = entry.len_without_padding(frame.len());
             slot.verdict = self.judge(now, port, frame, &slot.offload, entry);
         }
@@ -263,6 +265,10 @@ impl Router {
     }
 
     fn push_transmit(&mut self, port: PortId, bytes: Vec<u8>, offload: Offload) {
+        if self.transmit.len() >= MAX_TRANSMITS {
+            self.drops[DropReason::TransmitQueueFull as usize] += 1;
+            return;
+        }
         let counters = &mut self.port_counters[port.index()];
         counters.tx_frames += 1;
         counters.tx_octets += bytes.len() as u64;
@@ -284,3 +290,6 @@ impl Router {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Callers that get it wrong, and plans that no file gives: what the lab of `tests/` does not do.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::frame::Slot;
+use crate::packet::test_frames::Spec;
+use crate::plan::{FilteringBehavior, Host, Lan, MappingBehavior, Nat as NatPlan, Timeouts, Wan};
+
+const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
+const NOW: Timestamp = Timestamp::from_secs(1);
+
+fn plan() -> Plan {
+    Plan {
+        wan: Wan {
+            address: "203.0.113.1/24".parse().unwrap(),
+            gateway: Some(Ipv4Addr::new(203, 0, 113, 2)),
+            addresses: Vec::new(),
+            mtu: 1500,
+            ping: true,
+        },
+        lans: vec![Lan {
+            name: "home".into(),
+            address: "192.168.0.1/24".parse().unwrap(),
+            mtu: 1500,
+            reaches: Vec::new(),
+        }],
+        routes: Vec::new(),
+        host_port: false,
+        nat: NatPlan {
+            mapping: MappingBehavior::EndpointIndependent,
+            filtering: FilteringBehavior::AddressDependent,
+            hairpin: true,
+            port_parity: false,
+            inbound_refresh: false,
+            ports: 1024..=65535,
+            max_sessions: 64,
+            max_sessions_per_host: 64,
+            max_ports_per_host: 64,
+            timeouts: Timeouts::default(),
+        },
+        hosts: Vec::new(),
+        forwards: Vec::new(),
+        dmz: None,
+    }
+}
+
+fn router(plan: Plan) -> Router {
+    let mut router = Router::new(RouterConfig { plan: Arc::new(plan), seed: [1, 2] }, NOW, UnixTime(0));
+    for port in [PortId::WAN, PortId::lan(0)] {
+        router.set_link(NOW, port, LinkState { mac: MAC, mtu: 1500, up: true });
+    }
+    while router.poll_transmit().is_some() {}
+    router
+}
+
+/// From 192.168.0.10 to 198.51.100.7, and to our MAC address.
+fn datagram() -> Vec<u8> {
+    Spec::udp(b"data").frame()
+}
+
+fn hand_over(router: &mut Router, port: PortId, mut bytes: Vec<u8>) -> Verdict {
+    router.handle_frame(NOW, port, &mut bytes.as_mut_slice(), Offload::default())
+}
+
+#[test]
+fn ports_that_cannot_be_are_down() {
+    let mut router = router(plan());
+    for port in [PortId(PortId::COUNT as u8), PortId(255)] {
+        assert_eq!(hand_over(&mut router, port, datagram()), Verdict::Drop(DropReason::PortDown));
+        router.set_link(NOW, port, LinkState { mac: MAC, mtu: 1500, up: true });
+    }
+    // One that could be, but that the plan does not have.
+    let absent = PortId::lan(PortId::MAX_LANS - 1);
+    router.set_link(NOW, absent, LinkState { mac: MAC, mtu: 1500, up: true });
+    assert_eq!(hand_over(&mut router, absent, datagram()), Verdict::Drop(DropReason::SourceNotOfLan));
+}
+
+#[test]
+fn slots_outside_the_memory_are_empty_frames() {
+    let mut router = router(plan());
+    let mut memory = datagram();
+    let len = memory.len();
+    let outside =
+        [(len, 1), (len - 1, 2), (usize::MAX, 1), (usize::MAX, usize::MAX), (0, usize::MAX), (3, len)];
+    let slot = |(offset, len)| Slot { offset, len, offload: Offload::default(), verdict: Verdict::Consumed };
+    let mut slots = outside.map(slot);
+    router.handle_batch(NOW, PortId::lan(0), FrameBatch { memory: &mut memory, slots: &mut slots });
+    for slot in slots {
+        assert_eq!((slot.verdict, slot.len), (Verdict::Drop(DropReason::FrameTruncated), 0), "{slot:?}");
+    }
+}
+
+/// Slots that overlap may spoil each other's frames, nothing else.
+#[test]
+fn slots_that_overlap_do_no_harm() {
+    let mut router = router(plan());
+    let frame = datagram();
+    let mut memory = [&frame[..], &frame[..]].concat();
+    for shift in 0..frame.len() {
+        let slot = |offset| Slot {
+            offset,
+            len: frame.len(),
+            offload: Offload::default(),
+            verdict: Verdict::Consumed,
+        };
+        let mut slots = [slot(0), slot(shift), slot(0), slot(frame.len())];
+        memory.copy_from_slice(&[&frame[..], &frame[..]].concat());
+        router.handle_batch(NOW, PortId::lan(0), FrameBatch { memory: &mut memory, slots: &mut slots });
+    }
+}
+
+#[test]
+fn a_caller_that_does_not_fetch_frames_costs_a_bounded_amount_of_memory() {
+    let mut router = router(plan());
+    router.set_link(NOW, PortId::WAN, LinkState { mac: MAC, mtu: 68, up: true });
+    let reply = crate::wire::arp::Repr {
+        operation: crate::wire::arp::Operation::Request,
+        sender_mac: MacAddr([2, 0, 0, 0, 0, 9]),
+        sender_ip: Ipv4Addr::new(203, 0, 113, 2),
+        target_mac: MacAddr::ZERO,
+        target_ip: Ipv4Addr::new(203, 0, 113, 1),
+    };
+    hand_over(&mut router, PortId::WAN, crate::packet::build::arp_frame(&reply, MAC));
+    let large = Spec { dont_fragment: false, ..Spec::udp(&[7; 1400]) }.frame();
+    for _ in 0..1000 {
+        assert_eq!(hand_over(&mut router, PortId::lan(0), large.clone()), Verdict::Consumed);
+    }
+    let waiting = std::iter::from_fn(|| router.poll_transmit()).count();
+    assert_eq!(waiting, MAX_TRANSMITS);
+    assert!(router.counters().dropped(DropReason::TransmitQueueFull) > 0);
+    hand_over(&mut router, PortId::lan(0), large);
+    assert!(router.poll_transmit().is_some());
+}
+
+/// As a lease may have it: the file's own contradictions are refused by the config crate.
+#[test]
+fn a_primary_address_that_is_also_another_host_s_or_listed_twice() {
+    let mut plan = plan();
+    plan.wan.addresses = vec![Ipv4Addr::new(203, 0, 113, 1)];
+    plan.hosts.push(Host {
+        name: "nas".into(),
+        mac: None,
+        address: Ipv4Addr::new(192, 168, 0, 20),
+        filtering: None,
+        mapping: None,
+        external: Some(Ipv4Addr::new(203, 0, 113, 1)),
+    });
+    let mut router = router(plan.clone());
+    assert_eq!(hand_over(&mut router, PortId::lan(0), datagram()), Verdict::Consumed, "held for ARP");
+    router.apply_plan(NOW + Duration::from_secs(1), UnixTime(1), Arc::new(plan));
+    let (sessions, _) = router.sessions(NOW, 0, 10);
+    assert_eq!(sessions[0].external.to_string(), "203.0.113.1:40000");
+    assert_eq!((router.session_count(), router.mapping_count()), (1, 1));
+}
