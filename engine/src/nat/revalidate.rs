@@ -167,7 +167,7 @@ impl Nat {
                 mapping_lives && is_admitted
             }
             Origin::Dmz => {
-                self.settings.dmz == Some(session.internal_address)
+                self.settings.dmz.inbound(session.protocol, session.external_port) == Some(internal)
                     && rule == Inbound::NotOwned
                     && self.mappings.find_external(session.protocol, session.external()).is_none()
             }

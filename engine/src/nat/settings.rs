@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::policy::{Direction, FilteringBehavior, MappingBehavior};
 use super::session::{Session, SessionFlags};
+use crate::forward::dmz::Dmz;
 use crate::frame::PortId;
 use crate::plan::Plan;
 use crate::wire::ipv4::Protocol;
@@ -29,7 +30,7 @@ pub(crate) struct Settings {
     pub(crate) max_sessions: u32,
     pub(crate) max_sessions_per_host: u32,
     pub(crate) max_ports_per_host: u32,
-    pub(crate) dmz: Option<Ipv4Addr>,
+    pub(crate) dmz: Dmz,
     pub(crate) timeouts: crate::plan::Timeouts,
     hosts: BTreeMap<Ipv4Addr, HostSettings>,
     /// External address to internal host, for 1:1.
@@ -47,7 +48,9 @@ impl Settings {
         let one_to_one: BTreeMap<_, _> =
             plan.hosts.iter().filter_map(|host| Some((host.external?, host.address))).collect();
         let mut externals: Vec<_> = plan.wan.external_addresses().collect();
-        let shared = externals.iter().copied().filter(|address| !one_to_one.contains_key(address)).collect();
+        // The primary one stays everybody's: a lease may bring the very address that a host has for itself.
+        let is_shared = |address: &Ipv4Addr| *address == externals[0] || !one_to_one.contains_key(address);
+        let shared = externals.iter().copied().filter(is_shared).collect();
         externals.sort_unstable();
         externals.dedup();
         Settings {
@@ -59,7 +62,7 @@ impl Settings {
             max_sessions: plan.nat.max_sessions,
             max_sessions_per_host: plan.nat.max_sessions_per_host,
             max_ports_per_host: plan.nat.max_ports_per_host,
-            dmz: plan.dmz,
+            dmz: Dmz::from_plan(plan),
             timeouts: plan.nat.timeouts.clone(),
             hosts: plan
                 .hosts
@@ -113,14 +116,7 @@ impl Settings {
     }
 
     pub(crate) fn lifetime(&self, session: &Session) -> Duration {
-        let timeouts = &self.timeouts;
-        match session.protocol {
-            Protocol::TCP if session.tcp.is_transitory() => timeouts.tcp_transitory,
-            Protocol::TCP => timeouts.tcp_established,
-            Protocol::UDP => timeouts.udp,
-            Protocol::ICMP => timeouts.icmp,
-            _ => timeouts.other,
-        }
+        self.timeouts.for_session(session.protocol, Some(session.tcp))
     }
 
     /// Whether a packet in this direction keeps the session alive (RFC 4787 REQ-6).

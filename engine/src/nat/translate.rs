@@ -135,8 +135,8 @@ impl Nat {
                 Err(DropReason::Filtered)
             };
         }
-        match self.settings.dmz {
-            Some(dmz) if protocol != Protocol::ICMP => admit(SocketAddrV4::new(dmz, port), Origin::Dmz, NONE),
+        match self.settings.dmz.inbound(protocol, port) {
+            Some(internal) => admit(internal, Origin::Dmz, NONE),
             _ if self.mappings.is_resting_for_all(now, protocol, external) => Err(DropReason::PortResting),
             _ => Err(DropReason::NoMapping),
         }
