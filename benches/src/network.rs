@@ -4,9 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use genkan_engine::PortId;
-use genkan_engine::plan::{
-    FilteringBehavior, ForwardRule, Lan, MappingBehavior, Nat, Plan, PortRange, Timeouts, Wan,
-};
+use genkan_engine::plan::{ForwardRule, Lan, Nat, Plan, PortRange, Timeouts, Wan};
 use genkan_engine::wire::ethernet::MacAddr;
 use genkan_engine::wire::ipv4::Protocol;
 
@@ -61,16 +59,11 @@ pub fn plan(max_sessions: u32) -> Plan {
         routes: Vec::new(),
         host_port: false,
         nat: Nat {
-            mapping: MappingBehavior::EndpointIndependent,
-            filtering: FilteringBehavior::AddressDependent,
-            hairpin: true,
-            port_parity: false,
-            inbound_refresh: false,
-            ports: 1024..=65_535,
             max_sessions,
             max_sessions_per_host: max_sessions,
-            max_ports_per_host: 65_535,
+            max_ports_per_host: u32::from(u16::MAX),
             timeouts: Timeouts { udp: UDP_TIMEOUT, ..Timeouts::default() },
+            ..Nat::default()
         },
         hosts: Vec::new(),
         forwards: Vec::new(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use genkan_engine::plan::{self, FilteringBehavior, ForwardRule, MappingBehavior, Plan};
+use genkan_engine::plan::{self, ForwardRule, Plan};
 
 use crate::error::{SourceFile, Span};
 use crate::schema::{File, Forward, Host, Lan, Nat, Route, Timeouts, Wan};
@@ -14,11 +14,6 @@ use crate::{Backend, Config, Device, Loaded, Places};
 
 /// Default of `mtu`: that of Ethernet.
 const MTU: u16 = 1500;
-/// Defaults of `[nat]`.
-pub(crate) const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 1024..=65535;
-const MAX_SESSIONS: u32 = 1_000_000;
-const MAX_SESSIONS_PER_HOST: u32 = 65_536;
-const MAX_PORTS_PER_HOST: u32 = 16_384;
 /// Defaults of `[services]`.
 const SOCKET: &str = "/run/genkan/control.sock";
 const STATE: &str = "/var/lib/genkan";
@@ -117,31 +112,19 @@ fn route(route: &Route) -> Option<plan::Route> {
 }
 
 fn nat(nat: Option<&Nat>) -> plan::Nat {
-    let Some(nat) = nat else {
-        return plan::Nat {
-            mapping: MappingBehavior::default(),
-            filtering: FilteringBehavior::default(),
-            hairpin: true,
-            port_parity: false,
-            inbound_refresh: false,
-            ports: DYNAMIC_PORTS,
-            max_sessions: MAX_SESSIONS,
-            max_sessions_per_host: MAX_SESSIONS_PER_HOST,
-            max_ports_per_host: MAX_PORTS_PER_HOST,
-            timeouts: plan::Timeouts::default(),
-        };
-    };
+    let default = plan::Nat::default();
+    let Some(nat) = nat else { return default };
     plan::Nat {
-        mapping: nat.mapping.as_ref().map_or_else(MappingBehavior::default, |word| word.value.0),
-        filtering: nat.filtering.as_ref().map_or_else(FilteringBehavior::default, |word| word.value.0),
-        hairpin: flag(&nat.hairpin, true),
-        port_parity: flag(&nat.port_parity, false),
-        inbound_refresh: flag(&nat.inbound_refresh, false),
-        ports: nat.ports.as_ref().map_or(DYNAMIC_PORTS, |ports| ports.value.first..=ports.value.last),
-        max_sessions: number(&nat.max_sessions, MAX_SESSIONS),
-        max_sessions_per_host: number(&nat.max_sessions_per_host, MAX_SESSIONS_PER_HOST),
-        max_ports_per_host: number(&nat.max_ports_per_host, MAX_PORTS_PER_HOST),
-        timeouts: nat.timeouts.as_ref().map_or_else(plan::Timeouts::default, timeouts),
+        mapping: nat.mapping.as_ref().map_or(default.mapping, |word| word.value.0),
+        filtering: nat.filtering.as_ref().map_or(default.filtering, |word| word.value.0),
+        hairpin: flag(&nat.hairpin, default.hairpin),
+        port_parity: flag(&nat.port_parity, default.port_parity),
+        inbound_refresh: flag(&nat.inbound_refresh, default.inbound_refresh),
+        ports: nat.ports.as_ref().map_or(default.ports, |ports| ports.value.first..=ports.value.last),
+        max_sessions: number(&nat.max_sessions, default.max_sessions),
+        max_sessions_per_host: number(&nat.max_sessions_per_host, default.max_sessions_per_host),
+        max_ports_per_host: number(&nat.max_ports_per_host, default.max_ports_per_host),
+        timeouts: nat.timeouts.as_ref().map_or(default.timeouts, timeouts),
     }
 }
 

@@ -252,8 +252,7 @@ impl Current {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use genkan_engine::nat::policy::{FilteringBehavior, MappingBehavior};
-    use genkan_engine::plan::{Host, Lan, Nat, Timeouts, Wan};
+    use genkan_engine::plan::{Host, Lan, Nat, Wan};
     use genkan_engine::wire::ethernet::MacAddr;
 
     use super::*;
@@ -276,22 +275,10 @@ pub(crate) mod tests {
             routes: Vec::new(),
             host_port: false,
             nat: Nat {
-                mapping: MappingBehavior::EndpointIndependent,
-                filtering: FilteringBehavior::AddressDependent,
-                hairpin: true,
-                port_parity: false,
-                inbound_refresh: false,
-                ports: 1024..=65535,
                 max_sessions: 1000,
                 max_sessions_per_host: 1000,
                 max_ports_per_host: 1000,
-                timeouts: Timeouts {
-                    udp: Duration::from_secs(300),
-                    tcp_established: Duration::from_secs(7440),
-                    tcp_transitory: Duration::from_secs(240),
-                    icmp: Duration::from_secs(60),
-                    other: Duration::from_secs(600),
-                },
+                ..Nat::default()
             },
             hosts: vec![Host {
                 name: "nas".to_owned(),

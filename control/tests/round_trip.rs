@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use genkan_control::api::{ErrorCode, IoCounters, ListQuery, PortRole, ReloadReport};
 use genkan_control::client::{Client, ClientError};
@@ -12,15 +11,13 @@ use genkan_control::server::{Control, ReloadRequest, serve};
 use genkan_control::snapshot::{PortConfig, Running, Snapshot};
 use genkan_control::socket::ControlSocket;
 use genkan_engine::frame::PortId;
-use genkan_engine::nat::policy::{FilteringBehavior, MappingBehavior};
-use genkan_engine::plan::{Lan, Nat, Timeouts, Wan};
+use genkan_engine::plan::{Lan, Nat, Wan};
 use genkan_engine::router::LinkState;
 use genkan_engine::wire::ethernet::MacAddr;
 use genkan_engine::{Plan, Router, RouterConfig, Timestamp, UnixTime};
 use tokio::sync::{mpsc, oneshot};
 
 fn plan() -> Plan {
-    let minutes = |count: u64| Duration::from_secs(count * 60);
     Plan {
         wan: Wan {
             address: "203.0.113.1/24".parse().expect("a prefix"),
@@ -38,22 +35,10 @@ fn plan() -> Plan {
         routes: Vec::new(),
         host_port: false,
         nat: Nat {
-            mapping: MappingBehavior::EndpointIndependent,
-            filtering: FilteringBehavior::AddressDependent,
-            hairpin: true,
-            port_parity: false,
-            inbound_refresh: false,
-            ports: 1024..=65535,
             max_sessions: 1000,
             max_sessions_per_host: 1000,
             max_ports_per_host: 1000,
-            timeouts: Timeouts {
-                udp: minutes(5),
-                tcp_established: minutes(124),
-                tcp_transitory: minutes(4),
-                icmp: minutes(1),
-                other: minutes(10),
-            },
+            ..Nat::default()
         },
         hosts: Vec::new(),
         forwards: Vec::new(),

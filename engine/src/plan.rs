@@ -104,6 +104,24 @@ pub struct Nat {
     pub timeouts: Timeouts,
 }
 
+impl Default for Nat {
+    /// What holds where a configuration says nothing.
+    fn default() -> Self {
+        Nat {
+            mapping: MappingBehavior::default(),
+            filtering: FilteringBehavior::default(),
+            hairpin: true,
+            port_parity: false,
+            inbound_refresh: false,
+            ports: 1024..=u16::MAX,
+            max_sessions: 1_000_000,
+            max_sessions_per_host: 65_536,
+            max_ports_per_host: 16_384,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
 /// Idle timeouts of sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {

@@ -7,11 +7,8 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
-use genkan_engine::plan::{
-    FilteringBehavior, ForwardRule, Host, Lan, MappingBehavior, Nat, Plan, PortRange, Timeouts, Wan,
-};
+use genkan_engine::plan::{ForwardRule, Host, Lan, Nat, Plan, PortRange, Wan};
 use genkan_engine::wire::ipv4::Protocol;
 
 /// The router's primary external address in [`home`].
@@ -44,22 +41,10 @@ pub fn home() -> Plan {
         routes: Vec::new(),
         host_port: false,
         nat: Nat {
-            mapping: MappingBehavior::EndpointIndependent,
-            filtering: FilteringBehavior::AddressDependent,
-            hairpin: true,
-            port_parity: false,
-            inbound_refresh: false,
-            ports: 1024..=65_535,
             max_sessions: 4096,
             max_sessions_per_host: 4096,
             max_ports_per_host: 4096,
-            timeouts: Timeouts {
-                udp: Duration::from_secs(5 * 60),
-                tcp_established: Duration::from_secs(2 * 3600 + 4 * 60),
-                tcp_transitory: Duration::from_secs(4 * 60),
-                icmp: Duration::from_secs(60),
-                other: Duration::from_secs(10 * 60),
-            },
+            ..Nat::default()
         },
         hosts: Vec::new(),
         forwards: Vec::new(),

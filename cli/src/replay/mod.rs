@@ -349,13 +349,11 @@ fn made_up_mac(address: Ipv4Addr) -> MacAddr {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use genkan_engine::nat::policy::{FilteringBehavior, MappingBehavior};
-    use genkan_engine::plan::{Lan, Nat, Timeouts, Wan};
+    use genkan_engine::plan::{Lan, Nat, Wan};
 
     use super::*;
 
     pub(crate) fn plan() -> Plan {
-        let seconds = Duration::from_secs;
         Plan {
             wan: Wan {
                 address: "203.0.113.1/24".parse().expect("a prefix"),
@@ -373,22 +371,10 @@ pub(crate) mod tests {
             routes: Vec::new(),
             host_port: false,
             nat: Nat {
-                mapping: MappingBehavior::EndpointIndependent,
-                filtering: FilteringBehavior::AddressDependent,
-                hairpin: true,
-                port_parity: false,
-                inbound_refresh: false,
-                ports: 1024..=65535,
                 max_sessions: 1000,
                 max_sessions_per_host: 1000,
                 max_ports_per_host: 1000,
-                timeouts: Timeouts {
-                    udp: seconds(300),
-                    tcp_established: seconds(7440),
-                    tcp_transitory: seconds(240),
-                    icmp: seconds(60),
-                    other: seconds(600),
-                },
+                ..Nat::default()
             },
             hosts: Vec::new(),
             forwards: Vec::new(),

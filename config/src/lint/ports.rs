@@ -37,7 +37,8 @@ impl PortSet {
 
 pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Report) {
     let written = file.nat.as_ref().and_then(|nat| nat.ports.as_ref());
-    let dynamic = written.map_or(crate::plan::DYNAMIC_PORTS, |ports| ports.value.first..=ports.value.last);
+    let dynamic = written
+        .map_or(genkan_engine::plan::Nat::default().ports, |ports| ports.value.first..=ports.value.last);
     // Addresses and protocols that have the same number of ports left are one warning.
     let mut short: Vec<(u32, Vec<Ipv4Addr>, Vec<Protocol>)> = Vec::new();
     for protocol in [Protocol::TCP, Protocol::UDP] {

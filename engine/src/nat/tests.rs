@@ -11,7 +11,7 @@ use super::tcp_state::TcpState;
 use super::{Nat, Timestamp};
 use crate::frame::PortId;
 use crate::link::route::RouteTable;
-use crate::plan::{ForwardRule, Host, Lan, Nat as NatPlan, Plan, PortRange, Timeouts, Wan};
+use crate::plan::{ForwardRule, Host, Lan, Nat as NatPlan, Plan, PortRange, Wan};
 use crate::time::UnixTime;
 use crate::verdict::DropReason;
 use crate::wire::ipv4::Protocol;
@@ -41,22 +41,10 @@ fn plan() -> Plan {
         routes: Vec::new(),
         host_port: false,
         nat: NatPlan {
-            mapping: MappingBehavior::EndpointIndependent,
-            filtering: FilteringBehavior::AddressDependent,
-            hairpin: true,
-            port_parity: false,
-            inbound_refresh: false,
-            ports: 1024..=65535,
             max_sessions: 64,
             max_sessions_per_host: 32,
             max_ports_per_host: 16,
-            timeouts: Timeouts {
-                udp: Duration::from_secs(300),
-                tcp_established: Duration::from_secs(7440),
-                tcp_transitory: Duration::from_secs(240),
-                icmp: Duration::from_secs(60),
-                other: Duration::from_secs(600),
-            },
+            ..NatPlan::default()
         },
         hosts: Vec::new(),
         forwards: Vec::new(),
