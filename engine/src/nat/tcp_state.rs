@@ -14,12 +14,14 @@
 //!                      |            |             |
 //!          inbound FIN +--> BothFin | <-----------+ outbound FIN
 //!                                   |
-//!        any --RST--> Reset --other than SYN and RST, outbound
+//!  OutboundSyn, InboundSyn --RST--> Refused
+//!  Established, OutboundFin, InboundFin --RST--> Reset --other than SYN and RST, outbound--> Established, OutboundFin
 //! ```
 //!
 //! Sequence numbers are not followed: a RST that the receiver would not accept must not end anything. So a RST
-//! only shortens the timeout, and the next packet from inside takes that back (RFC 7857 §2.2). A SYN on a session
-//! that is closing starts a new connection; whether it may is for the session's owner to judge, and leaves the
+//! only shortens the timeout, and the next packet from inside takes that back (RFC 7857 §2.2), where there was a
+//! connection to go on with: what one side alone has sent never counts as established. A SYN on a session that is
+//! closing starts a new connection; whether it may is for the session's owner to judge, and leaves the
 //! state alone here.
 
 use crate::nat::policy::Direction;
@@ -43,6 +45,8 @@ pub enum TcpState {
     BothFin,
     /// A RST has passed, either way.
     Reset,
+    /// A RST has passed before both sides had sent a SYN: there was no connection.
+    Refused,
 }
 
 impl TcpState {
@@ -55,21 +59,24 @@ impl TcpState {
         TcpState::InboundFin,
         TcpState::BothFin,
         TcpState::Reset,
+        TcpState::Refused,
     ];
 
     /// Opening or closing: the short timeout holds (RFC 5382 REQ-5). A half-closed connection is neither, it may
     /// carry data for hours (RFC 6146 §3.5.2.2).
     #[inline]
     pub const fn is_transitory(self) -> bool {
-        matches!(self, TcpState::OutboundSyn | TcpState::InboundSyn | TcpState::BothFin | TcpState::Reset)
+        self.is_unanswered() || self.is_closing()
     }
 
     /// Closed by both FINs or by a RST: a SYN may start a new connection in this session.
+    #[inline]
     pub const fn is_closing(self) -> bool {
-        matches!(self, TcpState::BothFin | TcpState::Reset)
+        matches!(self, TcpState::BothFin | TcpState::Reset | TcpState::Refused)
     }
 
     /// Only one side has spoken so far.
+    #[inline]
     pub const fn is_unanswered(self) -> bool {
         matches!(self, TcpState::OutboundSyn | TcpState::InboundSyn)
     }
@@ -84,6 +91,7 @@ impl TcpState {
             TcpState::InboundFin => "inbound-fin",
             TcpState::BothFin => "both-fin",
             TcpState::Reset => "reset",
+            TcpState::Refused => "refused",
         }
     }
 }
@@ -91,9 +99,14 @@ impl TcpState {
 /// The state after a segment with `flags` has passed in `direction`.
 pub const fn next_state(state: TcpState, direction: Direction, flags: TcpFlags) -> TcpState {
     use Direction::{Inbound, Outbound};
-    use TcpState::{BothFin, Established, InboundFin, InboundSyn, OutboundFin, OutboundSyn, Reset};
+    use TcpState::{BothFin, Established, InboundFin, InboundSyn, OutboundFin, OutboundSyn, Refused, Reset};
     if flags.contains(TcpFlags::RST) {
-        return Reset;
+        return match state {
+            OutboundSyn | InboundSyn | Refused => Refused,
+            // Nothing is left that it could shorten, and nothing that could go on.
+            BothFin => BothFin,
+            _ => Reset,
+        };
     }
     let syn = flags.contains(TcpFlags::SYN);
     let fin = flags.contains(TcpFlags::FIN);
@@ -114,29 +127,31 @@ pub const fn next_state(state: TcpState, direction: Direction, flags: TcpFlags) 
 mod tests {
     use super::*;
     use Direction::{Inbound, Outbound};
-    use TcpState::{BothFin, Established, InboundFin, InboundSyn, OutboundFin, OutboundSyn, Reset};
+    use TcpState::{BothFin, Established, InboundFin, InboundSyn, OutboundFin, OutboundSyn, Refused, Reset};
 
     const SYN: u8 = TcpFlags::SYN.0;
     const FIN: u8 = TcpFlags::FIN.0;
     const RST: u8 = TcpFlags::RST.0;
 
-    /// (state, direction) -> the state after (a SYN, a FIN, neither).
+    /// (state, direction) -> the state after (a SYN, a FIN, neither, a RST).
     #[rustfmt::skip]
-    const TABLE: [((TcpState, Direction), [TcpState; 3]); 14] = [
-        ((OutboundSyn, Outbound), [OutboundSyn, OutboundSyn, OutboundSyn]),
-        ((OutboundSyn, Inbound),  [Established, OutboundSyn, OutboundSyn]),
-        ((InboundSyn,  Outbound), [Established, InboundSyn,  InboundSyn]),
-        ((InboundSyn,  Inbound),  [InboundSyn,  InboundSyn,  InboundSyn]),
-        ((Established, Outbound), [Established, OutboundFin, Established]),
-        ((Established, Inbound),  [Established, InboundFin,  Established]),
-        ((OutboundFin, Outbound), [OutboundFin, OutboundFin, OutboundFin]),
-        ((OutboundFin, Inbound),  [OutboundFin, BothFin,     OutboundFin]),
-        ((InboundFin,  Outbound), [InboundFin,  BothFin,     InboundFin]),
-        ((InboundFin,  Inbound),  [InboundFin,  InboundFin,  InboundFin]),
-        ((BothFin,     Outbound), [BothFin,     BothFin,     BothFin]),
-        ((BothFin,     Inbound),  [BothFin,     BothFin,     BothFin]),
-        ((Reset,       Outbound), [Reset,       OutboundFin, Established]),
-        ((Reset,       Inbound),  [Reset,       Reset,       Reset]),
+    const TABLE: [((TcpState, Direction), [TcpState; 4]); 16] = [
+        ((OutboundSyn, Outbound), [OutboundSyn, OutboundSyn, OutboundSyn, Refused]),
+        ((OutboundSyn, Inbound),  [Established, OutboundSyn, OutboundSyn, Refused]),
+        ((InboundSyn,  Outbound), [Established, InboundSyn,  InboundSyn,  Refused]),
+        ((InboundSyn,  Inbound),  [InboundSyn,  InboundSyn,  InboundSyn,  Refused]),
+        ((Established, Outbound), [Established, OutboundFin, Established, Reset]),
+        ((Established, Inbound),  [Established, InboundFin,  Established, Reset]),
+        ((OutboundFin, Outbound), [OutboundFin, OutboundFin, OutboundFin, Reset]),
+        ((OutboundFin, Inbound),  [OutboundFin, BothFin,     OutboundFin, Reset]),
+        ((InboundFin,  Outbound), [InboundFin,  BothFin,     InboundFin,  Reset]),
+        ((InboundFin,  Inbound),  [InboundFin,  InboundFin,  InboundFin,  Reset]),
+        ((BothFin,     Outbound), [BothFin,     BothFin,     BothFin,     BothFin]),
+        ((BothFin,     Inbound),  [BothFin,     BothFin,     BothFin,     BothFin]),
+        ((Reset,       Outbound), [Reset,       OutboundFin, Established, Reset]),
+        ((Reset,       Inbound),  [Reset,       Reset,       Reset,       Reset]),
+        ((Refused,     Outbound), [Refused,     Refused,     Refused,     Refused]),
+        ((Refused,     Inbound),  [Refused,     Refused,     Refused,     Refused]),
     ];
 
     #[test]
@@ -144,10 +159,10 @@ mod tests {
         for &state in TcpState::ALL {
             for direction in [Outbound, Inbound] {
                 let rows = TABLE.iter().filter(|(key, _)| *key == (state, direction));
-                let [syn, fin, neither] = rows.map(|row| row.1).next().expect("a row for every pair");
+                let [syn, fin, neither, reset] = rows.map(|row| row.1).next().expect("a row for every pair");
                 for flags in 0..=u8::MAX {
                     let expected = if flags & RST != 0 {
-                        Reset
+                        reset
                     } else if flags & (SYN | FIN) == SYN | FIN {
                         continue; // dropped as nonsense before it gets here; any state will do
                     } else if flags & SYN != 0 {
@@ -186,12 +201,12 @@ mod tests {
         let of = |test: fn(TcpState) -> bool| -> Vec<TcpState> {
             TcpState::ALL.iter().copied().filter(|&state| test(state)).collect()
         };
-        assert_eq!(of(TcpState::is_transitory), [OutboundSyn, InboundSyn, BothFin, Reset]);
-        assert_eq!(of(TcpState::is_closing), [BothFin, Reset]);
+        assert_eq!(of(TcpState::is_transitory), [OutboundSyn, InboundSyn, BothFin, Reset, Refused]);
+        assert_eq!(of(TcpState::is_closing), [BothFin, Reset, Refused]);
         assert_eq!(of(TcpState::is_unanswered), [OutboundSyn, InboundSyn]);
         let mut names: Vec<_> = TcpState::ALL.iter().map(|state| state.name()).collect();
         names.dedup();
-        assert_eq!(names.len(), 7);
+        assert_eq!(names.len(), TcpState::ALL.len());
         for (position, &state) in TcpState::ALL.iter().enumerate() {
             assert_eq!(state as usize, position);
         }
