@@ -217,17 +217,18 @@ impl Nat {
 
     /// Counts a session to come on its host, within all limits.
     fn reserve_host(&mut self, now: Timestamp, internal: Ipv4Addr) -> Result<u32, DropReason> {
+        // Before anybody makes room for a session that its own host may not have.
+        let used = self.hosts.find(internal).map_or(0, |host| self.hosts[host].sessions);
+        if used >= self.settings.max_sessions_per_host {
+            return Err(DropReason::HostSessionLimit);
+        }
         if self.sessions.len() >= self.settings.max_sessions as usize && !self.evict_for_room(now) {
             return Err(DropReason::SessionLimit);
         }
         let paired = self.external_address_of(internal);
         let host = self.hosts.find_or_insert(internal, paired).ok_or(DropReason::SessionLimit)?;
-        let max_sessions = self.settings.max_sessions_per_host;
         let entry = &mut self.hosts[host];
         entry.paired = paired;
-        if entry.sessions >= max_sessions {
-            return Err(DropReason::HostSessionLimit);
-        }
         entry.sessions += 1;
         Ok(host)
     }
