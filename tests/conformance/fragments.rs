@@ -1,11 +1,11 @@
 //! RFC 4787 §11 in detail: later fragments follow their first, whatever the order.
 
 use genkan_engine::DropReason;
-use genkan_tests::lab::craft::{echo_request, icmp_error, raw, tcp, udp};
+use genkan_tests::lab::craft::{echo_reply, echo_request, icmp_error, raw, tcp, udp};
 use genkan_tests::lab::plan::{EXTERNAL, forward};
 use genkan_tests::lab::{Flags, Packet};
 
-use crate::common::{external, home, scene, secs};
+use crate::common::{external, home, ip, scene, secs};
 
 /// The packet that fragments make.
 fn join(mut parts: Vec<Packet>) -> Packet {
@@ -165,4 +165,28 @@ fn an_error_that_quotes_a_first_fragment_is_translated() {
     let sent = lab.pass(pc, original.clone(), web);
     let told = lab.pass(web, icmp_error(web.address, EXTERNAL, 11, 1, &sent.to_ip()), pc);
     assert_eq!(told.payload_data(), original.ttl(sent.ttl).to_ip());
+}
+
+#[test]
+fn a_fragmented_ping_to_the_router_comes_back_in_fragments() {
+    let (mut lab, pc, web) = home();
+    for (host, ours) in [(web, EXTERNAL), (pc, ip("192.168.0.1")), (pc, EXTERNAL)] {
+        let request = echo_request(host.address, ours, 9).id(77).data(&[3; 100]);
+        // The first fragment comes last, too.
+        for order in [[0, 1, 2], [2, 1, 0]] {
+            let parts = request.fragments(48);
+            for index in order {
+                lab.send(host, parts[index].clone());
+            }
+            let mut replies = lab.received(host);
+            assert_eq!((lab.take_drops(), replies.len()), (vec![], 3), "{ours}");
+            replies.sort_by_key(|part| part.fragment_offset);
+            let expected = echo_reply(ours, host.address, 9).id(77).data(&[3; 100]).fragments(48);
+            for (reply, expected) in replies.iter().zip(&expected) {
+                assert_eq!((reply.source, reply.destination), (ours, host.address));
+                assert_eq!(reply.payload_data(), expected.payload_data());
+            }
+            lab.advance(secs(60));
+        }
+    }
 }

@@ -6,7 +6,7 @@ use genkan_tests::lab::Flags;
 use genkan_tests::lab::craft::{echo_request, tcp, udp};
 use genkan_tests::lab::plan::forward;
 
-use crate::common::{LATE, external, home, scene, secs};
+use crate::common::{LATE, external, home, ip, scene, secs};
 
 #[test]
 fn the_internal_port_is_kept_when_free() {
@@ -120,5 +120,26 @@ fn ports_of_forwards_added_later_are_not_handed_out() {
     lab.change(|plan| plan.forwards.push(forward("game", "udp", "5000-5001", "192.168.0.10")));
     for port in [5000, 5001] {
         assert!(lab.pass(pc, udp(pc.at(port), web.at(53)), web).source_port() >= 5002);
+    }
+}
+
+#[test]
+fn an_answer_to_port_0_goes_nowhere() {
+    let (mut lab, pc, web) = home();
+    let outside = lab.pass(pc, udp(pc.at(0), web.at(53)), web).from();
+    lab.refuse(web, udp(web.at(53), outside), DropReason::PortZero);
+}
+
+#[test]
+fn a_hairpin_takes_any_port_but_the_one_that_it_speaks_to() {
+    let (mut lab, pc, _) = scene(|plan| {
+        plan.nat.ports = 5000..=5001;
+        plan.dmz = Some(ip("192.168.0.10"));
+    });
+    let server = lab.lan_host("192.168.0.10");
+    for port in [40_000, 5000] {
+        let seen = lab.pass(pc, udp(pc.at(port), external(5000)), server);
+        assert_eq!((seen.from(), seen.to()), (external(5001), server.at(5000)));
+        lab.advance(secs(300) + LATE);
     }
 }

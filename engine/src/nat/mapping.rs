@@ -114,8 +114,9 @@ impl MappingTable {
         ports.owner[external.port() as usize].checked_sub(1)
     }
 
-    /// Makes a mapping at a free port of `external`, the `preferred` one where possible. `None` when no port
-    /// is left.
+    /// Makes a mapping for `remote` at a free port of `external`, the internal one where possible. When it is a
+    /// hairpin, the port that it speaks to is somebody else's, the DMZ's maybe: not to be taken from under it.
+    /// `None` when no port is left.
     #[expect(clippy::too_many_arguments, reason = "a mapping's parts, each of its own type")]
     pub(crate) fn create(
         &mut self,
@@ -123,14 +124,19 @@ impl MappingTable {
         protocol: Protocol,
         internal: SocketAddrV4,
         external: Ipv4Addr,
-        preferred: u16,
+        remote: SocketAddrV4,
         scope: SocketAddrV4,
         host: u32,
         keep_parity: bool,
         rng: &mut Rng,
     ) -> Option<u32> {
         let ports = &mut self.externals.get_mut(&external)?[pool_index(protocol)?];
-        let port = ports.pool.allocate(now, preferred, *internal.ip(), keep_parity, rng)?;
+        let (preferred, owner) = (internal.port(), *internal.ip());
+        let port = if *remote.ip() == external {
+            ports.pool.allocate_other(remote.port(), now, preferred, owner, keep_parity, rng)?
+        } else {
+            ports.pool.allocate(now, preferred, owner, keep_parity, rng)?
+        };
         let mapping = Mapping {
             protocol,
             internal,

@@ -121,11 +121,32 @@ impl PortPool {
             preferred
         } else {
             self.random(preferred, keep_parity, rng)
-                .or_else(|| self.oldest.checked_sub(1).map(|p| p as u16))?
+                .or_else(|| self.oldest.checked_sub(1).map(|port| port as u16))
+                // Only one that is to be avoided rests and has an owner.
+                .filter(|&port| !self.owned.contains(port))?
         };
         self.end_rest(port);
         self.owned.set(port);
         Some(port)
+    }
+
+    /// As [`PortPool::allocate`], but any other port than `avoided`.
+    pub fn allocate_other(
+        &mut self,
+        avoided: u16,
+        now: Timestamp,
+        preferred: u16,
+        host: Ipv4Addr,
+        keep_parity: bool,
+        rng: &mut Rng,
+    ) -> Option<u16> {
+        let is_spared = !self.owned.contains(avoided);
+        self.owned.set(avoided);
+        let port = self.allocate(now, preferred, host, keep_parity, rng);
+        if is_spared {
+            self.owned.clear(avoided);
+        }
+        port
     }
 
     /// Takes one certain port, reserved, resting or outside of the range as it may be, for a static mapping.
@@ -422,6 +443,20 @@ mod tests {
         pool.set_reserved(std::iter::empty());
         assert_eq!(pool.allocate(secs(0), 2003, B, false, &mut rng), Some(2003));
         assert_eq!(pool.free(secs(0)), 8);
+    }
+
+    #[test]
+    fn an_avoided_port_is_left_alone() {
+        let (mut pool, mut rng) = (PortPool::new(3000..=3001), Rng::new(1));
+        let other =
+            |pool: &mut PortPool, rng: &mut Rng| pool.allocate_other(3000, secs(0), 3000, A, false, rng);
+        assert_eq!(other(&mut pool, &mut rng), Some(3001));
+        assert_eq!(other(&mut pool, &mut rng), None);
+        assert_eq!(pool.allocate(secs(0), 3000, A, false, &mut rng), Some(3000));
+        pool.release(secs(0), 3000, A);
+        assert_eq!(other(&mut pool, &mut rng), None);
+        assert_ne!(pool.allocate(secs(0), 3000, B, false, &mut rng), None, "it is the last one");
+        assert!(pool.is_owned(3000));
     }
 
     #[test]

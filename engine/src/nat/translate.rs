@@ -349,12 +349,9 @@ impl Nat {
         }
         let external = self.hosts[host].paired;
         let parity = self.settings.port_parity;
-        // The port that a hairpin speaks to is somebody else's, the DMZ's maybe: not to be taken from under it.
-        let is_target = remote == SocketAddrV4::new(external, internal.port());
-        let preferred = if is_target { internal.port() % 2 } else { internal.port() };
         let create = |nat: &mut Nat| {
             let rng = &mut nat.rng;
-            nat.mappings.create(now, protocol, internal, external, preferred, scope, host, parity, rng)
+            nat.mappings.create(now, protocol, internal, external, remote, scope, host, parity, rng)
         };
         let created = create(self).or_else(|| {
             let mappings = &self.mappings;

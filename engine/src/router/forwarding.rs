@@ -99,6 +99,10 @@ impl Router {
                 address: session.external_address,
                 port: session.external_port,
             }),
+            // UDP may leave from port 0, whose sender wants no answer (RFC 768).
+            Direction::Inbound if session.internal_port == 0 && parsed.kind == Kind::Udp => {
+                return Verdict::Drop(DropReason::PortZero);
+            }
             Direction::Inbound => Some(Rewrite {
                 side: Side::Destination,
                 address: session.internal_address,
@@ -218,8 +222,9 @@ impl Router {
     ) -> Verdict {
         let Port { link, mtu } = self.ports[out.index()];
         rewrite::set_macs(frame, mac, link.mac);
-        let Ok(parsed) = decode(frame) else {
-            return Verdict::Transmit(out);
+        let parsed = match decode(frame) {
+            Ok(parsed) => parsed,
+            Err(reason) => return Verdict::Drop(reason),
         };
         if segmentation::largest_segment(&parsed, offload) <= usize::from(mtu) {
             return Verdict::Transmit(out);
