@@ -1,4 +1,4 @@
-//! Any text, as a configuration file.
+//! Any text as a configuration.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| genkan_fuzz::config(text));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| genkan_fuzz::config::check(octets));

@@ -1,4 +1,4 @@
-//! Any octets, as a frame.
+//! Any octets through parsers and rewriters.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| genkan_fuzz::parse(bytes));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| genkan_fuzz::parse::check(octets));

@@ -1,6 +1,4 @@
-//! Any octets on any port, mixed with packets that are nearly right, time, reloads and links.
+//! Packets, answers, errors, fragments, damage, time, plans and links, against the rules of ownership.
 #![no_main]
 
-use genkan_fuzz::Timeline;
-
-libfuzzer_sys::fuzz_target!(|timeline: Timeline| timeline.run());
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| genkan_fuzz::router::check(octets));

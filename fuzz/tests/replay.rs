@@ -3,16 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use arbitrary::{Arbitrary, Unstructured};
-use genkan_fuzz::Timeline;
-
-fn corpus(target: &str, run: impl Fn(&[u8])) {
+fn corpus(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let mut count = 0;
     for entry in fs::read_dir(&folder).expect("the corpus of this target") {
         let path = entry.expect("an entry").path();
         println!("{}", path.display());
-        run(&fs::read(&path).expect("an input"));
+        check(&fs::read(&path).expect("an input"));
         count += 1;
     }
     assert!(count > 0, "no inputs in {}", folder.display());
@@ -20,23 +17,20 @@ fn corpus(target: &str, run: impl Fn(&[u8])) {
 
 #[test]
 fn parse() {
-    corpus("parse", genkan_fuzz::parse);
+    corpus("parse", genkan_fuzz::parse::check);
 }
 
 #[test]
 fn router() {
-    corpus("router", |bytes| {
-        if let Ok(timeline) = Timeline::arbitrary_take_rest(Unstructured::new(bytes)) {
-            timeline.run();
-        }
-    });
+    corpus("router", genkan_fuzz::router::check);
+}
+
+#[test]
+fn lab() {
+    corpus("lab", genkan_fuzz::lab::check);
 }
 
 #[test]
 fn config() {
-    corpus("config", |bytes| {
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            genkan_fuzz::config(text);
-        }
-    });
+    corpus("config", genkan_fuzz::config::check);
 }

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 use genkan_engine::plan::{FilteringBehavior, MappingBehavior, Plan, Route};
 use genkan_engine::router::LinkState;
 use genkan_engine::wire::ethernet::MacAddr;
@@ -16,9 +16,19 @@ use genkan_tests::lab::{Arp, Body, Flags, Frame, GUEST, LAN, Lab, Packet, WAN, c
 /// Most steps that are taken: longer inputs find nothing that shorter ones do not.
 const STEPS: usize = 96;
 
+/// Plays a timeline.
+///
+/// # Panics
+/// On a bug of the router, which includes everything that the lab checks on frames that leave it.
+pub fn check(octets: &[u8]) {
+    if let Ok(timeline) = Timeline::arbitrary_take_rest(Unstructured::new(octets)) {
+        timeline.run();
+    }
+}
+
 /// A plan and what happens to the router.
 #[derive(Arbitrary, Debug)]
-pub struct Timeline {
+struct Timeline {
     plan: Choices,
     steps: Vec<Step>,
 }
@@ -230,11 +240,7 @@ fn offload(choice: u8) -> Offload {
 }
 
 impl Timeline {
-    /// Runs it.
-    ///
-    /// # Panics
-    /// On a bug of the router, which includes everything that the lab checks on frames that leave it.
-    pub fn run(&self) {
+    fn run(&self) {
         let first = self.plan.plan();
         // The ports of a router are fixed at start: a reload keeps the host port as it was.
         let host_port = first.host_port;
