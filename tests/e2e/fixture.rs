@@ -14,7 +14,7 @@ use genkan_lab::{Namespace, Options, RouterError, RouterProcess, Topology};
 use nix::sys::signal::Signal;
 
 use crate::programs::{self, Background, Said};
-use crate::setup;
+use crate::{outcome, setup};
 
 /// How long something that is to happen may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -133,12 +133,16 @@ gateway = "{}"
 
     fn capture_if_wanted(&mut self) {
         let Some(directory) = std::env::var_os("GENKAN_E2E_PCAP") else { return };
-        let name = thread::current().name().unwrap_or("test").replace("::", "-");
+        let name = outcome::running().replace("::", "-");
         let router = self.host(Role::Router);
         for device in [self.topology.wan_device.clone(), self.topology.lan_device.clone()] {
             let file = PathBuf::from(&directory).join(format!("{name}-{device}.pcap"));
             let file = file.to_string_lossy();
-            self.captures.push(Background::start(&router, "tcpdump", &["-U", "-i", &device, "-w", &file]));
+            self.captures.push(Background::start(
+                &router,
+                "tcpdump",
+                &["--immediate-mode", "-U", "-i", &device, "-w", &file],
+            ));
         }
         // tcpdump says nothing that could be waited for.
         thread::sleep(Duration::from_millis(500));

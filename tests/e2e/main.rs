@@ -47,8 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn trial(case: Case) -> Trial {
-    let Case { name, test, .. } = case;
-    Trial::ignorable_test(name, move || match test() {
+    Trial::ignorable_test(case.name, move || match case.run() {
         Ok(()) => Ok(Completion::Completed),
         Err(skip) if setup::is_ci() => Err(format!("nothing may be skipped here: {skip}").into()),
         Err(skip) => Ok(Completion::ignored_with(skip)),

@@ -1,5 +1,6 @@
 //! What a test is and how it ends: by returning, by a panic, or by a reason why it could not run.
 
+use std::cell::Cell;
 use std::fmt;
 
 use crate::setup;
@@ -20,18 +21,38 @@ pub(crate) type Outcome = Result<(), Skip>;
 /// One test.
 pub(crate) struct Case {
     /// `module::function`.
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
     /// The test itself.
     pub(crate) test: fn() -> Outcome,
     /// Whether the kernel's NAT should pass it as well.
     pub(crate) for_kernel_too: bool,
 }
 
+thread_local! {
+    static RUNNING: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// The name of the test that runs on this thread.
+pub(crate) fn running() -> &'static str {
+    RUNNING.get()
+}
+
 impl Case {
+    /// Runs it.
+    pub(crate) fn run(&self) -> Outcome {
+        RUNNING.set(self.name);
+        (self.test)()
+    }
+
     /// Whether it makes sense against the router that is under test.
     pub(crate) fn applies(&self) -> bool {
         self.for_kernel_too || !setup::kernel_stands_in()
     }
+}
+
+/// `module::function` of a whole path.
+pub(crate) fn short(path: &'static str) -> &'static str {
+    path.rmatch_indices("::").nth(1).map_or(path, |(at, _)| &path[at + 2..])
 }
 
 /// The cases of one module: `cases![a, b; only_genkan: c, d]`.
@@ -40,13 +61,12 @@ macro_rules! cases {
     ($($both:ident),* $(,)?; only_genkan: $($ours:ident),* $(,)?) => {
         /// The tests of this module.
         pub(crate) fn all() -> Vec<$crate::outcome::Case> {
-            let module = module_path!().rsplit("::").next().unwrap_or_default();
             vec![
                 $($crate::outcome::Case {
-                    name: format!("{module}::{}", stringify!($both)), test: $both, for_kernel_too: true,
+                    name: $crate::outcome::short(concat!(module_path!(), "::", stringify!($both))), test: $both, for_kernel_too: true,
                 },)*
                 $($crate::outcome::Case {
-                    name: format!("{module}::{}", stringify!($ours)), test: $ours, for_kernel_too: false,
+                    name: $crate::outcome::short(concat!(module_path!(), "::", stringify!($ours))), test: $ours, for_kernel_too: false,
                 },)*
             ]
         }
