@@ -3,9 +3,9 @@
 use genkan_engine::router::LinkState;
 use genkan_engine::wire::ethernet::MacAddr;
 use genkan_engine::{DropReason, PortId};
-use genkan_tests::lab::craft::{tcp, udp};
+use genkan_tests::lab::craft::{echo_request, tcp, udp};
 use genkan_tests::lab::plan::{EXTERNAL_2, forward};
-use genkan_tests::lab::{Flags, GUEST, LAN, Lab, WAN, plan, router_mac};
+use genkan_tests::lab::{Arp, Body, Flags, Frame, GUEST, LAN, Lab, WAN, mac_of, plan, router_mac};
 
 use crate::common::{external, home, ip, scene, secs};
 
@@ -109,4 +109,15 @@ fn slow_and_lossy_links_only_cost_time() {
     }
     let arrived = lab.received(web).len();
     assert!((150..250).contains(&arrived), "{arrived} of 300");
+}
+
+#[test]
+fn what_came_just_before_a_link_went_down_is_not_answered() {
+    let (mut lab, pc, _) = home();
+    lab.set_link(LAN, state(LAN, false));
+    lab.refuse(pc, echo_request(pc.address, ip("192.168.0.1"), 7), DropReason::PortDown);
+    lab.take_arps();
+    let question = Arp::request(mac_of(pc.address), pc.address, ip("192.168.0.1"));
+    lab.send_frame(LAN, &Frame::new(question.sender_mac, MacAddr::BROADCAST, Body::Arp(question)));
+    assert_eq!(lab.take_drops(), [(DropReason::PortDown, 1)]);
 }

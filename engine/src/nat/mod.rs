@@ -13,10 +13,15 @@
 //! what it holds. A mapping is shared by all sessions of its internal endpoint within its scope; it ends
 //! with its last session, and its port then rests in the [`port_pool`].
 //!
+//! Filtering goes by what the inside has sent: a session notes it (`SessionFlags::SENT`), its mapping
+//! counts such sessions, and [`peer`] counts them by remote address. Sessions from outside that nobody has
+//! answered count for nothing, so no remote can keep a mapping or its own admission alive.
+//!
 //! Two clocks end a session: its idle timeout, checked at every look-up and swept by the timer wheel; and
 //! the plan's epoch. A session whose epoch is old is judged again ([`revalidate`]) before it passes
-//! another packet, and a background sweep visits those that stay silent. So a plan change costs nothing
-//! up front, and no session outlives what allowed it.
+//! another packet or refuses a new session, and a background sweep visits those that stay silent. So a
+//! plan change costs nothing up front, and no session outlives what allowed it. Ports that a forward, the
+//! DMZ or a 1:1 host has lost rest for everybody, or their old owner's next datagram would open them again.
 //!
 //! A packet from inside to an external endpoint of ours (hairpin, RFC 4787 §6) is two sessions: it goes
 //! out through the one of its sender and comes in through the one of its target.

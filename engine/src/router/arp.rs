@@ -64,6 +64,9 @@ impl Router {
             self.pump_neighbors(now);
         }
         match packet.operation {
+            arp::Operation::Request if to_us && !self.ports[port.index()].link.up => {
+                Verdict::Drop(DropReason::PortDown)
+            }
             arp::Operation::Request if to_us => {
                 let reply = arp::Repr {
                     operation: arp::Operation::Reply,

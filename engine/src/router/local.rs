@@ -26,6 +26,9 @@ impl Router {
         if !allowed {
             return Verdict::Drop(DropReason::PingOff);
         }
+        if !self.ports[port.index()].link.up {
+            return Verdict::Drop(DropReason::PortDown);
+        }
         build::echo_reply_in_place(frame);
         self.nat.stages.echo_replies += 1;
         Verdict::Transmit(port)
