@@ -23,25 +23,25 @@ impl Router {
         parsed: &Parsed,
         offload: &Offload,
     ) -> Verdict {
-        match self.translate_icmp_error(now, port, port, frame, parsed, offload) {
+        match self.translate_icmp_error(now, Some(port), port, frame, parsed, offload) {
             Ok(verdict) => verdict,
             Err(reason) => Verdict::Drop(reason),
         }
     }
 
-    /// `inbound_port` is where the error really came in (the host port stands for ourselves), `port` where it
-    /// stands now: at the wan when the hairpin has turned it round, or, when it is our own, where an answer to
-    /// the quoted packet would come in.
+    /// `came_in` is where the error really came in (`None`: we have made it), `port` where it stands now: at the
+    /// wan when the hairpin has turned it round, or, when it is our own, where an answer to the quoted packet
+    /// would come in.
     pub(super) fn translate_icmp_error(
         &mut self,
         now: Timestamp,
-        inbound_port: PortId,
+        came_in: Option<PortId>,
         port: PortId,
         frame: &mut [u8],
         parsed: &Parsed,
         offload: &Offload,
     ) -> Result<Verdict, DropReason> {
-        let turned_round = inbound_port != port;
+        let turned_round = came_in != Some(port);
         if !turned_round {
             self.address_sanity(port, parsed)?;
         }
@@ -64,7 +64,7 @@ impl Router {
         if parsed.destination != expected {
             return Err(DropReason::IcmpErrorNoSession);
         }
-        let counts_hop = inbound_port != PortId::HOST && !turned_round;
+        let counts_hop = came_in != Some(PortId::HOST) && !turned_round;
         if counts_hop && parsed.ttl <= 1 {
             return Err(DropReason::TtlExceeded);
         }
@@ -91,7 +91,7 @@ impl Router {
                 Side::Destination => now_parsed.destination = outer.address,
             }
             // Our own word is given in the name that the host knows us by (RFC 1812 §4.3.2.4).
-            let is_own = inbound_port == PortId::HOST && turned_round && direction == Direction::Inbound;
+            let is_own = came_in.is_none() && direction == Direction::Inbound;
             if let Some(address) = self.address_towards(inside_port).filter(|_| is_own) {
                 rewrite::apply(frame, parsed, offload, &Rewrite { side: Side::Source, address, port: 0 });
             }
@@ -101,8 +101,8 @@ impl Router {
             rewrite::decrement_ttl(frame);
         }
         if is_hairpin {
-            return self.translate_icmp_error(now, inbound_port, PortId::WAN, frame, &now_parsed, offload);
+            return self.translate_icmp_error(now, came_in, PortId::WAN, frame, &now_parsed, offload);
         }
-        Ok(self.send_out(now, inbound_port, frame, offload, None).0)
+        Ok(self.send_out(now, came_in.unwrap_or(PortId::HOST), frame, offload, None).0)
     }
 }

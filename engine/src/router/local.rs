@@ -79,7 +79,7 @@ impl Router {
         let verdict = if let Some(port) = back_from {
             match decode(&bytes) {
                 Ok(parsed) => self
-                    .translate_icmp_error(now, PortId::HOST, port, &mut bytes, &parsed, &offload)
+                    .translate_icmp_error(now, None, port, &mut bytes, &parsed, &offload)
                     .unwrap_or_else(Verdict::Drop),
                 Err(reason) => Verdict::Drop(reason),
             }
