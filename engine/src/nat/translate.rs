@@ -126,8 +126,14 @@ impl Nat {
             let admitted = match self.settings.filtering(*internal.ip()) {
                 FilteringBehavior::EndpointIndependent => self.mappings[mapping].sent > 0,
                 FilteringBehavior::AddressDependent => self.peers.contains(mapping, *source.ip()),
-                // Its session would have been found.
-                FilteringBehavior::AddressAndPortDependent => false,
+                // Its session has been found, and is closing: a connection is to be opened anew.
+                FilteringBehavior::AddressAndPortDependent => {
+                    let key = SessionKey::new(PortId::WAN, protocol, source, external);
+                    let session = self.sessions.find_key(key).map(|(id, _)| &self.sessions[id]);
+                    session.is_some_and(|session| {
+                        session.mapping == mapping && session.flags.contains(SessionFlags::SENT)
+                    })
+                }
             };
             return if admitted {
                 admit(internal, Origin::Inbound, mapping)
