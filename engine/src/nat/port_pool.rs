@@ -120,10 +120,7 @@ impl PortPool {
         let port = if self.may_have(now, preferred, host) {
             preferred
         } else {
-            self.random(preferred, keep_parity, rng)
-                .or_else(|| self.oldest.checked_sub(1).map(|port| port as u16))
-                // Only one that is to be avoided rests and has an owner.
-                .filter(|&port| !self.owned.contains(port))?
+            self.random(preferred, keep_parity, rng).or_else(|| self.longest_resting())?
         };
         self.end_rest(port);
         self.owned.set(port);
@@ -229,6 +226,13 @@ impl PortPool {
             && (!self.resting.contains(port)
                 || self.until[port as usize] <= now.as_nanos()
                 || self.links[port as usize][HOST] == host.to_bits())
+    }
+
+    /// The port that rests longest. Only one that is to be avoided rests and has an owner.
+    fn longest_resting(&self) -> Option<u16> {
+        let link = |port: u32| port.checked_sub(1).map(|port| port as u16);
+        std::iter::successors(link(self.oldest), |&port| link(self.links[port as usize][NEXT]))
+            .find(|&port| !self.owned.contains(port))
     }
 
     /// The first free port from a random one on, round the range.
@@ -455,6 +459,8 @@ mod tests {
         assert_eq!(pool.allocate(secs(0), 3000, A, false, &mut rng), Some(3000));
         pool.release(secs(0), 3000, A);
         assert_eq!(other(&mut pool, &mut rng), None);
+        pool.release(secs(1), 3001, A);
+        assert_eq!(other(&mut pool, &mut rng), Some(3001), "it rests less long, but is another");
         assert_ne!(pool.allocate(secs(0), 3000, B, false, &mut rng), None, "it is the last one");
         assert!(pool.is_owned(3000));
     }

@@ -363,6 +363,7 @@ impl Nat {
             let mappings = &self.mappings;
             let victim = self.queues.victim_for(&self.sessions, protocol, VICTIMS_LOOKED_AT, |session| {
                 session.external_address == external
+                    && session.external() != remote
                     && mappings.get(session.mapping).is_some_and(|mapping| mapping.sessions == 1)
             })?;
             self.end_session(now, victim);
