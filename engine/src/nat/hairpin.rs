@@ -38,15 +38,23 @@ impl Nat {
         }
     }
 
-    /// Whether the plan in force lets a session of a hairpin go on, as far as the other side's lan is concerned.
+    /// Whether the plan in force lets a session of a hairpin go on, as far as the other side is concerned.
     pub(crate) fn hairpin_reaches(&self, now: Timestamp, session: &Session) -> bool {
         if !session.flags.contains(SessionFlags::OPENED_INBOUND) {
             return self.may_turn_round(now, session.inside_port, session.protocol, session.remote());
         }
-        // Opened by the remote, which is one of ours: its own session tells where it is.
+        // Opened by the remote, which is one of ours: its own session tells where it is. Both go together,
+        // whichever is judged first.
         let key = SessionKey::new(PortId::WAN, session.protocol, session.external(), session.remote());
-        self.sessions.find_key(key).is_some_and(|(other, _)| {
-            self.settings.reaches(self.sessions[other].inside_port, session.inside_port)
-        })
+        let Some((opener, _)) = self.sessions.find_key(key) else { return false };
+        let opener = &self.sessions[opener];
+        let reaches = |from: &Session, to: &Session| self.settings.reaches(from.inside_port, to.inside_port);
+        let is_open = if opener.flags.contains(SessionFlags::OPENED_INBOUND) {
+            // Each side answers what the other has said; nobody knows any more who began.
+            reaches(opener, session) || reaches(session, opener)
+        } else {
+            reaches(opener, session) && self.hairpin_reaches(now, opener)
+        };
+        is_open && self.is_allowed_alone(now, opener)
     }
 }

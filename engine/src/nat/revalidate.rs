@@ -20,7 +20,7 @@ impl Nat {
     pub(crate) fn apply(&mut self, now: Timestamp, wall: UnixTime, plan: &Plan, routes: Arc<RouteTable>) {
         self.routes = routes;
         let before = std::mem::replace(&mut self.forwards, ForwardTable::compile(plan, now, wall));
-        self.settings = Settings::from_plan(plan);
+        let settings_before = std::mem::replace(&mut self.settings, Settings::from_plan(plan));
         self.grow(plan.nat.max_sessions);
         let (forwards, settings) = (&self.forwards, &self.settings);
         let ended = self.mappings.revoke_where(now, |mapping| {
@@ -32,6 +32,7 @@ impl Nat {
         self.stages.mappings_ended += ended;
         self.set_externals(plan);
         self.rest_closed_ports(now, &before, plan);
+        self.rest_withdrawn_ports(now, &settings_before);
         self.expiries_seen = now;
         self.judge_all_again();
     }
@@ -73,6 +74,28 @@ impl Nat {
         }
     }
 
+    /// Ports that a DMZ or a 1:1 host had open and has no more rest like those of a forward. Looks at every session,
+    /// but only when the plan takes such a host away.
+    fn rest_withdrawn_ports(&mut self, now: Timestamp, before: &Settings) {
+        let settings = &self.settings;
+        if settings.dmz == before.dmz && settings.has_same_hosts_outside(before) {
+            return;
+        }
+        let until = now + settings.timeouts.udp;
+        for id in 0..self.sessions.end() {
+            let Some(session) = self.sessions.get(id) else { continue };
+            let (protocol, external, internal) = (session.protocol, session.external(), session.internal());
+            let was_withdrawn = match session.origin {
+                Origin::Dmz => settings.dmz.inbound(protocol, external.port()) != Some(internal),
+                Origin::OneToOne => settings.own_external(*internal.ip()) != Some(*external.ip()),
+                _ => false,
+            };
+            if was_withdrawn && self.mappings.find_external(protocol, external).is_none() {
+                self.mappings.rest_for_all(protocol, external, until);
+            }
+        }
+    }
+
     /// Judges a session under the plan in force; ends it when it is no longer allowed. True when it lives.
     pub(crate) fn revalidate(&mut self, now: Timestamp, id: SessionId) -> bool {
         let Some(session) = self.sessions.get(id) else { return false };
@@ -80,15 +103,8 @@ impl Nat {
             return true;
         }
         if !self.is_allowed(now, session) {
-            let (protocol, external, origin) = (session.protocol, session.external(), session.origin);
             self.end_session(now, id);
             self.stages.sessions_revoked += 1;
-            // As a closed forward's port, for the same reason.
-            if matches!(origin, Origin::Dmz | Origin::OneToOne)
-                && self.mappings.find_external(protocol, external).is_none()
-            {
-                self.mappings.rest_for_all(protocol, external, now + self.settings.timeouts.udp);
-            }
             return false;
         }
         let latest = now + self.settings.lifetime(session);
@@ -116,7 +132,14 @@ impl Nat {
         self.sweep = (end < self.sessions.end()).then_some(end);
     }
 
+    /// Whether the plan in force allows a session.
     fn is_allowed(&self, now: Timestamp, session: &Session) -> bool {
+        self.is_allowed_alone(now, session)
+            && (!session.flags.contains(SessionFlags::HAIRPIN) || self.hairpin_reaches(now, session))
+    }
+
+    /// Whether the plan in force allows a session, whatever becomes of the other half of a hairpin.
+    pub(super) fn is_allowed_alone(&self, now: Timestamp, session: &Session) -> bool {
         let port_of = |address: Ipv4Addr| self.routes.lookup(address).map(|hop| hop.port);
         if port_of(session.internal_address) != Some(session.inside_port) {
             return false;
@@ -127,9 +150,7 @@ impl Nat {
         }
         let is_hairpin = session.flags.contains(SessionFlags::HAIRPIN);
         let remote_unchanged = if is_hairpin {
-            self.settings.hairpin
-                && self.settings.is_external(session.remote_address)
-                && self.hairpin_reaches(now, session)
+            self.settings.hairpin && self.settings.is_external(session.remote_address)
         } else {
             // Without any route it is still outside.
             !self.settings.is_external(session.remote_address)
@@ -166,10 +187,10 @@ impl Nat {
                     || session.flags.contains(SessionFlags::SENT);
                 mapping_lives && is_admitted
             }
+            // Also when a mapping has got the port meanwhile: that was here first.
             Origin::Dmz => {
                 self.settings.dmz.inbound(session.protocol, session.external_port) == Some(internal)
                     && rule == Inbound::NotOwned
-                    && self.mappings.find_external(session.protocol, session.external()).is_none()
             }
             Origin::OneToOne => {
                 own_external == Some(session.external_address) && (rule == Inbound::NotOwned || to_itself)

@@ -101,6 +101,11 @@ impl Settings {
         self.one_to_one.get(&external).copied()
     }
 
+    /// Whether the same hosts have external addresses of their own.
+    pub(crate) fn has_same_hosts_outside(&self, other: &Settings) -> bool {
+        self.one_to_one == other.one_to_one
+    }
+
     pub(crate) fn is_external(&self, address: Ipv4Addr) -> bool {
         self.externals.binary_search(&address).is_ok()
     }
