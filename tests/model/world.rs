@@ -1,0 +1,174 @@
+//! The router under test: packets in, packets out, ARP answered by everybody, time moved by hand.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use genkan_engine::frame::Transmit;
+use genkan_engine::router::LinkState;
+use genkan_engine::view::{MappingView, SessionView};
+use genkan_engine::{
+    DropReason, FrameBatch, Offload, Plan, PortId, Router, RouterConfig, Slot, Timestamp, Verdict,
+};
+use genkan_tests::lab::plan::GATEWAY;
+use genkan_tests::lab::{Body, Clock, Frame, Packet, SEED, mac_of, router_mac};
+
+/// What came of a packet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Step {
+    /// What left, in order.
+    pub(crate) out: Vec<(PortId, Packet)>,
+    /// What was dropped.
+    pub(crate) drops: Vec<DropReason>,
+}
+
+/// A router and its surroundings.
+pub(crate) struct World {
+    router: Router,
+    clock: Clock,
+    /// Every second packet goes in by a batch.
+    packets: u64,
+}
+
+impl World {
+    pub(crate) fn new(plan: &Plan) -> World {
+        let clock = Clock::default();
+        let config = RouterConfig { plan: Arc::new(plan.clone()), seed: SEED };
+        let mut router = Router::new(config, clock.now(), clock.wall());
+        let lans = (0..plan.lans.len()).map(PortId::lan);
+        for port in [PortId::WAN].into_iter().chain(plan.host_port.then_some(PortId::HOST)).chain(lans) {
+            router.set_link(clock.now(), port, LinkState { mac: router_mac(port), mtu: 1500, up: true });
+        }
+        while router.poll_transmit().is_some() {}
+        World { router, clock, packets: 0 }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// A packet comes in by `port`.
+    pub(crate) fn send(&mut self, port: PortId, packet: &Packet) -> Step {
+        let link_source = if port == PortId::WAN { GATEWAY } else { packet.source };
+        let frame = Frame::new(mac_of(link_source), router_mac(port), Body::Ipv4(packet.clone()));
+        let before = self.router.counters().drops;
+        let mut step = Step::default();
+        self.enter(port, frame.to_bytes(), &mut step);
+        self.settle(&mut step);
+        let after = self.router.counters().drops;
+        for &reason in DropReason::ALL {
+            let count = after[reason as usize] - before[reason as usize];
+            step.drops.extend((0..count).map(|_| reason));
+        }
+        step
+    }
+
+    /// Time passes.
+    pub(crate) fn wait(&mut self, duration: Duration) {
+        let end = self.clock.now() + duration;
+        while let Some(due) = self.router.poll_timeout().filter(|due| *due <= end) {
+            self.clock.advance_to(due);
+            self.router.handle_timeout(self.clock.now());
+            let mut step = Step::default();
+            self.drain(&mut step);
+            assert!(step.out.is_empty(), "packets out of nothing: {:?}", step.out);
+        }
+        self.clock.advance_to(end);
+    }
+
+    /// A new plan.
+    pub(crate) fn change(&mut self, plan: &Plan) {
+        self.router.apply_plan(self.clock.now(), self.clock.wall(), Arc::new(plan.clone()));
+        let mut step = Step::default();
+        self.settle(&mut step);
+        assert!(step.out.is_empty(), "packets out of nothing: {:?}", step.out);
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<SessionView> {
+        let (mut all, mut cursor) = (Vec::new(), Some(0));
+        while let Some(at) = cursor {
+            let (page, next) = self.router.sessions(self.now(), at, 64);
+            all.extend(page);
+            cursor = next;
+        }
+        all
+    }
+
+    pub(crate) fn mappings(&self) -> Vec<MappingView> {
+        let (mut all, mut cursor) = (Vec::new(), Some(0));
+        while let Some(at) = cursor {
+            let (page, next) = self.router.mappings(at, 64);
+            all.extend(page);
+            cursor = next;
+        }
+        all
+    }
+
+    fn enter(&mut self, port: PortId, mut bytes: Vec<u8>, step: &mut Step) {
+        self.packets += 1;
+        let now = self.clock.now();
+        let offload = Offload::default();
+        let (verdict, bytes) = if self.packets.is_multiple_of(2) {
+            let mut slots = [Slot { offset: 0, len: bytes.len(), offload, verdict: Verdict::Consumed }];
+            self.router.handle_batch(now, port, FrameBatch { memory: &mut bytes, slots: &mut slots });
+            let [slot] = slots;
+            (slot.verdict, bytes[slot.offset..slot.offset + slot.len].to_vec())
+        } else {
+            let mut frame = bytes.as_mut_slice();
+            let verdict = self.router.handle_frame(now, port, &mut frame, offload);
+            (verdict, frame.to_vec())
+        };
+        self.drain(step);
+        if let Verdict::Transmit(port) = verdict {
+            self.leave(Transmit { port, bytes, offload }, step);
+        }
+    }
+
+    /// Does what is due now.
+    fn settle(&mut self, step: &mut Step) {
+        let now = self.clock.now();
+        self.drain(step);
+        while self.router.poll_timeout().is_some_and(|due| due <= now) {
+            self.router.handle_timeout(now);
+            self.drain(step);
+        }
+    }
+
+    fn drain(&mut self, step: &mut Step) {
+        while let Some(made) = self.router.poll_transmit() {
+            self.leave(made, step);
+        }
+        while self.router.poll_event().is_some() {}
+    }
+
+    /// A frame leaves: everybody answers ARP.
+    fn leave(&mut self, made: Transmit, step: &mut Step) {
+        let Transmit { port, bytes, .. } = made;
+        let frame = Frame::parse(&bytes).expect("an Ethernet frame");
+        assert_eq!(frame.source, router_mac(port));
+        match frame.body {
+            Body::Arp(arp) if arp.request && arp.sender != arp.target => {
+                let mac = mac_of(arp.target);
+                let answer = Frame::new(mac, arp.sender_mac, Body::Arp(arp.answer(mac)));
+                self.enter(port, answer.to_bytes(), step);
+            }
+            Body::Arp(_) => {}
+            Body::Ipv4(packet) => {
+                let is_on_link = self.router.plan().wan.address.contains(&packet.destination);
+                let next_hop = if port == PortId::WAN && !is_on_link { GATEWAY } else { packet.destination };
+                // The TUN behind the host port has no link addresses.
+                let is_right = port == PortId::HOST || frame.destination == mac_of(next_hop);
+                assert!(is_right, "{packet:?} to the wrong machine");
+                step.out.push((port, packet));
+            }
+            Body::Other { .. } => panic!("malformed: {bytes:02x?}"),
+        }
+    }
+}
+
+/// The address of the router in the first lan.
+pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
