@@ -4,6 +4,7 @@
 //! people and programs.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod commands;
 mod daemon;
 mod events;

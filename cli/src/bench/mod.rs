@@ -1,0 +1,4 @@
+//! `genkan bench`: how fast the router is, beside the kernel's own NAT.
+#![allow(dead_code, reason = "no measurement fills it yet")]
+
+pub(crate) mod report;
