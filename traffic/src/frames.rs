@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 
+use genkan_engine::router::Pass;
 use genkan_engine::wire::checksum;
 use genkan_engine::wire::ethernet::{self, MacAddr};
 use genkan_engine::wire::ipv4::{self, Protocol};
@@ -157,6 +158,19 @@ impl Batch {
     #[inline]
     pub fn handle(&mut self, router: &mut Router, now: Timestamp, port: PortId) {
         router.handle_batch(now, port, FrameBatch { memory: &mut self.memory, slots: &mut self.slots });
+    }
+
+    /// As [`Batch::handle`], with an observer of the passes.
+    #[inline]
+    pub fn handle_observed(
+        &mut self,
+        router: &mut Router,
+        now: Timestamp,
+        port: PortId,
+        done: impl FnMut(Pass),
+    ) {
+        let batch = FrameBatch { memory: &mut self.memory, slots: &mut self.slots };
+        router.handle_batch_observed(now, port, batch, done);
     }
 
     /// Hands the frames to the router one by one.

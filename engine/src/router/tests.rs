@@ -113,6 +113,26 @@ fn slots_that_overlap_do_no_harm() {
 }
 
 #[test]
+fn an_observer_sees_the_passes_in_order_and_changes_nothing() {
+    let (mut observed, mut alone) = (router(plan()), router(plan()));
+    let slot = Slot {
+        offset: 0,
+        len: datagram().len(),
+        offload: Offload::default(),
+        verdict: Verdict::Drop(DropReason::PortDown),
+    };
+    let mut passes = Vec::new();
+    let (mut memory, mut slots) = (datagram(), [slot; 1]);
+    let batch = FrameBatch { memory: &mut memory, slots: &mut slots };
+    observed.handle_batch_observed(NOW, PortId::lan(0), batch, |pass| passes.push(pass));
+    assert_eq!(passes, [Pass::Headers, Pass::Index, Pass::Sessions, Pass::Forward]);
+    let (mut memory, mut same_slots) = (datagram(), [slot; 1]);
+    alone.handle_batch(NOW, PortId::lan(0), FrameBatch { memory: &mut memory, slots: &mut same_slots });
+    assert_eq!(slots[0].verdict, same_slots[0].verdict);
+    assert_eq!(observed.counters(), alone.counters());
+}
+
+#[test]
 fn a_caller_that_does_not_fetch_frames_costs_a_bounded_amount_of_memory() {
     let mut router = router(plan());
     router.set_link(NOW, PortId::WAN, LinkState { mac: MAC, mtu: 68, up: true });
