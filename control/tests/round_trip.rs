@@ -77,7 +77,7 @@ impl Bench {
         let (worker, mut requests) = channel(Arc::new(|| ()));
         if worker_lives {
             std::thread::spawn(move || {
-                let router = Router::new(RouterConfig { plan, seed: [1, 2] }, Timestamp::ZERO, UnixTime(0));
+                let router = Router::new(RouterConfig::alone(plan, [1, 2]), Timestamp::ZERO, UnixTime(0));
                 let mut io = [IoCounters::default(); PortId::COUNT];
                 io[PortId::WAN.index()].tx_refused = 4;
                 while let Some(request) = requests.blocking_recv() {

@@ -9,6 +9,7 @@
 //! - [`packet`]: what a whole frame is: parsed once, rewritten in place, segmented, fragmented;
 //! - [`link`]: next hops: routes and the ARP cache;
 //! - [`forward`]: the rules a person wrote: port forwards and the DMZ;
+//! - [`team`]: what the workers of one router share, and what they hand to each other;
 //! - [`nat`]: mappings, sessions, filtering, translation;
 //! - [`router`]: the order in which the stages see one frame.
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod rng;
 pub mod router;
 mod seeded_hash;
 mod slot_lists;
+pub mod team;
 pub mod time;
 pub mod timer_wheel;
 pub mod verdict;
@@ -37,5 +39,6 @@ pub use event::Event;
 pub use frame::{FrameBatch, GsoKind, Offload, PortId, Slot};
 pub use plan::Plan;
 pub use router::{Router, RouterConfig};
+pub use team::{HandOver, Stage, Team, WorkerId};
 pub use time::{Timestamp, UnixTime};
 pub use verdict::{DropReason, Verdict};

@@ -1,6 +1,7 @@
 //! What became of a frame.
 
 use crate::frame::PortId;
+use crate::team::{Stage, WorkerId};
 
 /// The engine's decision about one frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,9 @@ pub enum Verdict {
     Consumed,
     /// Not forwarded, and why.
     Drop(DropReason),
+    /// The frame belongs to this worker, which takes it by `Router::handle_handed_over`. Only in a team of
+    /// several.
+    HandOver(WorkerId, Stage),
 }
 
 macro_rules! drop_reasons {
@@ -120,6 +124,8 @@ drop_reasons! {
     PortDown = "port_down",
     /// Too many frames of the router's own wait to be fetched.
     TransmitQueueFull = "transmit_queue_full",
+    /// The worker that owns the packet takes no more from the one that it arrived at.
+    HandOverFull = "hand_over_full",
     /// TCP that belongs to no session and is no SYN.
     TcpNoSession = "tcp_no_session",
     /// A mapping owns this external port, and its filtering does not admit the source.

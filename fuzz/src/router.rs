@@ -52,7 +52,7 @@ impl Run {
     fn new(scenario: &Scenario) -> Run {
         let plan = Arc::new(scenario.setup.plan());
         let now = Timestamp::from_secs(1);
-        let config = RouterConfig { plan: plan.clone(), seed: [7, 11] };
+        let config = RouterConfig::alone(plan.clone(), [7, 11]);
         let router = Router::new(config, now, UnixTime(WALL));
         let mut run = Run { router, now, world: World::new(plan), sent: Vec::new() };
         for port in [PortId::WAN, PortId::HOST, PortId::lan(0), PortId::lan(1)] {

@@ -110,6 +110,13 @@ fn drop_neighbor_queue_full() {
 }
 
 #[test]
+fn drop_hand_over_full() {
+    let (mut lab, _, _) = home();
+    lab.router.hand_over_failed();
+    assert_eq!(lab.take_drops(), [(DropReason::HandOverFull, 1)]);
+}
+
+#[test]
 fn drop_transmit_queue_full() {
     let (mut lab, pc, web) = scene(|plan| plan.wan.mtu = 68);
     lab.pass(pc, udp(pc.at(5000), web.at(53)), web);

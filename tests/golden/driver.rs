@@ -47,7 +47,7 @@ impl Driver {
     pub(crate) fn new(config: &str, door: Door) -> Result<Driver, String> {
         let plan = Arc::new(plan_of(config)?);
         let clock = Clock::default();
-        let router_config = RouterConfig { plan: plan.clone(), seed: SEED };
+        let router_config = RouterConfig::alone(plan.clone(), SEED);
         let mut ports = vec![("wan".to_owned(), PortId::WAN)];
         ports.extend(plan.host_port.then(|| ("host".to_owned(), PortId::HOST)));
         ports.extend(plan.lans.iter().enumerate().map(|(at, lan)| (lan.name.clone(), PortId::lan(at))));

@@ -101,7 +101,7 @@ impl Lab {
     /// A lab whose router has this seed.
     pub fn seeded(plan: Plan, seed: [u64; 2]) -> Lab {
         let (plan, clock) = (Arc::new(plan), Clock::default());
-        let config = RouterConfig { plan: plan.clone(), seed };
+        let config = RouterConfig::alone(plan.clone(), seed);
         let mut lab = Lab {
             router: Router::new(config, clock.now(), clock.wall()),
             door: Door::Frame,

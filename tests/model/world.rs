@@ -33,7 +33,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(plan: &Plan) -> World {
         let clock = Clock::default();
-        let config = RouterConfig { plan: Arc::new(plan.clone()), seed: SEED };
+        let config = RouterConfig::alone(Arc::new(plan.clone()), SEED);
         let mut router = Router::new(config, clock.now(), clock.wall());
         let lans = (0..plan.lans.len()).map(PortId::lan);
         for port in [PortId::WAN].into_iter().chain(plan.host_port.then_some(PortId::HOST)).chain(lans) {

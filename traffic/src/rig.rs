@@ -44,8 +44,7 @@ impl Rig {
     /// As [`Rig::idle`], with a plan of its own.
     pub fn with_plan(flows: Flows, plan: Plan) -> Rig {
         let now = Timestamp::from_secs(1);
-        let config =
-            RouterConfig { plan: Arc::new(plan), seed: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210] };
+        let config = RouterConfig::alone(Arc::new(plan), [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
         let mut router = Router::new(config, now, UnixTime(1_800_000_000));
         router.set_link(now, OUTSIDE, LinkState { mac: WAN_MAC, mtu: 1500, up: true });
         router.set_link(now, INSIDE, LinkState { mac: LAN_MAC, mtu: 1500, up: true });

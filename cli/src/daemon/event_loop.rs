@@ -145,7 +145,7 @@ impl Daemon {
             let waker = waker.clone();
             Arc::new(move || waker.wake())
         });
-        let router = RouterConfig { plan, seed };
+        let router = RouterConfig::alone(plan, seed);
         let worker = WorkerConfig { router, ports, requests, waker, clock: Clock::start() };
         let (worker, reports) =
             Worker::start(worker).map_err(|error| Failure::new("cannot start the packet worker", &error))?;

@@ -321,7 +321,7 @@ mod tests {
     }
 
     fn forwarder() -> Forwarder {
-        let config = RouterConfig { plan: Arc::new(plan()), seed: [1, 2] };
+        let config = RouterConfig::alone(Arc::new(plan()), [1, 2]);
         Forwarder::new(Router::new(config, Timestamp::ZERO, UnixTime(0)))
     }
 

@@ -166,7 +166,7 @@ impl Player {
     ) -> Result<Player, ReplayError> {
         let wall = UnixTime(i64::try_from(start.as_secs()).unwrap_or(i64::MAX));
         let mut player = Player {
-            router: Router::new(RouterConfig { plan: plan.clone(), seed: SEED }, Timestamp::ZERO, wall),
+            router: Router::new(RouterConfig::alone(plan.clone(), SEED), Timestamp::ZERO, wall),
             links: BTreeMap::new(),
             outputs: BTreeMap::new(),
             neighbors: observed.neighbors(),

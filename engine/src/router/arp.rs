@@ -155,7 +155,7 @@ impl Router {
         match verdict {
             Verdict::Transmit(_) => self.push_transmit(port, frame.bytes, frame.offload),
             Verdict::Drop(reason) => self.drops[reason as usize] += 1,
-            Verdict::Consumed => {}
+            Verdict::Consumed | Verdict::HandOver(..) => {}
         }
     }
 

@@ -102,7 +102,7 @@ impl Router {
             match verdict {
                 Verdict::Transmit(port) => self.push_transmit(port, bytes, held.offload),
                 Verdict::Drop(reason) => self.drops[reason as usize] += 1,
-                Verdict::Consumed => {}
+                Verdict::Consumed | Verdict::HandOver(..) => {}
             }
         }
         self.count_dropped_fragments();

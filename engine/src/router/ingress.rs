@@ -188,7 +188,7 @@ impl Router {
                 counters.tx_octets += len as u64;
             }
             Verdict::Drop(reason) => self.drops[reason as usize] += 1,
-            Verdict::Consumed => {}
+            Verdict::Consumed | Verdict::HandOver(..) => {}
         }
         verdict
     }

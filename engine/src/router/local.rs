@@ -89,7 +89,7 @@ impl Router {
         match verdict {
             Verdict::Transmit(port) => self.push_transmit(port, bytes, offload),
             Verdict::Drop(reason) => self.drops[reason as usize] += 1,
-            Verdict::Consumed => {}
+            Verdict::Consumed | Verdict::HandOver(..) => {}
         }
     }
 

@@ -33,6 +33,7 @@ use crate::packet::fragment::{FragmentConfig, FragmentTable};
 use crate::packet::parsed::{Parsed, parse_ipv4};
 use crate::plan::Plan;
 use crate::rate_limit::TokenBucket;
+use crate::team::{HandOver, Stage, Team, WorkerId};
 use crate::time::{Timestamp, UnixTime};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::MacAddr;
@@ -55,6 +56,17 @@ pub struct RouterConfig {
     pub plan: Arc<Plan>,
     /// Secret randomness: keys of the tables, port choice. 128 bits.
     pub seed: [u64; 2],
+    /// What this router shares with the other workers.
+    pub team: Arc<Team>,
+    /// Which of them it is: below [`Team::workers`].
+    pub worker: WorkerId,
+}
+
+impl RouterConfig {
+    /// The only worker of a router.
+    pub fn alone(plan: Arc<Plan>, seed: [u64; 2]) -> RouterConfig {
+        RouterConfig { plan, seed, team: Team::alone(), worker: WorkerId::FIRST }
+    }
 }
 
 /// State of the link behind a port, as the I/O layer sees it.
@@ -108,6 +120,7 @@ pub struct Router {
     drops: [u64; DropReason::COUNT],
     transmit: VecDeque<Transmit>,
     events: VecDeque<Event>,
+    hand_overs: VecDeque<HandOver>,
     icmp_limit: TokenBucket,
     reset_limit: TokenBucket,
     conflict_limit: TokenBucket,
@@ -118,7 +131,7 @@ pub struct Router {
 impl Router {
     /// A router without sessions, its links down. `wall` is the wall time at `now`, for `expires`.
     pub fn new(config: RouterConfig, now: Timestamp, wall: UnixTime) -> Router {
-        let RouterConfig { plan, seed } = config;
+        let RouterConfig { plan, seed, team: _, worker: _ } = config;
         let down = LinkState { mac: MacAddr::default(), mtu: 1500, up: false };
         let routes = Arc::new(RouteTable::from_plan(&plan));
         Router {
@@ -131,6 +144,7 @@ impl Router {
             drops: [0; DropReason::COUNT],
             transmit: VecDeque::new(),
             events: VecDeque::new(),
+            hand_overs: VecDeque::new(),
             icmp_limit: TokenBucket::per_second(ICMP_ERRORS_PER_SECOND),
             reset_limit: TokenBucket::per_second(RESETS_PER_SECOND),
             conflict_limit: TokenBucket::per_second(CONFLICTS_PER_SECOND),
@@ -243,6 +257,22 @@ impl Router {
         let len = prepared.len_without_padding(bytes.len());
         *frame = &mut bytes[..len];
         verdict
+    }
+
+    /// Takes frames that other workers have handed over, all of them of the same `stage` and `port`; otherwise
+    /// as [`Router::handle_batch`]. The worker treats them as its own: hand-overs do not go round in circles.
+    pub fn handle_handed_over(&mut self, now: Timestamp, port: PortId, _stage: Stage, batch: FrameBatch<'_>) {
+        self.handle_batch(now, port, batch);
+    }
+
+    /// Frames for other workers besides those of a batch, in order. To be passed on before the batch's own.
+    pub fn poll_hand_over(&mut self) -> Option<HandOver> {
+        self.hand_overs.pop_front()
+    }
+
+    /// Counts a frame that the caller could not pass on to another worker.
+    pub fn hand_over_failed(&mut self) {
+        self.drops[DropReason::HandOverFull as usize] += 1;
     }
 
     /// Lets time pass: a bounded portion of what is due. Call again while [`Router::poll_timeout`] is not

@@ -48,7 +48,7 @@ fn plan() -> Plan {
 }
 
 fn router(plan: Plan) -> Router {
-    let mut router = Router::new(RouterConfig { plan: Arc::new(plan), seed: [1, 2] }, NOW, UnixTime(0));
+    let mut router = Router::new(RouterConfig::alone(Arc::new(plan), [1, 2]), NOW, UnixTime(0));
     for port in [PortId::WAN, PortId::lan(0)] {
         router.set_link(NOW, port, LinkState { mac: MAC, mtu: 1500, up: true });
     }
