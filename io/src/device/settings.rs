@@ -296,6 +296,16 @@ fn wanted_features(
     Ok(wanted)
 }
 
+/// Switches features of a device of the calling thread's network namespace, by the kernel's names for them
+/// ("rx-gro"), and keeps no record: for devices that are nobody else's. Features that the device lacks are passed over.
+///
+/// # Errors
+/// When there is no such device, or it may not be changed.
+pub fn switch_features(device: &str, wanted: &[(&str, bool)]) -> Result<(), DeviceError> {
+    let wanted: Vec<_> = wanted.iter().map(|&(name, on)| (name.to_owned(), on)).collect();
+    set_features(&route_socket(device)?, device, &wanted)
+}
+
 fn set_features(netlink: &Netlink, device: &str, wanted: &[(String, bool)]) -> Result<(), DeviceError> {
     if wanted.is_empty() {
         return Ok(());

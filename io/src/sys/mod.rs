@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub(crate) mod ethtool;
+pub mod frame_burst;
 pub(crate) mod ioctl;
 pub(crate) mod packet_socket;
 pub(crate) mod ring;
