@@ -50,6 +50,7 @@ enum Command {
     Reload(reload::Arguments),
     Replay(replay_command::Arguments),
     Lab(lab_command::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Lab(arguments) => lab_command::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     output::exit(outcome)
 }

@@ -38,6 +38,15 @@ impl Failure {
         Failure { exit: Exit::No, text: format!("error: {}", text.as_ref()) }
     }
 
+    /// The same, with the place where it happened in front.
+    pub(crate) fn within(self, place: &str) -> Failure {
+        let text = match self.text.strip_prefix("error: ") {
+            Some(text) => format!("error: {place}: {text}"),
+            None => self.text,
+        };
+        Failure { text, ..self }
+    }
+
     /// `text` as it is, already a complete report.
     pub(crate) fn report(exit: Exit, text: impl Into<String>) -> Failure {
         Failure { exit, text: text.into() }

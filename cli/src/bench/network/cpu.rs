@@ -1,0 +1,81 @@
+//! CPUs: which there are, where threads run, how busy they were.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::{Pid, SysconfVar, sysconf};
+
+/// The CPUs that this process may use.
+pub(crate) fn usable() -> Vec<usize> {
+    let Ok(allowed) = sched_getaffinity(Pid::from_raw(0)) else { return vec![0] };
+    (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect()
+}
+
+/// Keeps this thread on the n-th usable CPU, counted around.
+pub(crate) fn pin_to(n: usize) {
+    let usable = usable();
+    let mut only = CpuSet::new();
+    if let Some(&cpu) = usable.get(n % usable.len().max(1))
+        && only.set(cpu).is_ok()
+    {
+        // Where it is not allowed, the scheduler's choice has to do.
+        let _ = sched_setaffinity(Pid::from_raw(0), &only);
+    }
+}
+
+/// CPU time that all CPUs together have spent idle since the machine was started.
+pub(crate) fn idle() -> io::Result<Duration> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let ticks = idle_ticks(&text).ok_or(io::ErrorKind::InvalidData)?;
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}
+
+/// Of the first line, `cpu USER NICE SYSTEM IDLE IOWAIT ...`: the ticks of idleness.
+fn idle_ticks(text: &str) -> Option<u64> {
+    let mut fields = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().skip(3);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
+/// How many CPUs are online: those that [`idle`] adds up.
+pub(crate) fn online() -> io::Result<usize> {
+    let text = fs::read_to_string("/proc/stat")?;
+    Ok(text.lines().filter(|line| is_one_cpu(line)).count())
+}
+
+fn is_one_cpu(line: &str) -> bool {
+    line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// CPU time that the threads of a process have spent, from their scheduler statistics.
+pub(crate) fn of_process(pid: u32) -> io::Result<Duration> {
+    let mut spent = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let first = text.split_ascii_whitespace().next().and_then(|field| field.parse::<u64>().ok());
+        spent += first.ok_or(io::ErrorKind::InvalidData)?;
+    }
+    Ok(Duration::from_nanos(spent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_is_idle_and_waiting_for_disks() {
+        let text = "cpu  10 20 30 400 5 6 7 0 0 0\ncpu0 5 10 15 200 2 3 4 0 0 0\n";
+        assert_eq!(idle_ticks(text), Some(405));
+        assert_eq!(idle_ticks("intr 5"), None);
+        assert_eq!(text.lines().filter(|line| is_one_cpu(line)).count(), 1);
+    }
+
+    #[test]
+    fn this_process_has_used_some() {
+        assert!(!usable().is_empty());
+        assert!(of_process(std::process::id()).expect("schedstat") > Duration::ZERO);
+    }
+}
