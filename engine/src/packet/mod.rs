@@ -6,6 +6,7 @@ pub mod build;
 pub mod embedded;
 pub mod fragment;
 pub mod ip_fragmentation;
+pub mod merge;
 pub mod parsed;
 pub mod rewrite;
 pub mod segmentation;
