@@ -237,6 +237,8 @@ pub struct IoCounters {
     pub rx_errors: u64,
     /// Failed calls to send.
     pub tx_errors: u64,
+    /// Frames that left within a super-frame that another frame of their flow started.
+    pub tx_merged: u64,
 }
 
 /// `GET /v1/counters`: everything counted since the start, in the order of the packet's walk.
@@ -272,6 +274,9 @@ pub struct PortCountersRow {
     pub rx_errors: u64,
     /// Failed calls to send.
     pub tx_errors: u64,
+    /// Frames, of those sent, that left within a super-frame that another frame of their flow started.
+    #[serde(default)]
+    pub tx_merged: u64,
 }
 
 /// A named count.
@@ -303,6 +308,7 @@ impl CountersReport {
                 tx_refused: io.tx_refused,
                 rx_errors: io.rx_errors,
                 tx_errors: io.tx_errors,
+                tx_merged: io.tx_merged,
             }
         };
         let stage_row =

@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use genkan_engine::frame::{FrameBatch, Offload, Slot};
+use genkan_engine::packet::merge::Merged;
 use genkan_engine::verdict::Verdict;
 
 use crate::error::IoError;
@@ -66,6 +67,32 @@ pub trait FrameTransmitter: Send {
     /// What may be handed to [`FrameTransmitter::transmit`].
     fn capabilities(&self) -> Capabilities;
 
+    /// Sends frames of which some lie in pieces, in order, without waiting. Returns for how many frames of the batch
+    /// those stand that were taken ([`FrameView::count`](genkan_engine::packet::merge::FrameView::count)).
+    ///
+    /// Back ends that are to stand behind [`crate::merging::Merging`] gather the pieces where they lie; here they are
+    /// copied together.
+    ///
+    /// # Errors
+    /// As [`FrameTransmitter::transmit`].
+    fn transmit_merged(&mut self, merged: &Merged<'_>) -> Result<usize, IoError> {
+        let (mut octets, mut taken) = (Vec::new(), 0);
+        for frame in merged.frames() {
+            octets.clear();
+            octets.extend_from_slice(frame.start());
+            frame.rest().for_each(|piece| octets.extend_from_slice(piece));
+            if self.transmit_frame(&octets, *frame.offload())? {
+                taken += frame.count();
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Frames that left within a super-frame that another one started, since the half was opened.
+    fn merged_frames(&self) -> u64 {
+        0
+    }
+
     /// Sends one frame; whether it was taken.
     ///
     /// # Errors
@@ -120,5 +147,11 @@ impl<T: FrameTransmitter + ?Sized> FrameTransmitter for Box<T> {
     }
     fn capabilities(&self) -> Capabilities {
         (**self).capabilities()
+    }
+    fn transmit_merged(&mut self, merged: &Merged<'_>) -> Result<usize, IoError> {
+        (**self).transmit_merged(merged)
+    }
+    fn merged_frames(&self) -> u64 {
+        (**self).merged_frames()
     }
 }

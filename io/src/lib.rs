@@ -6,8 +6,8 @@
 //!
 //! - Back ends: [`af_packet`] (any Ethernet device), [`tap`] (a device whose wire is this process), [`host_tun`] (the
 //!   box itself), [`loopback`] (an in-memory pair for tests), [`pcap_file`] (captures read and written).
-//! - Wrappers over any half: [`software_offload`] (for devices that cannot finish checksums or segment), [`tracer`],
-//!   [`pcap_writer`], [`fault_injector`].
+//! - Wrappers over any half: [`software_offload`] (for devices that cannot finish checksums or segment), [`merging`]
+//!   (for those that take super-frames), [`tracer`], [`pcap_writer`], [`fault_injector`].
 //! - Around the devices: [`device`] (what the kernel knows, and settings that are put back), [`isolation`] (keeps the
 //!   kernel's own stack off our ports), [`host_network`] (the box's addresses and routes), [`link_monitor`].
 //! - Below: [`netlink`], and [`sys`] with every system call that needs `unsafe`.
@@ -26,6 +26,7 @@ pub mod host_tun;
 pub mod isolation;
 pub mod link_monitor;
 pub mod loopback;
+pub mod merging;
 pub mod netlink;
 pub mod pcap_file;
 pub mod pcap_writer;

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use genkan_engine::frame::{FrameBatch, Slot};
+use genkan_engine::packet::merge::{MAX_FRAMES, Merged};
 use genkan_engine::wire::ethernet::MacAddr;
 
 use crate::error::IoError;
@@ -183,18 +184,45 @@ pub struct TapTransmitter {
     capabilities: Capabilities,
 }
 
+impl TapTransmitter {
+    /// Writes one frame; whether the device took it.
+    fn write(&self, parts: &[IoSlice<'_>]) -> Result<bool, IoError> {
+        match (&self.file).write_vectored(parts) {
+            Ok(_) => Ok(true),
+            // A frame that the device does not take; others it may.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+            Err(error) => judge(error, "write to a TAP device").map(|()| false),
+        }
+    }
+}
+
 impl FrameTransmitter for TapTransmitter {
     fn transmit(&mut self, memory: &[u8], slots: &[Slot], indices: &[u16]) -> Result<usize, IoError> {
         let mut taken = 0;
         for slot in indices.iter().map(|index| &slots[usize::from(*index)]) {
             let frame = &memory[slot.offset..slot.offset + slot.len];
             let Some(header) = vnet_header::emit(frame, &slot.offload) else { continue };
-            match (&self.file).write_vectored(&[IoSlice::new(&header), IoSlice::new(frame)]) {
-                Ok(_) => taken += 1,
-                // A frame that the device does not take; others it may.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                Err(error) => judge(error, "write to a TAP device")?,
-            }
+            taken += usize::from(self.write(&[IoSlice::new(&header), IoSlice::new(frame)])?);
+        }
+        Ok(taken)
+    }
+
+    fn transmit_merged(&mut self, merged: &Merged<'_>) -> Result<usize, IoError> {
+        let mut taken = 0;
+        for frame in merged.frames() {
+            let Some(header) = vnet_header::emit(frame.start(), frame.offload()) else { continue };
+            let (header, start) = (IoSlice::new(&header), IoSlice::new(frame.start()));
+            let is_taken = if frame.count() == 1 {
+                self.write(&[header, start])?
+            } else {
+                let mut parts = [IoSlice::new(&[]); 2 + MAX_FRAMES];
+                (parts[0], parts[1]) = (header, start);
+                for (part, piece) in parts[2..].iter_mut().zip(frame.rest()) {
+                    *part = IoSlice::new(piece);
+                }
+                self.write(&parts[..2 + frame.count()])?
+            };
+            taken += if is_taken { frame.count() } else { 0 };
         }
         Ok(taken)
     }

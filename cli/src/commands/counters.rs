@@ -38,9 +38,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 /// A report for people.
 pub(crate) fn text(report: &CountersReport) -> String {
-    let heads =
-        ["port", "rx frames", "rx octets", "tx frames", "tx octets", "rx lost", "tx refused", "errors"];
-    let mut ports = Listing::new(&heads).numbers(&[1, 2, 3, 4, 5, 6, 7]);
+    let heads = [
+        "port",
+        "rx frames",
+        "rx octets",
+        "tx frames",
+        "tx octets",
+        "tx merged",
+        "rx lost",
+        "tx refused",
+        "errors",
+    ];
+    let mut ports = Listing::new(&heads).numbers(&[1, 2, 3, 4, 5, 6, 7, 8]);
     for row in &report.ports {
         ports.row(port_row(row));
     }
@@ -50,12 +59,20 @@ pub(crate) fn text(report: &CountersReport) -> String {
     text
 }
 
-fn port_row(row: &PortCountersRow) -> [String; 8] {
+fn port_row(row: &PortCountersRow) -> [String; 9] {
     let errors = row.rx_errors + row.tx_errors;
-    let numbers =
-        [row.rx_frames, row.rx_octets, row.tx_frames, row.tx_octets, row.rx_lost, row.tx_refused, errors];
-    let [a, b, c, d, e, f, g] = numbers.map(output::grouped);
-    [row.port.clone(), a, b, c, d, e, f, g]
+    let numbers = [
+        row.rx_frames,
+        row.rx_octets,
+        row.tx_frames,
+        row.tx_octets,
+        row.tx_merged,
+        row.rx_lost,
+        row.tx_refused,
+        errors,
+    ];
+    let [a, b, c, d, e, f, g, h] = numbers.map(output::grouped);
+    [row.port.clone(), a, b, c, d, e, f, g, h]
 }
 
 fn section(text: &mut String, head: &str, rows: &[CounterRow]) {

@@ -9,8 +9,7 @@ use genkan_engine::router::LinkState;
 use genkan_io::device::{self, DeviceAddress, DeviceError, DeviceOptions, Link, PreparedDevice};
 use genkan_io::host_network::{HostNetwork, HostNetworkConfig};
 use genkan_io::isolation::{Isolation, IsolationError};
-use genkan_io::software_offload::SoftwareOffload;
-use genkan_io::{Capabilities, FrameIo, IoError, af_packet, host_tun, tap};
+use genkan_io::{FrameIo, IoError, af_packet, host_tun, tap};
 use tracing::{info, warn};
 
 use super::suggest;
@@ -193,9 +192,14 @@ impl Port {
             // A made-up address need not change because the device was made anew.
             link.mac = known.mac;
         }
+        let io = match &self.kind {
+            // Each frame is a system call, and no GRO of the kernel came before us.
+            Kind::Tap => io.with_merging(),
+            Kind::Device | Kind::Host(_) => io,
+        };
         self.hold = Some(hold);
         self.known = Some(link);
-        Ok((finishing(io), link))
+        Ok((io.with_software_offload(), link))
     }
 
     fn look(&mut self, state: &Path, changes: &mut Vec<Change>) {
@@ -266,14 +270,6 @@ fn open_host(device: &str, config: &HostNetworkConfig) -> Result<(FrameIo, LinkS
     let network = HostNetwork::configure(device, config)?;
     let link = LinkState { mac: host_tun::ROUTER_MAC, mtu: config.mtu, up: true };
     Ok((io, link, Hold::Host(network)))
-}
-
-/// The engine takes every port for one that finishes checksums and cuts super-frames.
-fn finishing(io: FrameIo) -> FrameIo {
-    if io.transmitter.capabilities() == Capabilities::ALL {
-        return io;
-    }
-    FrameIo { receiver: io.receiver, transmitter: Box::new(SoftwareOffload::new(io.transmitter)) }
 }
 
 fn refuse_addresses(link: &Link) -> Result<(), DeviceError> {

@@ -83,7 +83,7 @@ impl Forwarder {
     }
 
     fn close(&mut self, port: PortId) -> u64 {
-        self.outlets.ports[port.index()].transmitter = None;
+        self.outlets.ports[port.index()].close();
         match self.inlets.iter().position(|inlet| inlet.port == port) {
             Some(index) => {
                 let mut inlet = self.inlets.remove(index);
@@ -153,6 +153,9 @@ impl Forwarder {
         for inlet in &mut self.inlets {
             let counters: &mut IoCounters = &mut counters[inlet.port.index()];
             counters.rx_lost = inlet.lost_before + inlet.receiver.lost_frames();
+        }
+        for (counters, outlet) in counters.iter_mut().zip(&self.outlets.ports) {
+            counters.tx_merged += outlet.transmitter.as_ref().map_or(0, |it| it.merged_frames());
         }
         counters
     }
@@ -247,6 +250,12 @@ impl Outlets {
 }
 
 impl Outlet {
+    fn close(&mut self) {
+        if let Some(transmitter) = self.transmitter.take() {
+            self.io.tx_merged += transmitter.merged_frames();
+        }
+    }
+
     fn transmit(
         &mut self,
         port: PortId,
@@ -269,7 +278,7 @@ impl Outlet {
                 self.io.tx_refused += indices.len() as u64;
                 match error {
                     IoError::DeviceGone | IoError::EndOfInput => {
-                        self.transmitter = None;
+                        self.close();
                         troubles.push(PortTrouble::Gone(port));
                     }
                     error if !std::mem::replace(&mut self.faulty, true) => {
