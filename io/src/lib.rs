@@ -4,7 +4,7 @@
 //! drives: receive a batch, let the engine judge it in place, transmit straight from the same memory. The call
 //! through the trait object is paid once per batch, never per frame.
 //!
-//! - Back ends: [`af_packet`] (any Ethernet device), [`tap`] (a device whose wire is this process), [`host_tun`] (the
+//! - Back ends: [`af_packet`] (any Ethernet device), [`af_xdp`] (by the kernel's stack), [`tap`] (a device whose wire is this process), [`host_tun`] (the
 //!   box itself), [`loopback`] (an in-memory pair for tests), [`pcap_file`] (captures read and written).
 //! - Wrappers over any half: [`software_offload`] (for devices that cannot finish checksums or segment), [`merging`]
 //!   (for those that take super-frames), [`tracer`], [`pcap_writer`], [`fault_injector`].
@@ -16,6 +16,7 @@
 #![deny(unsafe_code)]
 
 pub mod af_packet;
+pub mod af_xdp;
 pub mod device;
 pub mod error;
 pub mod fault_injector;

@@ -109,9 +109,22 @@ namespace_tests! {
         drop(prepared);
         assert_eq!(gro(), Some((false, false)));
         assert!(chaining("on"));
-        let prepared = PreparedDevice::prepare("r0", &state.0, &DeviceOptions { merge: false });
+        let prepared = PreparedDevice::prepare("r0", &state.0, &DeviceOptions { merge: false, bare: false });
         assert_eq!(gro(), Some((false, false)));
         drop(prepared);
+
+        let tags = |state: &str| {
+            let output = Command::new("ethtool").args(["-k", "r0"]).output().expect("it was there");
+            String::from_utf8_lossy(&output.stdout).contains(&format!("rx-vlan-offload: {state}"))
+        };
+        let output = Command::new("ethtool").args(["-K", "r0", "gro", "on"]).output();
+        assert!(output.expect("it was there").status.success() && tags("on"));
+        let prepared = PreparedDevice::prepare("r0", &state.0, &DeviceOptions { merge: true, bare: true });
+        assert_eq!(gro(), Some((false, false)));
+        assert!(tags("off"));
+        drop(prepared);
+        assert_eq!(gro(), Some((true, false)));
+        assert!(tags("on"));
     }
 
     fn addresses_of_the_kernel_are_refused() {

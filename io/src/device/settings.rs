@@ -29,6 +29,8 @@ const LARGE_RECEIVE_OFFLOAD: &str = "rx-lro";
 const CHAINING: &str = "rx-gro-list";
 /// Merge packets of a flow into super-frames that are cut again faithfully on their way out.
 const MERGING: [&str; 2] = ["rx-gro", "rx-udp-gro-forwarding"];
+/// Take VLAN tags off arriving frames and tell them apart from the frame.
+const UNTAGGING: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
 
 const PREFIX: &str = "device-";
 const SUFFIX: &str = ".json";
@@ -39,11 +41,14 @@ pub struct DeviceOptions {
     /// Let the kernel merge packets of a flow into super-frames on arrival (GRO), TCP and UDP. Default on: with hosts
     /// that do not make super-frames themselves it multiplies the throughput, and it changes no packet.
     pub merge: bool,
+    /// Hand over frames as they were on the wire: GRO is switched off, and VLAN tags stay in the frames. Default off: for
+    /// back ends that are told neither of super-frames nor of tags. Goes before `merge`.
+    pub bare: bool,
 }
 
 impl Default for DeviceOptions {
     fn default() -> Self {
-        DeviceOptions { merge: true }
+        DeviceOptions { merge: true, bare: false }
     }
 }
 
@@ -285,12 +290,17 @@ fn wanted_features(
                 return Err(DeviceError::LargeReceiveOffload(device.to_owned()));
             }
             wanted.push((feature.name, false));
-        } else if options.merge
-            && MERGING.contains(&feature.name.as_str())
-            && !feature.active
-            && feature.changeable
-        {
-            wanted.push((feature.name, true));
+            continue;
+        }
+        let merges = MERGING.contains(&feature.name.as_str());
+        let untags = UNTAGGING.contains(&feature.name.as_str());
+        let wish = match options {
+            DeviceOptions { bare: true, .. } => (merges || untags).then_some(false),
+            DeviceOptions { merge: true, .. } => merges.then_some(true),
+            _ => None,
+        };
+        if let Some(on) = wish.filter(|on| *on != feature.active && feature.changeable) {
+            wanted.push((feature.name, on));
         }
     }
     Ok(wanted)

@@ -89,6 +89,14 @@ impl Netlink {
         Netlink::open(SockProtocol::NetlinkNetFilter, 0, SockFlag::SOCK_CLOEXEC)
     }
 
+    /// For generic netlink (linux/genetlink.h).
+    ///
+    /// # Errors
+    /// When no socket can be had.
+    pub fn generic() -> Result<Netlink, NetlinkError> {
+        Netlink::open(SockProtocol::NetlinkGeneric, 0, SockFlag::SOCK_CLOEXEC)
+    }
+
     /// For notifications of the rtnetlink groups in the mask `groups` (`RTMGRP_*`); reading does not block.
     ///
     /// # Errors

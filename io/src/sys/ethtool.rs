@@ -1,4 +1,5 @@
-//! Device features by name (ethtool's `-k` and `-K`): linux/ethtool.h over SIOCETHTOOL.
+//! Device features by name (ethtool's `-k` and `-K`), its driver (`-i`) and its queues (`-l`): linux/ethtool.h over
+//! SIOCETHTOOL.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -6,6 +7,8 @@ use std::os::fd::BorrowedFd;
 use super::ioctl;
 use crate::error::IoError;
 
+const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
 const ETHTOOL_GSSET_INFO: u32 = 0x37;
 const ETHTOOL_GFEATURES: u32 = 0x3a;
@@ -63,6 +66,39 @@ pub(crate) fn set_feature(
     request[3 + 2 * (index / 32)] = u32::from(on) << (index % 32);
     // SAFETY: the kernel only reads here.
     unsafe { call(socket, device, &mut request, "change its features") }
+}
+
+/// What drives a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Driver {
+    /// "veth", "ixgbe", ...
+    pub(crate) name: String,
+    /// Where it sits in the machine; empty for devices of software.
+    pub(crate) bus: String,
+}
+
+/// The driver of a device.
+pub(crate) fn driver(socket: BorrowedFd<'_>, device: &str) -> Result<Driver, IoError> {
+    // cmd, five names of 32 octets (driver, version, firmware, bus, ROM), 12 octets reserved, five counts.
+    let mut answer = [0; 1 + 5 * 8 + 3 + 5];
+    answer[0] = ETHTOOL_GDRVINFO;
+    // SAFETY: as long as struct ethtool_drvinfo, which is all that is written.
+    unsafe { call(socket, device, &mut answer, "ask for its driver") }?;
+    let text = |word: usize| {
+        let octets: Vec<u8> = answer[word..word + 8].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        crate::netlink::as_text(&octets)
+    };
+    Ok(Driver { name: text(1), bus: text(1 + 3 * 8) })
+}
+
+/// How many receive queues of a device are in use.
+pub(crate) fn receive_queues(socket: BorrowedFd<'_>, device: &str) -> Result<u32, IoError> {
+    // cmd, four greatest counts, four current ones: receive, transmit, other, combined.
+    let mut answer = [0; 9];
+    answer[0] = ETHTOOL_GCHANNELS;
+    // SAFETY: as long as struct ethtool_channels, which is all that is written.
+    unsafe { call(socket, device, &mut answer, "ask for its queues") }?;
+    Ok(answer[5].saturating_add(answer[8]))
 }
 
 fn feature_names(socket: BorrowedFd<'_>, device: &str) -> Result<Vec<String>, IoError> {

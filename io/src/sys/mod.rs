@@ -4,6 +4,7 @@
 //! owned here; the meaning of options, flags and frames is the back ends' business.
 #![allow(unsafe_code)]
 
+pub(crate) mod bpf;
 pub mod clock;
 pub(crate) mod ethtool;
 pub mod frame_burst;
@@ -11,6 +12,7 @@ pub(crate) mod ioctl;
 pub(crate) mod packet_socket;
 pub(crate) mod ring;
 pub(crate) mod send_batch;
+pub(crate) mod xdp;
 
 /// The descriptor of a TUN device of the `tun-tap` crate, which only has it raw.
 pub(crate) fn tun_descriptor(interface: &tun_tap::Iface) -> std::os::fd::BorrowedFd<'_> {
