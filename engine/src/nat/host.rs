@@ -6,6 +6,14 @@ use super::hash::HashKey;
 use super::index::Index;
 use super::slab::Slab;
 
+/// Hosts that may have sessions at the same time, however small the table of sessions is.
+const FEWEST: u32 = 1 << 16;
+
+/// How many hosts there can be when there is room for so many `sessions`: a quarter, and 65,536 at least.
+pub(crate) fn most_hosts(sessions: u32) -> u32 {
+    (sessions / 4).max(FEWEST).min(sessions)
+}
+
 /// One internal host.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {

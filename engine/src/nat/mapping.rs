@@ -10,7 +10,8 @@ use super::index::Index;
 use super::policy::MappingBehavior;
 use super::port_pool::PortPool;
 use super::session::NONE;
-use super::slab::Slab;
+use super::slab::{Place, Slab};
+use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::time::Timestamp;
 use crate::wire::ipv4::Protocol;
@@ -32,6 +33,8 @@ pub(crate) struct Mapping {
     pub(crate) revoked: bool,
 }
 
+const _: () = assert!(size_of::<Place<Mapping>>() == 32);
+
 /// The part of a remote endpoint that a mapping depends on.
 pub(crate) fn scope(behavior: MappingBehavior, remote: SocketAddrV4) -> SocketAddrV4 {
     match behavior {
@@ -51,6 +54,9 @@ pub(crate) const fn pool_index(protocol: Protocol) -> Option<usize> {
     }
 }
 
+/// Identifiers of ICMP queries.
+const IDENTIFIERS: usize = 1 << 16;
+
 const POOL_PROTOCOLS: [Protocol; 3] = [Protocol::TCP, Protocol::UDP, Protocol::ICMP];
 
 /// The ports of one external address and protocol: who may have one, and who has it.
@@ -59,6 +65,14 @@ struct ExternalPorts {
     pool: PortPool,
     /// Mapping number + 1 by port; 0 is nobody.
     owner: Vec<u32>,
+}
+
+/// How many dynamic mappings there can be under a plan: no more than ports, and each has a session. Those that a
+/// plan change has ended count until their sessions are found out.
+pub(crate) fn most_mappings(plan: &Plan) -> u32 {
+    let ports = 2 * plan.nat.ports.len() + IDENTIFIERS;
+    let ports = ports.saturating_mul(plan.wan.external_addresses().count());
+    plan.nat.max_sessions.min(u32::try_from(ports).unwrap_or(u32::MAX)).max(1)
 }
 
 /// All dynamic mappings.

@@ -52,8 +52,8 @@ use std::time::Duration;
 
 use self::eviction::{EvictionQueues, queue_of};
 use self::hash::HashKey;
-use self::host::HostTable;
-use self::mapping::MappingTable;
+use self::host::{HostTable, most_hosts};
+use self::mapping::{MappingTable, most_mappings};
 use self::peer::PeerTable;
 use self::session::{NONE, Session, SessionFlags, SessionId, SessionTable};
 use self::settings::Settings;
@@ -106,12 +106,12 @@ impl Nat {
         let key = HashKey([seed[0] ^ rng.next_u64(), seed[1] ^ rng.next_u64()]);
         let mut nat = Nat {
             sessions: SessionTable::new(capacity, key),
-            mappings: MappingTable::new(capacity, key, plan.nat.ports.clone()),
+            mappings: MappingTable::new(most_mappings(plan), key, plan.nat.ports.clone()),
             forwards: ForwardTable::compile(plan, now, wall),
             routes,
             settings: Settings::from_plan(plan),
             stages: StageCounters::default(),
-            hosts: HostTable::new(capacity, key),
+            hosts: HostTable::new(most_hosts(capacity), key),
             peers: PeerTable::new(capacity, key),
             queues: EvictionQueues::new(),
             wheel: TimerWheel::new(capacity, Duration::from_secs(1), now),
@@ -126,10 +126,11 @@ impl Nat {
     }
 
     /// Makes room for a larger `max_sessions`: tens of milliseconds at a million sessions.
-    fn grow(&mut self, capacity: u32) {
+    fn grow(&mut self, plan: &Plan) {
+        let capacity = plan.nat.max_sessions;
         self.sessions.grow(capacity);
-        self.mappings.grow(capacity);
-        self.hosts.grow(capacity);
+        self.mappings.grow(most_mappings(plan));
+        self.hosts.grow(most_hosts(capacity));
         self.peers.grow(capacity);
         self.wheel.grow(capacity);
     }

@@ -2,17 +2,20 @@
 //! (RFC 4787 §5).
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 
 use super::hash::HashKey;
 use super::index::Index;
-use super::slab::Slab;
+use super::slab::{Place, Slab};
 
 #[derive(Debug)]
 struct Peer {
     mapping: u32,
     remote: Ipv4Addr,
-    sessions: u32,
+    sessions: NonZeroU32,
 }
+
+const _: () = assert!(size_of::<Place<Peer>>() == 12);
 
 /// How many sessions with something sent each pair of mapping and remote address has.
 #[derive(Debug)]
@@ -36,8 +39,8 @@ impl PeerTable {
         self.key.hash(u64::from(mapping) << 32 | u64::from(u32::from(remote)), 2)
     }
 
-    fn find(&self, mapping: u32, remote: Ipv4Addr) -> Option<u32> {
-        self.index.find(self.hash(mapping, remote), |id| {
+    fn find(&self, mapping: u32, remote: Ipv4Addr, hash: u64) -> Option<u32> {
+        self.index.find(hash, |id| {
             let peer = &self.peers[id];
             peer.mapping == mapping && peer.remote == remote
         })
@@ -45,31 +48,37 @@ impl PeerTable {
 
     /// Whether the mapping has such a session with this remote address.
     pub(crate) fn contains(&self, mapping: u32, remote: Ipv4Addr) -> bool {
-        self.find(mapping, remote).is_some()
+        self.find(mapping, remote, self.hash(mapping, remote)).is_some()
     }
 
     /// Mapping, remote address and sessions of every pair.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, Ipv4Addr, u32)> {
-        self.peers.iter().map(|(_, peer)| (peer.mapping, peer.remote, peer.sessions))
+        self.peers.iter().map(|(_, peer)| (peer.mapping, peer.remote, peer.sessions.get()))
     }
 
     /// Counts one more session. There is room for as many pairs as there are sessions.
     pub(crate) fn add(&mut self, mapping: u32, remote: Ipv4Addr) {
-        if let Some(id) = self.find(mapping, remote) {
-            self.peers[id].sessions += 1;
-        } else if let Some(id) = self.peers.insert(Peer { mapping, remote, sessions: 1 }) {
-            self.index.insert(self.hash(mapping, remote), id);
+        let hash = self.hash(mapping, remote);
+        if let Some(id) = self.find(mapping, remote, hash) {
+            let sessions = &mut self.peers[id].sessions;
+            *sessions = sessions.saturating_add(1);
+        } else if let Some(id) = self.peers.insert(Peer { mapping, remote, sessions: NonZeroU32::MIN }) {
+            self.index.insert(hash, id);
         }
     }
 
     /// Counts one session less.
     pub(crate) fn subtract(&mut self, mapping: u32, remote: Ipv4Addr) {
-        let Some(id) = self.find(mapping, remote) else { return };
-        self.peers[id].sessions -= 1;
-        if self.peers[id].sessions == 0 {
-            self.peers.remove(id);
-            self.index.remove(self.hash(mapping, remote), id);
+        let hash = self.hash(mapping, remote);
+        let Some(id) = self.find(mapping, remote, hash) else { return };
+        let sessions = &mut self.peers[id].sessions;
+        match NonZeroU32::new(sessions.get() - 1) {
+            Some(fewer) => *sessions = fewer,
+            None => {
+                self.peers.remove(id);
+                self.index.remove(hash, id);
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ impl Nat {
         self.routes = routes;
         let before = std::mem::replace(&mut self.forwards, ForwardTable::compile(plan, now, wall));
         let settings_before = std::mem::replace(&mut self.settings, Settings::from_plan(plan));
-        self.grow(plan.nat.max_sessions);
+        self.grow(plan);
         let (forwards, settings) = (&self.forwards, &self.settings);
         let ended = self.mappings.revoke_where(now, |mapping| {
             let (address, port) = (*mapping.external.ip(), mapping.external.port());

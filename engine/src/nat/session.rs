@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::hash::HashKey;
 use super::index::Index;
 use super::policy::Direction;
-use super::slab::Slab;
+use super::slab::{Place, Slab};
 use super::tcp_state::TcpState;
 use crate::frame::PortId;
 use crate::link::neighbor::NeighborRef;
@@ -180,7 +180,7 @@ pub(crate) struct Session {
     pub(crate) evict_previous: u32,
 }
 
-const _: () = assert!(size_of::<Option<Session>>() == 64);
+const _: () = assert!(size_of::<Place<Session>>() == 64);
 
 impl Session {
     pub(crate) fn internal(&self) -> SocketAddrV4 {

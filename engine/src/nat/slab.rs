@@ -2,75 +2,105 @@
 
 use std::ops::{Index, IndexMut};
 
+/// The number of no entry.
+const NONE: u32 = u32::MAX;
+
+/// One place in the table. With a spare value somewhere in `T` it takes no more room than a `T`.
+#[derive(Clone, Debug)]
+pub(crate) enum Place<T> {
+    /// An entry.
+    Used(T),
+    /// None at present; the number of the next free place, or [`NONE`].
+    Free(u32),
+}
+
 /// Entries by number. The memory is reserved at the start and touched only as far as entries are used,
-/// so no push ever moves the table.
+/// so no push ever moves the table. Free places are a list through themselves, the last one freed first.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    entries: Vec<Option<T>>,
-    free: Vec<u32>,
+    places: Vec<Place<T>>,
+    len: usize,
+    free: u32,
     capacity: usize,
 }
 
 impl<T> Slab<T> {
     /// Room for `capacity` entries.
     pub(crate) fn new(capacity: usize) -> Slab<T> {
-        Slab { entries: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity), capacity }
+        Slab { places: Vec::with_capacity(capacity), len: 0, free: NONE, capacity }
     }
 
     /// Makes room for `capacity` entries in all.
     pub(crate) fn grow(&mut self, capacity: usize) {
         if capacity > self.capacity {
-            self.entries.reserve_exact(capacity - self.entries.len());
-            self.free.reserve_exact(capacity - self.free.len());
+            self.places.reserve_exact(capacity - self.places.len());
             self.capacity = capacity;
         }
     }
 
     /// Stores an entry; `None` when full.
+    #[inline]
     pub(crate) fn insert(&mut self, entry: T) -> Option<u32> {
-        if let Some(id) = self.free.pop() {
-            self.entries[id as usize] = Some(entry);
-            return Some(id);
-        }
-        if self.entries.len() == self.capacity {
+        let mut id = self.free;
+        if let Some(place) = self.places.get_mut(id as usize) {
+            if let Place::Free(next) = *place {
+                self.free = next;
+            }
+            *place = Place::Used(entry);
+        } else if self.places.len() < self.capacity {
+            id = self.places.len() as u32;
+            self.places.push(Place::Used(entry));
+        } else {
             return None;
         }
-        self.entries.push(Some(entry));
-        Some(self.entries.len() as u32 - 1)
+        self.len += 1;
+        Some(id)
     }
 
     /// Takes an entry out.
+    #[inline]
     pub(crate) fn remove(&mut self, id: u32) -> Option<T> {
-        let entry = self.entries.get_mut(id as usize)?.take()?;
-        self.free.push(id);
+        let place = self.places.get_mut(id as usize)?;
+        if matches!(place, Place::Free(_)) {
+            return None;
+        }
+        let Place::Used(entry) = std::mem::replace(place, Place::Free(self.free)) else { return None };
+        self.free = id;
+        self.len -= 1;
         Some(entry)
     }
 
     /// The entry, if there is one.
     #[inline]
     pub(crate) fn get(&self, id: u32) -> Option<&T> {
-        self.entries.get(id as usize)?.as_ref()
+        match self.places.get(id as usize)? {
+            Place::Used(entry) => Some(entry),
+            Place::Free(_) => None,
+        }
     }
 
     /// The entry, if there is one.
     #[inline]
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut T> {
-        self.entries.get_mut(id as usize)?.as_mut()
+        match self.places.get_mut(id as usize)? {
+            Place::Used(entry) => Some(entry),
+            Place::Free(_) => None,
+        }
     }
 
     /// Entries in use.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.len
     }
 
     /// One more than the highest number ever used.
     pub(crate) fn end(&self) -> u32 {
-        self.entries.len() as u32
+        self.places.len() as u32
     }
 
     /// All entries with their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.entries.iter().enumerate().filter_map(|(id, entry)| Some((id as u32, entry.as_ref()?)))
+        (0..self.end()).filter_map(|id| Some((id, self.get(id)?)))
     }
 }
 
@@ -104,6 +134,8 @@ mod tests {
         assert_eq!(slab.insert('d'), Some(a));
         slab.grow(3);
         assert_eq!(slab.insert('e'), Some(2));
-        assert_eq!((slab[a], slab[b], slab.len()), ('d', 'b', 3));
+        assert_eq!((slab.remove(b), slab.remove(a)), (Some('b'), Some('d')));
+        assert_eq!((slab.insert('f'), slab.insert('b'), slab.insert('g')), (Some(a), Some(b), None));
+        assert_eq!((slab[a], slab[b], slab[2], slab.len()), ('f', 'b', 'e', 3));
     }
 }

@@ -244,6 +244,24 @@ fn per_host_limits_refuse_that_host_only() {
 }
 
 #[test]
+fn a_host_more_than_there_is_room_for_displaces_the_oldest_that_nobody_answered() {
+    let mut plan = plan();
+    plan.lans[0].address = "10.0.0.1/8".parse().unwrap();
+    plan.nat.max_sessions = 100_000;
+    let mut nat = nat(&plan);
+    let (host, remote) =
+        (|n: u32| Ipv4Addr::from_bits(0x0a00_0100 + n), |n: u32| Ipv4Addr::from_bits(0x0900_0000 + n));
+    let mut open = |n| {
+        let (internal, remote) = (SocketAddrV4::new(host(n), 0), SocketAddrV4::new(remote(n), 0));
+        nat.open_outbound(NOW, Protocol::ESP, internal, remote, LAN)
+    };
+    assert!((0..65_537).all(|n| open(n).is_ok()));
+    assert_eq!((nat.sessions.len(), nat.stages.sessions_evicted), (65_536, 1));
+    assert_eq!((nat.hosts.find(host(0)), nat.hosts.find(host(65_536)).is_some()), (None, true));
+    assert!(nat.hosts.find(host(1)).is_some());
+}
+
+#[test]
 fn protocols_without_ports_belong_to_one_host_per_remote() {
     let mut nat = nat(&plan());
     open(&mut nat, Protocol::ESP, "192.168.0.10:0", "198.51.100.7:0").unwrap();

@@ -232,7 +232,11 @@ impl Nat {
             return Err(DropReason::SessionLimit);
         }
         let paired = self.external_address_of(internal);
-        let host = self.hosts.find_or_insert(internal, paired).ok_or(DropReason::SessionLimit)?;
+        let host = self.hosts.find_or_insert(internal, paired).or_else(|| {
+            // No room for one host more: whoever is ended may have been the last of its own.
+            self.evict_for_room(now).then(|| self.hosts.find_or_insert(internal, paired)).flatten()
+        });
+        let host = host.ok_or(DropReason::SessionLimit)?;
         let entry = &mut self.hosts[host];
         entry.paired = paired;
         entry.sessions += 1;
