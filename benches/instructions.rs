@@ -2,13 +2,16 @@
 //! them with `instructions.txt`.
 #![allow(missing_docs, reason = "the macros make public items")]
 
-use genkan_benches::network::{INSIDE, OUTSIDE};
+use std::hint::black_box;
+use std::net::SocketAddrV4;
+
+use genkan_benches::network::{EXTERNAL, INSIDE, OUTSIDE, REMOTES, forwards, plan};
 use genkan_benches::{Batch, Flows, Rig, Transport};
 use genkan_engine::PortId;
 use genkan_engine::packet::parse_ipv4;
+use genkan_engine::plan::Plan;
 use genkan_engine::wire::tcp::TcpFlags;
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use std::hint::black_box;
 
 /// A router and a batch for it.
 struct Scene {
@@ -44,10 +47,10 @@ fn inbound(sessions: u32) -> Box<Scene> {
     established(sessions, OUTSIDE)
 }
 
-/// Frames of sessions that are not there yet.
-fn opening(sessions: u32) -> Box<Scene> {
+/// First packets from inside: of internal endpoints without a mapping, or to further remotes.
+fn opening(sessions: u32, known_mappings: bool) -> Box<Scene> {
     let known = Flows::new(Transport::Udp, sessions);
-    let later = Flows::new(Transport::Udp, 2 * sessions);
+    let later = if known_mappings { known } else { Flows::new(Transport::Udp, 2 * sessions) };
     let rig = Rig::new(known);
     let template = later.template(INSIDE, 64, TcpFlags::NONE);
     let mut batch = Batch::new(&template);
@@ -57,6 +60,58 @@ fn opening(sessions: u32) -> Box<Scene> {
         number += 1;
     });
     Box::new(Scene { rig, batch, port: INSIDE })
+}
+
+fn opening_with_new_mapping(sessions: u32) -> Box<Scene> {
+    opening(sessions, false)
+}
+
+fn opening_with_known_mapping(sessions: u32) -> Box<Scene> {
+    opening(sessions, true)
+}
+
+/// Frames from outside to ports that `to` names, at a router with so many forwards and 1,000 sessions.
+fn inbound_with_forwards(count: u16, to: fn(u16, u16) -> u16) -> Box<Scene> {
+    let flows = Flows::new(Transport::Udp, 1_000);
+    let hosts = flows.hosts().count() as u16;
+    let mut rig = Rig::with_plan(flows, Plan { forwards: forwards(count, hosts), ..plan(1_000_000) });
+    let template = flows.template(OUTSIDE, 64, TcpFlags::NONE);
+    let mut batch = Batch::new(&template);
+    let mut number = 0;
+    let mut fill = |batch: &mut Batch| {
+        batch.fill(|frame| {
+            let remote = SocketAddrV4::new(REMOTES, 1_024 + number);
+            template.write(frame, remote, SocketAddrV4::new(EXTERNAL, to(count, number)));
+            number += 1;
+        });
+    };
+    for _ in 0..16 {
+        fill(&mut batch);
+        batch.handle(&mut rig.router, rig.now, OUTSIDE);
+        rig.answer_arp();
+    }
+    fill(&mut batch);
+    Box::new(Scene { rig, batch, port: OUTSIDE })
+}
+
+/// First packets that a forward takes.
+fn opening_by_forward(count: u16) -> Box<Scene> {
+    inbound_with_forwards(count, |count, number| 1 + (u32::from(number) * 7_919 % u32::from(count)) as u16)
+}
+
+/// Packets that nobody takes.
+fn refused(count: u16) -> Box<Scene> {
+    inbound_with_forwards(count, |_, number| 50_000 + number)
+}
+
+/// Packets of sessions that forwards have taken.
+fn forwarded(count: u16) -> Box<Scene> {
+    let mut scene = opening_by_forward(count);
+    let again = scene.batch.clone();
+    let Scene { rig, batch, port } = &mut *scene;
+    batch.handle(&mut rig.router, rig.now, *port);
+    scene.batch = again;
+    scene
 }
 
 fn frame(_: u32) -> Vec<u8> {
@@ -87,9 +142,38 @@ fn fast_path_inbound(scene: Box<Scene>) -> Box<Scene> {
     black_box(handle(scene))
 }
 
-#[library_benchmark(setup = opening)]
+#[library_benchmark(setup = opening_with_new_mapping)]
 #[bench::of_1_000(1_000)]
-fn slow_path(scene: Box<Scene>) -> Box<Scene> {
+#[bench::of_10_000(10_000)]
+fn new_session_new_mapping(scene: Box<Scene>) -> Box<Scene> {
+    black_box(handle(scene))
+}
+
+#[library_benchmark(setup = opening_with_known_mapping)]
+#[bench::of_1_000(1_000)]
+#[bench::of_100_000(100_000)]
+fn new_session_known_mapping(scene: Box<Scene>) -> Box<Scene> {
+    black_box(handle(scene))
+}
+
+#[library_benchmark(setup = opening_by_forward)]
+#[bench::of_1(1)]
+#[bench::of_10_000(10_000)]
+fn new_session_by_forward(scene: Box<Scene>) -> Box<Scene> {
+    black_box(handle(scene))
+}
+
+#[library_benchmark(setup = forwarded)]
+#[bench::of_1(1)]
+#[bench::of_10_000(10_000)]
+fn fast_path_by_forward(scene: Box<Scene>) -> Box<Scene> {
+    black_box(handle(scene))
+}
+
+#[library_benchmark(setup = refused)]
+#[bench::of_1(1)]
+#[bench::of_10_000(10_000)]
+fn refusal_with_forwards(scene: Box<Scene>) -> Box<Scene> {
     black_box(handle(scene))
 }
 
@@ -101,6 +185,15 @@ fn parse(frame: Vec<u8>) -> bool {
 
 library_benchmark_group!(
     name = paths,
-    benchmarks = [fast_path_outbound, fast_path_inbound, slow_path, parse]
+    benchmarks = [
+        fast_path_outbound,
+        fast_path_inbound,
+        fast_path_by_forward,
+        new_session_new_mapping,
+        new_session_known_mapping,
+        new_session_by_forward,
+        refusal_with_forwards,
+        parse
+    ]
 );
 main!(library_benchmark_groups = paths);

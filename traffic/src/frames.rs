@@ -120,7 +120,7 @@ impl Template {
 }
 
 /// Frames in one memory area, with their slots.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     memory: Vec<u8>,
     slots: Vec<Slot>,

@@ -52,11 +52,8 @@ impl HostTable {
         self.index.find(self.hash(address), |id| self.hosts[id].address == address)
     }
 
-    /// The host's number, made if need be; `None` when there is no room for another host.
-    pub(crate) fn find_or_insert(&mut self, address: Ipv4Addr, paired: Ipv4Addr) -> Option<u32> {
-        if let Some(id) = self.find(address) {
-            return Some(id);
-        }
+    /// Makes a host that is not there; `None` when there is no room for another one.
+    pub(crate) fn insert(&mut self, address: Ipv4Addr, paired: Ipv4Addr) -> Option<u32> {
         let id = self.hosts.insert(Host { address, paired, sessions: 0, ports: [0; 3] })?;
         self.index.insert(self.hash(address), id);
         Some(id)

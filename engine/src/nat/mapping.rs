@@ -35,8 +35,20 @@ pub(crate) struct Mapping {
 
 const _: () = assert!(size_of::<Place<Mapping>>() == 32);
 
+/// A mapping that is looked for, or to be made for its first session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) protocol: Protocol,
+    pub(crate) internal: SocketAddrV4,
+    pub(crate) remote: SocketAddrV4,
+    scope: SocketAddrV4,
+    /// [`pool_index`] of the protocol.
+    pub(crate) pool: usize,
+    hash: u64,
+}
+
 /// The part of a remote endpoint that a mapping depends on.
-pub(crate) fn scope(behavior: MappingBehavior, remote: SocketAddrV4) -> SocketAddrV4 {
+fn scope(behavior: MappingBehavior, remote: SocketAddrV4) -> SocketAddrV4 {
     match behavior {
         MappingBehavior::EndpointIndependent => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
         MappingBehavior::AddressDependent => SocketAddrV4::new(*remote.ip(), 0),
@@ -109,14 +121,25 @@ impl MappingTable {
         self.key.hash(internal_word, scope_word)
     }
 
-    /// The mapping of an internal endpoint for remotes within `scope`.
-    pub(crate) fn find_internal(
+    /// What to ask for on behalf of an internal endpoint that speaks to `remote`; `None` for protocols without
+    /// ports.
+    pub(crate) fn want(
         &self,
+        behavior: MappingBehavior,
         protocol: Protocol,
         internal: SocketAddrV4,
-        scope: SocketAddrV4,
-    ) -> Option<u32> {
-        self.by_internal.find(self.hash(protocol, internal, scope), |id| {
+        remote: SocketAddrV4,
+    ) -> Option<Wanted> {
+        let pool = pool_index(protocol)?;
+        let scope = scope(behavior, remote);
+        let hash = self.hash(protocol, internal, scope);
+        Some(Wanted { protocol, internal, remote, scope, pool, hash })
+    }
+
+    /// The mapping that is wanted, if it is there.
+    pub(crate) fn find_internal(&self, wanted: Wanted) -> Option<u32> {
+        let Wanted { protocol, internal, scope, hash, .. } = wanted;
+        self.by_internal.find(hash, |id| {
             let mapping = &self.mappings[id];
             mapping.internal == internal && mapping.scope == scope && mapping.protocol == protocol
         })
@@ -128,23 +151,20 @@ impl MappingTable {
         ports.owner[external.port() as usize].checked_sub(1)
     }
 
-    /// Makes a mapping for `remote` at a free port of `external`, the internal one where possible. When it is a
-    /// hairpin, the port that it speaks to is somebody else's, the DMZ's maybe: not to be taken from under it.
-    /// `None` when no port is left.
-    #[expect(clippy::too_many_arguments, reason = "a mapping's parts, each of its own type")]
+    /// Makes a wanted mapping at a free port of `external`, the internal one where possible. When it is a hairpin,
+    /// the port that it speaks to is somebody else's, the DMZ's maybe: not to be taken from under it. `None` when no
+    /// port is left.
     pub(crate) fn create(
         &mut self,
         now: Timestamp,
-        protocol: Protocol,
-        internal: SocketAddrV4,
+        wanted: Wanted,
         external: Ipv4Addr,
-        remote: SocketAddrV4,
-        scope: SocketAddrV4,
         host: u32,
         keep_parity: bool,
         rng: &mut Rng,
     ) -> Option<u32> {
-        let ports = &mut self.externals.get_mut(&external)?[pool_index(protocol)?];
+        let Wanted { protocol, internal, remote, scope, pool, hash } = wanted;
+        let ports = &mut self.externals.get_mut(&external)?[pool];
         let (preferred, owner) = (internal.port(), *internal.ip());
         let port = if *remote.ip() == external {
             ports.pool.allocate_other(remote.port(), now, preferred, owner, keep_parity, rng)?
@@ -162,11 +182,11 @@ impl MappingTable {
             revoked: false,
         };
         let Some(id) = self.mappings.insert(mapping) else {
-            ports.pool.release(now, port, *internal.ip());
+            ports.pool.release(now, port, owner);
             return None;
         };
         ports.owner[port as usize] = id + 1;
-        self.by_internal.insert(self.hash(protocol, internal, scope), id);
+        self.by_internal.insert(hash, id);
         Some(id)
     }
 
@@ -293,6 +313,14 @@ impl MappingTable {
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Mapping)> {
         self.mappings.iter()
+    }
+
+    /// What is found for an internal endpoint and scope as this one's.
+    #[cfg(test)]
+    pub(crate) fn find_like(&self, mapping: &Mapping) -> Option<u32> {
+        let Mapping { protocol, internal, scope, .. } = *mapping;
+        let (pool, hash) = (pool_index(protocol)?, self.hash(protocol, internal, scope));
+        self.find_internal(Wanted { protocol, internal, remote: scope, scope, pool, hash })
     }
 
     /// How many ports are taken; asserts that each has an owner.

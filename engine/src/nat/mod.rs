@@ -144,12 +144,12 @@ impl Nat {
         );
     }
 
-    /// Stores a session and all that hangs on it. The caller has checked its keys, reserved its host and
-    /// counted its use of its mapping.
-    fn insert_session(&mut self, session: Session) -> Option<SessionId> {
+    /// Stores a session and all that hangs on it. The caller has checked its keys, whose `hashes` it gives, reserved
+    /// its host and counted its use of its mapping.
+    fn insert_session(&mut self, session: Session, hashes: [u64; 2]) -> Option<SessionId> {
         let expires = session.expires;
         let queue = queue_of(&session);
-        let id = self.sessions.insert(session)?;
+        let id = self.sessions.insert(session, hashes)?;
         if let Some(queue) = queue {
             self.queues.push(&mut self.sessions, queue, id);
         }

@@ -303,13 +303,12 @@ impl SessionTable {
         self.find(key, self.hash(key))
     }
 
-    /// Adds a session, neither of whose keys is in use; `None` when the table is full.
-    pub(crate) fn insert(&mut self, session: Session) -> Option<SessionId> {
-        let outbound = self.hash(session.outbound_key());
-        let inbound = self.hash(session.inbound_key());
+    /// Adds a session, neither of whose keys is in use; `None` when the table is full. `hashes` are those of its
+    /// outbound and its inbound key.
+    pub(crate) fn insert(&mut self, session: Session, hashes: [u64; 2]) -> Option<SessionId> {
         let id = self.sessions.insert(session)?;
-        self.index.insert(outbound, tagged(id, Direction::Outbound));
-        self.index.insert(inbound, tagged(id, Direction::Inbound));
+        self.index.insert(hashes[0], tagged(id, Direction::Outbound));
+        self.index.insert(hashes[1], tagged(id, Direction::Inbound));
         Some(id)
     }
 

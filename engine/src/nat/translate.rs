@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::Nat;
-use super::mapping::{pool_index, scope};
+use super::mapping::Wanted;
 use super::policy::FilteringBehavior;
 use super::session::{NONE, Origin, Session, SessionFlags, SessionId, SessionKey};
 use super::tcp_state::TcpState;
@@ -33,6 +33,8 @@ struct ExternalSide {
     endpoint: SocketAddrV4,
     origin: Origin,
     mapping: u32,
+    /// Of the key of its inbound packets.
+    hash: u64,
 }
 
 impl Nat {
@@ -45,18 +47,27 @@ impl Nat {
         remote: SocketAddrV4,
         inside_port: PortId,
     ) -> Result<SessionId, DropReason> {
-        let host = self.reserve_host(now, *internal.ip())?;
-        let opened = self.external_side(now, protocol, internal, remote, host).and_then(|side| {
-            let flags = SessionFlags::of([(SessionFlags::HAIRPIN, self.settings.is_external(*remote.ip()))]);
-            let session = self.new_session(now, protocol, internal, side.endpoint, remote, flags);
-            let session =
-                Session { inside_port, origin: side.origin, mapping: side.mapping, host, ..session };
-            self.insert_session(session).ok_or(DropReason::SessionLimit).inspect_err(|_| {
-                if side.mapping != NONE {
-                    self.drop_mapping_use(now, side.mapping);
-                }
-            })
-        });
+        self.make_room(now, *internal.ip())?;
+        let wanted = self.mappings.want(self.settings.mapping(*internal.ip()), protocol, internal, remote);
+        let known = wanted.and_then(|wanted| self.mappings.find_internal(wanted));
+        let host =
+            self.reserve_host(now, *internal.ip(), known.map(|mapping| self.mappings[mapping].host))?;
+        let opened =
+            self.external_side(now, protocol, internal, remote, host, wanted, known).and_then(|side| {
+                let flags =
+                    SessionFlags::of([(SessionFlags::HAIRPIN, self.settings.is_external(*remote.ip()))]);
+                let session = self.new_session(now, protocol, internal, side.endpoint, remote, flags);
+                let session =
+                    Session { inside_port, origin: side.origin, mapping: side.mapping, host, ..session };
+                let hash = self.sessions.hash(session.outbound_key());
+                self.insert_session(session, [hash, side.hash]).ok_or(DropReason::SessionLimit).inspect_err(
+                    |_| {
+                        if side.mapping != NONE {
+                            self.drop_mapping_use(now, side.mapping);
+                        }
+                    },
+                )
+            });
         match opened {
             Ok(id) => {
                 self.note_sent(id);
@@ -77,7 +88,8 @@ impl Nat {
         in_port: PortId,
         out_port: PortId,
     ) -> Result<SessionId, DropReason> {
-        let host = self.reserve_host(now, *source.ip())?;
+        self.make_room(now, *source.ip())?;
+        let host = self.reserve_host(now, *source.ip(), None)?;
         let flags = SessionFlags::of([(SessionFlags::REFRESHED_BY_BOTH, true)]);
         let session = Session {
             inside_port: in_port,
@@ -86,8 +98,9 @@ impl Nat {
             host,
             ..self.new_session(now, protocol, source, source, destination, flags)
         };
-        let opened = if self.make_key_free(now, session.inbound_key()) {
-            self.insert_session(session).ok_or(DropReason::SessionLimit)
+        let hashes = [self.sessions.hash(session.outbound_key()), self.sessions.hash(session.inbound_key())];
+        let opened = if self.make_key_free(now, session.inbound_key(), hashes[1]) {
+            self.insert_session(session, hashes).ok_or(DropReason::SessionLimit)
         } else {
             Err(DropReason::SessionConflict)
         };
@@ -158,7 +171,8 @@ impl Nat {
         admission: Admission,
         inside_port: PortId,
     ) -> Result<SessionId, DropReason> {
-        let host = self.reserve_host(now, *admission.internal.ip())?;
+        self.make_room(now, *admission.internal.ip())?;
+        let host = self.reserve_host(now, *admission.internal.ip(), None)?;
         let by_both = !matches!(admission.origin, Origin::Inbound);
         let flags = SessionFlags::of([
             (SessionFlags::OPENED_INBOUND, true),
@@ -192,8 +206,9 @@ impl Nat {
             }
             self.mappings.add_session(mapping);
         }
-        let opened = if self.make_key_free(now, session.outbound_key()) {
-            self.insert_session(session).ok_or(DropReason::SessionLimit)
+        let hashes = [self.sessions.hash(session.outbound_key()), self.sessions.hash(session.inbound_key())];
+        let opened = if self.make_key_free(now, session.outbound_key(), hashes[0]) {
+            self.insert_session(session, hashes).ok_or(DropReason::SessionLimit)
         } else {
             Err(DropReason::SessionConflict)
         };
@@ -205,10 +220,15 @@ impl Nat {
 
     /// The external address that a host's sessions leave from, or would.
     pub(crate) fn external_address_of(&self, internal: Ipv4Addr) -> Ipv4Addr {
+        self.paired(internal, self.hosts.find(internal))
+    }
+
+    /// The external address of a host, which has this number if it is known already.
+    fn paired(&self, internal: Ipv4Addr, host: Option<u32>) -> Ipv4Addr {
         if let Some(own) = self.settings.own_external(internal) {
             return own;
         }
-        match self.hosts.find(internal).map(|id| self.hosts[id].paired) {
+        match host.map(|id| self.hosts[id].paired) {
             Some(paired) if self.settings.shared().contains(&paired) => paired,
             _ => self.pair(internal),
         }
@@ -217,24 +237,42 @@ impl Nat {
     /// Spreads hosts over the shared external addresses; the same host always gets the same one.
     fn pair(&self, internal: Ipv4Addr) -> Ipv4Addr {
         let shared = self.settings.shared();
+        if let [only] = shared {
+            return *only;
+        }
         let draw = self.key.hash(u32::from(internal).into(), 4) >> 32;
         shared[((draw * shared.len() as u64) >> 32) as usize]
     }
 
-    /// Counts a session to come on its host, within all limits.
-    fn reserve_host(&mut self, now: Timestamp, internal: Ipv4Addr) -> Result<u32, DropReason> {
-        // Before anybody makes room for a session that its own host may not have.
+    /// Ends a session in favour of one that is about to be opened when the table is full. Whatever has been found
+    /// in the tables before may be gone then.
+    fn make_room(&mut self, now: Timestamp, internal: Ipv4Addr) -> Result<(), DropReason> {
+        if self.sessions.len() < self.settings.max_sessions as usize {
+            return Ok(());
+        }
+        // Nobody makes room for a session that its own host may not have.
         let used = self.hosts.find(internal).map_or(0, |host| self.hosts[host].sessions);
         if used >= self.settings.max_sessions_per_host {
             return Err(DropReason::HostSessionLimit);
         }
-        if self.sessions.len() >= self.settings.max_sessions as usize && !self.evict_for_room(now) {
-            return Err(DropReason::SessionLimit);
+        if self.evict_for_room(now) { Ok(()) } else { Err(DropReason::SessionLimit) }
+    }
+
+    /// Counts a session to come on its host, which has the number `known` if that was found already.
+    fn reserve_host(
+        &mut self,
+        now: Timestamp,
+        internal: Ipv4Addr,
+        known: Option<u32>,
+    ) -> Result<u32, DropReason> {
+        let host = known.or_else(|| self.hosts.find(internal));
+        if host.map_or(0, |host| self.hosts[host].sessions) >= self.settings.max_sessions_per_host {
+            return Err(DropReason::HostSessionLimit);
         }
-        let paired = self.external_address_of(internal);
-        let host = self.hosts.find_or_insert(internal, paired).or_else(|| {
+        let paired = self.paired(internal, host);
+        let host = host.or_else(|| self.hosts.insert(internal, paired)).or_else(|| {
             // No room for one host more: whoever is ended may have been the last of its own.
-            self.evict_for_room(now).then(|| self.hosts.find_or_insert(internal, paired)).flatten()
+            self.evict_for_room(now).then(|| self.hosts.insert(internal, paired)).flatten()
         });
         let host = host.ok_or(DropReason::SessionLimit)?;
         let entry = &mut self.hosts[host];
@@ -285,7 +323,9 @@ impl Nat {
     }
 
     /// Which external endpoint an internal one has towards a remote: its own address, the port of a forward
-    /// that points at it, or a dynamic mapping; for protocols without ports the address alone.
+    /// that points at it, or a dynamic mapping, which is `known` or else made as `wanted`; for protocols without
+    /// ports the address alone.
+    #[expect(clippy::too_many_arguments, reason = "a session's parts, each of its own type")]
     fn external_side(
         &mut self,
         now: Timestamp,
@@ -293,83 +333,74 @@ impl Nat {
         internal: SocketAddrV4,
         remote: SocketAddrV4,
         host: u32,
+        wanted: Option<Wanted>,
+        known: Option<u32>,
     ) -> Result<ExternalSide, DropReason> {
         if let Some(own) = self.settings.own_external(*internal.ip()) {
             let endpoint = SocketAddrV4::new(own, internal.port());
-            let side = ExternalSide { endpoint, origin: Origin::OneToOne, mapping: NONE };
+            let side = (endpoint, Origin::OneToOne, NONE);
             return self.claim(now, protocol, remote, side, DropReason::SessionConflict);
         }
         let paired = self.hosts[host].paired;
         if let Some((_, endpoint)) = self.forwards.outbound(now, protocol, internal, paired) {
-            let side = ExternalSide { endpoint, origin: Origin::ForwardOutbound, mapping: NONE };
+            let side = (endpoint, Origin::ForwardOutbound, NONE);
             if let Ok(side) = self.claim(now, protocol, remote, side, DropReason::SessionConflict) {
                 return Ok(side);
             }
         }
-        if let Some(pool) = pool_index(protocol) {
-            let mapping = self.find_or_create_mapping(now, protocol, internal, remote, host, pool)?;
-            let endpoint = self.mappings[mapping].external;
-            let side = ExternalSide { endpoint, origin: Origin::Outbound, mapping };
-            return self
-                .claim(now, protocol, remote, side, DropReason::SessionConflict)
-                .inspect_err(|_| self.drop_mapping_use(now, mapping));
-        }
-        let endpoint = SocketAddrV4::new(paired, 0);
-        let side = ExternalSide { endpoint, origin: Origin::Outbound, mapping: NONE };
-        self.claim(now, protocol, remote, side, DropReason::ProtocolInUse)
+        let Some(wanted) = wanted else {
+            let side = (SocketAddrV4::new(paired, 0), Origin::Outbound, NONE);
+            return self.claim(now, protocol, remote, side, DropReason::ProtocolInUse);
+        };
+        // A claim in vain has ended nothing, so what is known is still there.
+        let mapping = match known {
+            Some(mapping) => mapping,
+            None => self.create_mapping(now, wanted, host)?,
+        };
+        self.mappings.add_session(mapping);
+        let side = (self.mappings[mapping].external, Origin::Outbound, mapping);
+        self.claim(now, protocol, remote, side, DropReason::SessionConflict)
+            .inspect_err(|_| self.drop_mapping_use(now, mapping))
     }
 
-    /// Passes `side` on when packets from `remote` to it belong to nobody else.
+    /// The external side of these parts when packets from `remote` to it belong to nobody else.
     fn claim(
         &mut self,
         now: Timestamp,
         protocol: Protocol,
         remote: SocketAddrV4,
-        side: ExternalSide,
+        (endpoint, origin, mapping): (SocketAddrV4, Origin, u32),
         otherwise: DropReason,
     ) -> Result<ExternalSide, DropReason> {
-        let key = SessionKey::new(PortId::WAN, protocol, remote, side.endpoint);
-        if let Some((other, _)) = self.sessions.find_key(key)
-            && self.sessions[other].origin == Origin::Dmz
-        {
+        let key = SessionKey::new(PortId::WAN, protocol, remote, endpoint);
+        let hash = self.sessions.hash(key);
+        let side = ExternalSide { endpoint, origin, mapping, hash };
+        let Some((other, _)) = self.sessions.find(key, hash) else { return Ok(side) };
+        if self.sessions[other].origin == Origin::Dmz {
             // A port that an inside host owns is no longer the DMZ's.
             self.end_session(now, other);
             self.stages.sessions_revoked += 1;
         }
-        if self.make_key_free(now, key) { Ok(side) } else { Err(otherwise) }
+        if self.make_key_free(now, key, hash) { Ok(side) } else { Err(otherwise) }
     }
 
-    /// The mapping of an internal endpoint for a remote, with one use counted more.
-    fn find_or_create_mapping(
-        &mut self,
-        now: Timestamp,
-        protocol: Protocol,
-        internal: SocketAddrV4,
-        remote: SocketAddrV4,
-        host: u32,
-        pool: usize,
-    ) -> Result<u32, DropReason> {
-        let scope = scope(self.settings.mapping(*internal.ip()), remote);
-        if let Some(mapping) = self.mappings.find_internal(protocol, internal, scope) {
-            self.mappings.add_session(mapping);
-            return Ok(mapping);
-        }
+    /// A mapping for an internal endpoint that has none.
+    fn create_mapping(&mut self, now: Timestamp, wanted: Wanted, host: u32) -> Result<u32, DropReason> {
+        let pool = wanted.pool;
         if self.hosts[host].ports[pool] >= self.settings.max_ports_per_host {
             return Err(DropReason::HostPortLimit);
         }
         let external = self.hosts[host].paired;
         let parity = self.settings.port_parity;
-        let create = |nat: &mut Nat| {
-            let rng = &mut nat.rng;
-            nat.mappings.create(now, protocol, internal, external, remote, scope, host, parity, rng)
-        };
+        let create = |nat: &mut Nat| nat.mappings.create(now, wanted, external, host, parity, &mut nat.rng);
         let created = create(self).or_else(|| {
             let mappings = &self.mappings;
-            let victim = self.queues.victim_for(&self.sessions, protocol, VICTIMS_LOOKED_AT, |session| {
+            let frees = |session: &Session| {
                 session.external_address == external
-                    && session.external() != remote
+                    && session.external() != wanted.remote
                     && mappings.get(session.mapping).is_some_and(|mapping| mapping.sessions == 1)
-            })?;
+            };
+            let victim = self.queues.victim_for(&self.sessions, wanted.protocol, VICTIMS_LOOKED_AT, frees)?;
             self.end_session(now, victim);
             self.stages.sessions_evicted += 1;
             create(self)
@@ -377,14 +408,13 @@ impl Nat {
         let mapping = created.ok_or(DropReason::PortsExhausted)?;
         self.hosts[host].ports[pool] += 1;
         self.stages.mappings_created += 1;
-        self.mappings.add_session(mapping);
         Ok(mapping)
     }
 
-    /// Whether a new session may have this key: nobody has it, or only one that is over in all but name, or
-    /// that the plan in force has ended.
-    fn make_key_free(&mut self, now: Timestamp, key: SessionKey) -> bool {
-        let Some((id, _)) = self.sessions.find_key(key) else { return true };
+    /// Whether a new session may have this key, whose hash is given: nobody has it, or only one that is over in
+    /// all but name, or that the plan in force has ended.
+    fn make_key_free(&mut self, now: Timestamp, key: SessionKey, hash: u64) -> bool {
+        let Some((id, _)) = self.sessions.find(key, hash) else { return true };
         if !self.revalidate(now, id) {
             return true;
         }

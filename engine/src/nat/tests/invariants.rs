@@ -311,10 +311,7 @@ impl World {
             assert_eq!(owner == Some(id), !mapping.revoked);
             if !mapping.revoked {
                 assert!(externals.insert((mapping.protocol, mapping.external)), "two owners: {mapping:?}");
-                assert_eq!(
-                    nat.mappings.find_internal(mapping.protocol, mapping.internal, mapping.scope),
-                    Some(id)
-                );
+                assert_eq!(nat.mappings.find_like(mapping), Some(id));
             }
         }
         assert_eq!(uses, BTreeMap::new(), "sessions of mappings that are gone");
