@@ -33,6 +33,7 @@ pub use error::{Code, Diagnostic, Label, Position, Severity, SourceFile, Span};
 pub use json_schema::schema_json;
 pub use render::{count, json, render};
 pub use value::duration::humane;
+pub use value::moment::written as rfc3339;
 
 /// A file without errors.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 #![allow(dead_code, reason = "not all of the report is in use yet")]
 
 mod network;
+pub(crate) mod noise;
+pub(crate) mod pinning;
 pub(crate) mod report;
+pub(crate) mod statistics;
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -14,8 +15,9 @@ use genkan_lab::{Sandbox, sandbox};
 use self::network::contender::{Backend, Contender};
 use self::network::metric::Test;
 use self::network::run::{self, Plan};
-use self::report::{About, NoiseVerdict, Report};
-use crate::output::{self, Exit, Failure};
+use self::noise::Watch;
+use self::report::{About, Delivery, Report};
+use crate::output::{Exit, Failure};
 
 const AFTER_HELP: &str = "\
 Builds namespaces of its own, needs no root where user namespaces are allowed, and leaves nothing behind. The
@@ -26,7 +28,8 @@ Examples:
   genkan bench                               everything, some ten minutes
   genkan bench --quick                       a first impression, a minute or two
   genkan bench --metrics pps1k,tcp1          only these
-  genkan bench --json bench.json             the numbers of every round";
+  genkan bench --json >bench.json            the numbers of every round
+  genkan bench --html bench.html             a page with charts";
 
 /// Measure the router beside the kernel's own NAT
 #[derive(Debug, clap::Args)]
@@ -47,9 +50,8 @@ pub(crate) struct Arguments {
     /// Leave out the kernel with GRO on its ports
     #[arg(long)]
     no_tuned: bool,
-    /// Write the numbers of every round to this file, `-` for standard output
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    delivery: Delivery,
 }
 
 /// Does it.
@@ -62,25 +64,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 fn inside(arguments: &Arguments) -> Result<Exit, Failure> {
     let plan = plan(arguments);
+    let about = About::here("private network namespaces");
+    let watch = Watch::start()?;
+    arguments.delivery.admit(&watch.before())?;
     let metrics = run::run(&plan)?;
-    let report = Report {
-        about: about(),
-        settings: vec![
-            ("rounds".to_owned(), plan.rounds.to_string()),
-            ("seconds".to_owned(), plan.length.as_secs().to_string()),
-        ],
-        metrics,
-        notes: Vec::new(),
-        noise: NoiseVerdict { findings: Vec::new(), advice: Vec::new() },
-    };
-    match &arguments.json {
-        Some(path) if path.as_os_str() != "-" => {
-            fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;
-        }
-        Some(_) => output::print_json(&report)?,
-        None => {}
-    }
-    Ok(Exit::Done)
+    let noise = watch.finish(&metrics, arguments.delivery.force)?;
+    let settings = vec![
+        ("rounds".to_owned(), plan.rounds.to_string()),
+        ("seconds".to_owned(), plan.length.as_secs().to_string()),
+    ];
+    arguments.delivery.deliver(&Report { about, settings, metrics, notes: Vec::new(), noise })
 }
 
 fn plan(arguments: &Arguments) -> Plan {
@@ -94,15 +87,4 @@ fn plan(arguments: &Arguments) -> Plan {
     }
     let (rounds, seconds) = if arguments.quick { (2, 1) } else { (arguments.rounds, arguments.seconds) };
     Plan { tests: tests.to_vec(), contenders, rounds, length: Duration::from_secs(seconds) }
-}
-
-fn about() -> About {
-    About {
-        date: String::new(),
-        genkan: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: String::new(),
-        cpu: String::new(),
-        cpus: network::cpu::usable().len(),
-        place: "private namespaces".to_owned(),
-    }
 }

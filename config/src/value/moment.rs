@@ -69,7 +69,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// A point in time as the file takes it, in UTC.
-pub(crate) fn written(UnixTime(seconds): UnixTime) -> String {
+pub fn written(UnixTime(seconds): UnixTime) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // The inverse of days_since_1970, by its era of 400 years (146_097 days).
     let shifted = days + 719_468;

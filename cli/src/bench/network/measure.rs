@@ -8,6 +8,7 @@ use super::load::flow::{Order, payload_len};
 use super::load::udp::{Load, Sender};
 use super::metric::Test;
 use super::stage::{DEVICE, Stage};
+use crate::bench::pinning::allowed_cpus;
 use crate::output::Failure;
 
 /// Octets of a small frame on the wire, FCS included.
@@ -40,7 +41,7 @@ pub(crate) fn measure(test: Test, stage: &mut Stage, length: Duration) -> Result
         Test::Pps1k => {
             packets(stage, 1, Order::Interleaved, length).map(|rate| vec![rate.packets, rate.work])
         }
-        Test::Pps1kLoaded => packets(stage, cpu::usable().len(), Order::Interleaved, length).map(rate),
+        Test::Pps1kLoaded => packets(stage, allowed_cpus()?.len(), Order::Interleaved, length).map(rate),
         Test::Ppsb => packets(stage, 1, Order::Bursts(BURST), length).map(rate),
     }
 }

@@ -1,6 +1,20 @@
 //! What a run of `genkan bench` found out, and how it is told: as text, JSON, charts and a page.
 
+mod about;
+mod delivery;
+#[cfg(test)]
+mod fixture;
+mod html;
+mod json;
+mod judgement;
+mod sentence;
+mod svg;
+mod text;
+mod xml;
+
 use serde::Serialize;
+
+pub(crate) use delivery::Delivery;
 
 /// Name of the contender that ratios are to: the kernel's own NAT, as it is by default.
 pub(crate) const KERNEL: &str = "kernel";
@@ -106,6 +120,35 @@ pub(crate) enum Unit {
     Nanoseconds,
 }
 
+impl Unit {
+    /// The least difference between two contenders that means something on a small machine, as a part of the smaller
+    /// one: what two runs of one and the same router differ by there.
+    pub(crate) fn resolution(self) -> f64 {
+        match self {
+            Unit::BitsPerSecond => 0.10,
+            Unit::PacketsPerSecond | Unit::SessionsPerSecond | Unit::Nanoseconds => 0.05,
+            Unit::Microseconds => 0.25,
+        }
+    }
+
+    /// What values are divided by to be shown, and the name of that unit; `largest` is the largest of them.
+    fn scale(self, largest: f64) -> (f64, &'static str) {
+        let pick = |names: [&'static str; 4]| match largest {
+            _ if largest >= 1e9 => (1e9, names[3]),
+            _ if largest >= 1e6 => (1e6, names[2]),
+            _ if largest >= 1e3 => (1e3, names[1]),
+            _ => (1.0, names[0]),
+        };
+        match self {
+            Unit::BitsPerSecond => pick(["bit/s", "kbit/s", "Mbit/s", "Gbit/s"]),
+            Unit::PacketsPerSecond => pick(["packets/s", "kpps", "Mpps", "Gpps"]),
+            Unit::SessionsPerSecond => pick(["sessions/s", "k sessions/s", "M sessions/s", "G sessions/s"]),
+            Unit::Microseconds => (1.0, "µs"),
+            Unit::Nanoseconds => (1.0, "ns"),
+        }
+    }
+}
+
 /// Which of two values is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -132,17 +175,41 @@ pub(crate) enum CpuSituation {
 }
 
 /// Whether the machine was quiet enough to compare.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct NoiseVerdict {
     /// What disturbs, one sentence each; empty on a quiet machine.
     pub(crate) findings: Vec<String>,
     /// What would help, one sentence each.
     pub(crate) advice: Vec<String>,
+    /// Keys of the metrics whose rounds lie too far apart.
+    pub(crate) unsteady: Vec<&'static str>,
+    /// Whether to compare nevertheless.
+    pub(crate) forced: bool,
 }
 
 impl NoiseVerdict {
-    /// Whether nothing disturbs.
+    /// Whether nothing disturbs the machine.
     pub(crate) fn is_quiet(&self) -> bool {
         self.findings.is_empty()
     }
+
+    /// Why the contenders of this metric are not to be compared; `None` when they are.
+    pub(crate) fn objection(&self, key: &str) -> Option<Objection> {
+        match () {
+            () if self.forced => None,
+            () if !self.is_quiet() => Some(Objection::Noise),
+            () if self.unsteady.contains(&key) => Some(Objection::Unsteady),
+            () => None,
+        }
+    }
+}
+
+/// Why contenders are not compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Objection {
+    /// The machine is too noisy.
+    Noise,
+    /// The rounds lie too far apart.
+    Unsteady,
 }
