@@ -84,6 +84,13 @@ impl Index {
         if position + 1 == self.entries.len() { 0 } else { position + 1 }
     }
 
+    /// Reads the slot where a search for `hash` begins, so that the search will find it in the cache. The value
+    /// read means nothing, but has to be used for the read to happen.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        self.entries[self.home(hash)]
+    }
+
     /// The first value stored under the same 32-bit tag, without proof that it is the one: what a
     /// batch looks at ahead of time so that cache misses overlap.
     #[inline]

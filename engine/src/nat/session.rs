@@ -25,13 +25,25 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// ICMP identifiers on the requester's side and 0 on the other; 0 for protocols without ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SessionKey {
+    /// Source and destination address, in the order in which they lie in a header.
     addresses: u64,
+    /// From the top: 16 bits of nothing, port of the router, protocol, source port, destination port.
     rest: u64,
 }
 
 impl SessionKey {
     /// No packet's key: protocol 0 from nowhere to nowhere.
     pub(crate) const BLANK: SessionKey = SessionKey { addresses: 0, rest: 0 };
+
+    /// The key of a packet that came in by `port`: its addresses as they lie in the header, its source port and,
+    /// in the lower half, its destination port.
+    #[inline]
+    pub(crate) fn of_header(port: PortId, protocol: Protocol, addresses: [u8; 8], ports: u32) -> SessionKey {
+        SessionKey {
+            addresses: u64::from_ne_bytes(addresses),
+            rest: u64::from(ports) | u64::from(protocol.0) << 32 | u64::from(port.0) << 40,
+        }
+    }
 
     /// The key of packets from `source` to `destination` that come in by `port`.
     #[inline]
@@ -41,32 +53,33 @@ impl SessionKey {
         source: SocketAddrV4,
         destination: SocketAddrV4,
     ) -> Self {
-        Self::pack(
-            port,
-            protocol,
-            u32::from(*source.ip()),
-            source.port(),
-            u32::from(*destination.ip()),
-            destination.port(),
-        )
+        Self::pack(port, protocol, *source.ip(), source.port(), *destination.ip(), destination.port())
     }
 
     #[inline]
     fn pack(
         port: PortId,
         protocol: Protocol,
-        source: u32,
+        source: Ipv4Addr,
         source_port: u16,
-        destination: u32,
+        destination: Ipv4Addr,
         to_port: u16,
     ) -> Self {
-        SessionKey {
-            addresses: u64::from(source) << 32 | u64::from(destination),
-            rest: u64::from(source_port) << 32
-                | u64::from(to_port) << 16
-                | u64::from(protocol.0) << 8
-                | u64::from(port.0),
-        }
+        let ([a, b, c, d], [e, f, g, h]) = (source.octets(), destination.octets());
+        let ports = u32::from(source_port) << 16 | u32::from(to_port);
+        SessionKey::of_header(port, protocol, [a, b, c, d, e, f, g, h], ports)
+    }
+
+    /// Source and destination address.
+    #[inline]
+    pub(crate) fn addresses(self) -> [u8; 8] {
+        self.addresses.to_ne_bytes()
+    }
+
+    /// Source port and, in the lower half, destination port.
+    #[inline]
+    pub(crate) fn ports(self) -> u32 {
+        self.rest as u32
     }
 
     /// Its hash under the router's secret key.
@@ -148,12 +161,13 @@ impl SessionFlags {
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Session {
+    // Addresses and ports in an order in which each key's lie side by side, to be compared by one wide load.
     pub(crate) internal_address: Ipv4Addr,
-    pub(crate) external_address: Ipv4Addr,
     pub(crate) remote_address: Ipv4Addr,
-    pub(crate) internal_port: u16,
+    pub(crate) external_address: Ipv4Addr,
     pub(crate) external_port: u16,
     pub(crate) remote_port: u16,
+    pub(crate) internal_port: u16,
     pub(crate) protocol: Protocol,
     /// Where its inside packets come in.
     pub(crate) inside_port: PortId,
@@ -199,9 +213,9 @@ impl Session {
         SessionKey::pack(
             self.inside_port,
             self.protocol,
-            self.internal_address.into(),
+            self.internal_address,
             self.internal_port,
-            self.remote_address.into(),
+            self.remote_address,
             self.remote_port,
         )
     }
@@ -212,14 +226,14 @@ impl Session {
         SessionKey::pack(
             self.outside_port,
             self.protocol,
-            self.remote_address.into(),
+            self.remote_address,
             self.remote_port,
-            self.external_address.into(),
+            self.external_address,
             self.external_port,
         )
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn key(&self, direction: Direction) -> SessionKey {
         match direction {
             Direction::Outbound => self.outbound_key(),
@@ -278,6 +292,18 @@ impl SessionTable {
     #[inline]
     pub(crate) fn find(&self, key: SessionKey, hash: u64) -> Option<(SessionId, Direction)> {
         self.index.find(hash, |value| self.is(value, key)).map(untagged)
+    }
+
+    /// Reads where the look-up of `hash` begins, for it to be in the cache; see [`Index::touch`].
+    #[inline]
+    pub(crate) fn touch_index(&self, hash: u64) -> u64 {
+        self.index.touch(hash)
+    }
+
+    /// Reads a session, for it to be in the cache. What is read means nothing.
+    #[inline]
+    pub(crate) fn touch(&self, id: SessionId) -> u64 {
+        self.sessions.get(id).map_or(0, |session| session.expires.as_nanos())
     }
 
     /// A guess at [`SessionTable::find`] that touches the index only; prove it by [`SessionTable::confirm`].

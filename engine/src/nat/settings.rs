@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::policy::{Direction, FilteringBehavior, MappingBehavior};
 use super::session::{Session, SessionFlags};
+use super::tcp_state::TcpState;
 use crate::forward::dmz::Dmz;
 use crate::frame::PortId;
 use crate::plan::Plan;
+use crate::time::Timestamp;
 use crate::wire::ipv4::Protocol;
 
 /// What one `[[host]]` says of its own NAT.
@@ -17,6 +19,21 @@ struct HostSettings {
     mapping: Option<MappingBehavior>,
     filtering: Option<FilteringBehavior>,
     external: Option<Ipv4Addr>,
+}
+
+/// Until when sessions last that are refreshed at one moment: reckoned once for a whole batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refreshed {
+    tcp: Timestamp,
+    udp: Timestamp,
+}
+
+impl Refreshed {
+    /// An established TCP session, or a UDP one.
+    #[inline(always)]
+    pub(crate) fn at(&self, protocol: Protocol) -> Timestamp {
+        if protocol == Protocol::TCP { self.tcp } else { self.udp }
+    }
 }
 
 /// Behaviours, limits and timeouts.
@@ -118,6 +135,12 @@ impl Settings {
     /// The external addresses that hosts share.
     pub(crate) fn shared(&self) -> &[Ipv4Addr] {
         &self.shared
+    }
+
+    /// Until when sessions last that are refreshed at `now`.
+    pub(crate) fn refreshed(&self, now: Timestamp) -> Refreshed {
+        let lasting = |protocol| self.timeouts.for_session(protocol, Some(TcpState::Established));
+        Refreshed { tcp: now + lasting(Protocol::TCP), udp: now + lasting(Protocol::UDP) }
     }
 
     pub(crate) fn lifetime(&self, session: &Session) -> Duration {

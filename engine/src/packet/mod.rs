@@ -5,6 +5,7 @@
 pub mod build;
 pub mod embedded;
 pub mod fragment;
+pub mod glance;
 pub mod ip_fragmentation;
 pub mod merge;
 pub mod parsed;

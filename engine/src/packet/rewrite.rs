@@ -121,6 +121,78 @@ pub fn set_macs(frame: &mut [u8], destination: MacAddr, source: MacAddr) {
     header[ethernet::FIELD_SOURCE..ethernet::FIELD_ETHERTYPE].copy_from_slice(&source.0);
 }
 
+/// Does in one what [`apply`], [`decrement_ttl`] and [`set_macs`] do to a TCP segment or UDP datagram behind an IPv4
+/// header without options. `rewrite` is the side with its new address and port, `None` without NAT. A frame that
+/// is shorter than these headers is left alone.
+#[inline(always)]
+pub fn replay(
+    frame: &mut [u8],
+    protocol: Protocol,
+    partial: bool,
+    rewrite: Option<(Side, Ipv4Addr, u16)>,
+    destination: MacAddr,
+    source: MacAddr,
+) {
+    const IP: usize = ethernet::HEADER_LEN;
+    // RFC 1071 §2(B): sums do not depend on the order of octets, so all words here are as they lie in memory.
+    const TTL_DELTA: Delta = Delta::word(u16::from_ne_bytes([1, 0]), 0);
+    let Some((headers, rest)) = frame.split_first_chunk_mut::<{ HEADERS_LEN + udp::HEADER_LEN }>() else {
+        return;
+    };
+    headers[ethernet::FIELD_DESTINATION..ethernet::FIELD_SOURCE].copy_from_slice(&destination.0);
+    headers[ethernet::FIELD_SOURCE..ethernet::FIELD_ETHERTYPE].copy_from_slice(&source.0);
+    headers[IP + ipv4::FIELD_TTL] = headers[IP + ipv4::FIELD_TTL].wrapping_sub(1);
+    let mut address_delta = Delta::NONE;
+    if let Some((side, address, port)) = rewrite {
+        let port_delta;
+        (address_delta, port_delta) = match side {
+            Side::Source => swap_endpoint(headers, IP + ipv4::FIELD_SOURCE, HEADERS_LEN, address, port),
+            Side::Destination => {
+                swap_endpoint(headers, IP + ipv4::FIELD_DESTINATION, HEADERS_LEN + 2, address, port)
+            }
+        };
+        if protocol == Protocol::TCP {
+            let Some(rest) = rest.first_chunk_mut::<{ tcp::MIN_HEADER_LEN - udp::HEADER_LEN }>() else {
+                return;
+            };
+            const FIELD: usize = tcp::FIELD_CHECKSUM - udp::HEADER_LEN;
+            let old = u16::from_ne_bytes([rest[FIELD], rest[FIELD + 1]]);
+            let new = mended(old, partial, address_delta, port_delta);
+            [rest[FIELD], rest[FIELD + 1]] = new.to_ne_bytes();
+        } else {
+            const FIELD: usize = HEADERS_LEN + udp::FIELD_CHECKSUM;
+            let old = u16::from_ne_bytes([headers[FIELD], headers[FIELD + 1]]);
+            let new = mended_udp(old, partial, address_delta, port_delta);
+            [headers[FIELD], headers[FIELD + 1]] = new.to_ne_bytes();
+        }
+    }
+    const FIELD: usize = IP + ipv4::FIELD_CHECKSUM;
+    let old = u16::from_ne_bytes([headers[FIELD], headers[FIELD + 1]]);
+    [headers[FIELD], headers[FIELD + 1]] = address_delta.and(TTL_DELTA).apply(old).to_ne_bytes();
+}
+
+/// Writes an address and a port at these offsets, and returns the changes in words as they lie in memory.
+#[inline(always)]
+fn swap_endpoint<const N: usize>(
+    headers: &mut [u8; N],
+    address_at: usize,
+    port_at: usize,
+    address: Ipv4Addr,
+    port: u16,
+) -> (Delta, Delta) {
+    let new = address.octets();
+    let old =
+        [headers[address_at], headers[address_at + 1], headers[address_at + 2], headers[address_at + 3]];
+    headers[address_at..address_at + 4].copy_from_slice(&new);
+    let new_port = port.to_be_bytes();
+    let old_port = [headers[port_at], headers[port_at + 1]];
+    [headers[port_at], headers[port_at + 1]] = new_port;
+    (
+        Delta::double_word(u32::from_ne_bytes(old), u32::from_ne_bytes(new)),
+        Delta::word(u16::from_ne_bytes(old_port), u16::from_ne_bytes(new_port)),
+    )
+}
+
 /// Lowers the MSS option of a SYN or SYN-ACK to `max` octets, and says whether it did. Never raises it,
 /// never adds one (RFC 9293 §3.7.1: no option means 536). Mends the checksum; a partial one does not cover
 /// options.
@@ -183,9 +255,13 @@ fn put16<const N: usize>(header: &mut [u8; N], offset: usize, value: u16) {
 /// Mends a checksum that covers a pseudo header.
 #[inline(always)]
 fn mend<const N: usize>(header: &mut [u8; N], offset: usize, partial: bool, address: Delta, port: Delta) {
-    let old = be16!(header, offset);
-    let new = if partial { address.apply_partial(old) } else { address.and(port).apply(old) };
-    put16(header, offset, new);
+    put16(header, offset, mended(be16!(header, offset), partial, address, port));
+}
+
+/// What becomes of a checksum that covers a pseudo header.
+#[inline(always)]
+fn mended(old: u16, partial: bool, address: Delta, port: Delta) -> u16 {
+    if partial { address.apply_partial(old) } else { address.and(port).apply(old) }
 }
 
 /// As [`mend`], with RFC 768's rules: 0 means that there is no checksum and stays, and a computed 0 is
@@ -193,15 +269,19 @@ fn mend<const N: usize>(header: &mut [u8; N], offset: usize, partial: bool, addr
 #[inline(always)]
 pub(super) fn mend_udp(header: &mut [u8; udp::HEADER_LEN], partial: bool, address: Delta, port: Delta) {
     let old = be16!(header, udp::FIELD_CHECKSUM);
-    let new = match (partial, old) {
+    put16(header, udp::FIELD_CHECKSUM, mended_udp(old, partial, address, port));
+}
+
+#[inline(always)]
+fn mended_udp(old: u16, partial: bool, address: Delta, port: Delta) -> u16 {
+    match (partial, old) {
         (true, _) => address.apply_partial(old),
-        (false, 0) => return,
+        (false, 0) => 0,
         (false, _) => match address.and(port).apply(old) {
             0 => 0xffff,
             new => new,
         },
-    };
-    put16(header, udp::FIELD_CHECKSUM, new);
+    }
 }
 
 /// Protocols without ports that the router knows of, but whose checksum covers the addresses.
@@ -486,6 +566,34 @@ mod tests {
         }
 
         #[test]
+        fn replay_is_all_three_in_one(
+            mut spec in any_spec(), rewrite in any_rewrite(), any_nat: bool, partial: bool, checksum: u16,
+        ) {
+            spec.ttl = spec.ttl.max(1);
+            let mut frame = spec.frame();
+            let parsed = parse_ipv4(&frame).unwrap();
+            if parsed.has_options || !matches!(parsed.kind, Kind::Tcp | Kind::Udp) {
+                return Ok(());
+            }
+            // Right, wrong or none.
+            let field = usize::from(parsed.l4) + if parsed.kind == Kind::Tcp { 16 } else { 6 };
+            if checksum % 4 != 0 {
+                frame[field..field + 2].copy_from_slice(&(checksum % 3).wrapping_sub(1).to_be_bytes());
+            }
+            let mut expected = frame.clone();
+            let (to, from) = (MacAddr([1, 2, 3, 4, 5, 6]), MacAddr([7, 8, 9, 10, 11, 12]));
+            let offload = if partial { PARTIAL } else { finished() };
+            if any_nat {
+                apply(&mut expected, &parsed, &offload, &rewrite);
+            }
+            decrement_ttl(&mut expected);
+            set_macs(&mut expected, to, from);
+            let nat = any_nat.then_some((rewrite.side, rewrite.address, rewrite.port));
+            replay(&mut frame, parsed.protocol, partial, nat, to, from);
+            prop_assert_eq!(frame, expected);
+        }
+
+        #[test]
         fn partial_equals_the_new_pseudo_header(spec in any_spec(), rewrite in any_rewrite()) {
             if !matches!(spec.transport, Transport::Tcp { .. } | Transport::Udp { .. }) {
                 return Ok(());
@@ -545,6 +653,8 @@ mod tests {
             let parsed = parse_ipv4(&spec.frame()).unwrap();
             apply(&mut bytes, &parsed, &finished(), &rewrite);
             clamp_mss(&mut bytes, &parsed, &finished(), 500);
+            let nat = Some((rewrite.side, rewrite.address, rewrite.port));
+            replay(&mut bytes, parsed.protocol, false, nat, MacAddr::ZERO, MacAddr::ZERO);
             decrement_ttl(&mut bytes);
         }
     }

@@ -8,6 +8,7 @@
 //! ```
 
 mod arp;
+mod established;
 mod forwarding;
 mod fragments;
 mod icmp_error;
@@ -25,7 +26,7 @@ use self::fragments::FragmentRoute;
 use self::ingress::Prepared;
 use crate::counters::{Counters, PortCounters};
 use crate::event::Event;
-use crate::frame::{FrameBatch, Offload, PortId, Transmit};
+use crate::frame::{FrameBatch, Offload, PortId, Slot, Transmit};
 use crate::link::neighbor::{NeighborConfig, NeighborTable};
 use crate::link::route::RouteTable;
 use crate::nat::Nat;
@@ -91,6 +92,12 @@ pub enum Pass {
     Sessions,
     /// Verdict, rewrite and next hop; the slow path for what has no session.
     Forward,
+}
+
+/// The octets that a slot stands for; none when it points beyond the memory.
+#[inline(always)]
+fn frame_of<'a>(memory: &'a mut [u8], slot: &Slot) -> &'a mut [u8] {
+    memory.get_mut(slot.offset..slot.offset.saturating_add(slot.len)).unwrap_or_default()
 }
 
 /// Decodes a frame off the fast path: the decoder is large and inlined where it is called.
@@ -204,36 +211,44 @@ impl Router {
         mut done: impl FnMut(Pass),
     ) {
         let FrameBatch { memory, slots } = batch;
+        let refreshed = self.nat.settings.refreshed(now);
         let mut prepared = std::mem::take(&mut self.prepared);
-        prepared.clear();
-        // Three passes, so that the cache misses of different frames overlap: headers, then the index, then
-        // the sessions themselves.
-        for slot in slots.iter_mut() {
-            let frame = memory.get_mut(slot.offset..slot.offset.saturating_add(slot.len)).unwrap_or_default();
-            let skipped = ingress::untag_priority(frame);
-            slot.offset += skipped;
-            slot.len -= skipped.min(slot.len);
-            prepared.push(Prepared::BLANK);
-            if let Some(entry) = prepared.last_mut() {
-                self.prepare(port, &frame[skipped..], &slot.offload, entry);
+        if prepared.len() < slots.len() {
+            prepared.resize(slots.len(), Prepared::BLANK);
+        }
+        let prepared_slots = &mut prepared[..slots.len()];
+        // Passes over the whole batch, so that the cache misses of different frames overlap: headers, then the
+        // index, then the sessions themselves. The loops that only read wait for nothing.
+        for (slot, entry) in slots.iter_mut().zip(prepared_slots.iter_mut()) {
+            let frame = frame_of(memory, slot);
+            self.prepare(port, frame, &slot.offload, entry);
+            if !entry.is_common() {
+                let skipped = ingress::untag_priority(frame);
+                if skipped != 0 {
+                    slot.offset += skipped;
+                    slot.len -= skipped;
+                    self.prepare(port, &frame[skipped..], &slot.offload, entry);
+                }
             }
         }
         done(Pass::Headers);
-        for entry in &mut prepared {
+        let touched = prepared_slots.iter().fold(0, |all, entry| all ^ self.touch_index(entry));
+        std::hint::black_box(touched);
+        for entry in prepared_slots.iter_mut() {
             self.look_ahead(entry);
         }
         done(Pass::Index);
-        let mut warmed = 0;
-        for entry in &prepared {
-            warmed += u32::from(self.warm(entry));
-        }
-        std::hint::black_box(warmed);
+        let touched = prepared_slots.iter().fold(0, |all, entry| all ^ self.touch_session(entry));
+        std::hint::black_box(touched);
         done(Pass::Sessions);
-        for (slot, entry) in slots.iter_mut().zip(&prepared) {
-            let frame = memory.get_mut(slot.offset..slot.offset.saturating_add(slot.len)).unwrap_or_default();
-            slot.len = entry.len_without_padding(frame.len());
-            slot.verdict = self.judge(now, port, frame, &slot.offload, entry);
+        let mut octets = 0;
+        for (slot, entry) in slots.iter_mut().zip(prepared_slots.iter()) {
+            let mut frame = frame_of(memory, slot);
+            octets += frame.len() as u64;
+            slot.verdict = self.judge(now, &refreshed, port, &mut frame, &slot.offload, entry);
+            slot.len = frame.len();
         }
+        self.count_received(port, slots.len() as u64, octets);
         self.prepared = prepared;
         self.pump_neighbors(now);
         done(Pass::Forward);
@@ -249,13 +264,15 @@ impl Router {
     ) -> Verdict {
         let bytes = std::mem::take(frame);
         let skipped = ingress::untag_priority(bytes);
-        let bytes = &mut bytes[skipped..];
+        let mut bytes = &mut bytes[skipped..];
         let mut prepared = Prepared::BLANK;
         self.prepare(port, bytes, &offload, &mut prepared);
-        let verdict = self.judge(now, port, bytes, &offload, &prepared);
+        self.look_ahead(&mut prepared);
+        self.count_received(port, 1, bytes.len() as u64);
+        let refreshed = self.nat.settings.refreshed(now);
+        let verdict = self.judge(now, &refreshed, port, &mut bytes, &offload, &prepared);
         self.pump_neighbors(now);
-        let len = prepared.len_without_padding(bytes.len());
-        *frame = &mut bytes[..len];
+        *frame = bytes;
         verdict
     }
 
@@ -273,6 +290,14 @@ impl Router {
     /// Counts a frame that the caller could not pass on to another worker.
     pub fn hand_over_failed(&mut self) {
         self.drops[DropReason::HandOverFull as usize] += 1;
+    }
+
+    #[inline]
+    fn count_received(&mut self, port: PortId, frames: u64, octets: u64) {
+        if let Some(counters) = self.port_counters.get_mut(port.index()) {
+            counters.rx_frames += frames;
+            counters.rx_octets += octets;
+        }
     }
 
     /// Lets time pass: a bounded portion of what is due. Call again while [`Router::poll_timeout`] is not

@@ -113,8 +113,14 @@ impl Delta {
     /// One IPv4 address replaced.
     #[inline]
     pub const fn address(old: Ipv4Addr, new: Ipv4Addr) -> Delta {
+        Delta::double_word(old.to_bits(), new.to_bits())
+    }
+
+    /// Two adjacent 16-bit words replaced.
+    #[inline]
+    pub const fn double_word(old: u32, new: u32) -> Delta {
         // A 32-bit word stands for the sum of its halves, since 2^16 counts as 1: folding adds them up.
-        Delta(!old.to_bits() as u64 + new.to_bits() as u64)
+        Delta(!old as u64 + new as u64)
     }
 
     /// Both changes. Billions can be gathered.
