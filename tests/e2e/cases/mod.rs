@@ -7,6 +7,7 @@ mod lans;
 mod lifecycle;
 mod outbound;
 mod programs;
+mod tap;
 
 use crate::outcome::Case;
 
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<Case> {
         lifecycle::all(),
         flood::all(),
         lab::all(),
+        tap::all(),
     ]
     .into_iter()
     .flatten()
