@@ -6,8 +6,9 @@ use std::hint::black_box;
 use std::net::SocketAddrV4;
 
 use genkan_benches::network::{EXTERNAL, INSIDE, OUTSIDE, REMOTES, forwards, plan};
-use genkan_benches::{Batch, Flows, Rig, Transport};
+use genkan_benches::{BATCH, Batch, Flows, Rig, Transport};
 use genkan_engine::PortId;
+use genkan_engine::packet::merge::{Kinds, Merger};
 use genkan_engine::packet::parse_ipv4;
 use genkan_engine::plan::Plan;
 use genkan_engine::wire::tcp::TcpFlags;
@@ -183,6 +184,30 @@ fn parse(frame: Vec<u8>) -> bool {
     black_box(parse_ipv4(black_box(&frame))).is_ok()
 }
 
+/// A batch of so many flows, each in turn.
+fn interleaved(flows: u32) -> Box<(Merger, Batch, Vec<u16>)> {
+    let all = Flows::new(Transport::Udp, flows);
+    let template = all.template(OUTSIDE, 64, TcpFlags::NONE);
+    let mut batch = Batch::new(&template);
+    let mut number = 0;
+    batch.fill(|frame| {
+        all.write(&template, OUTSIDE, number % flows, frame);
+        number += 1;
+    });
+    Box::new((Merger::new(), batch, (0..BATCH as u16).collect()))
+}
+
+#[library_benchmark(setup = interleaved)]
+#[bench::nothing_of_64_flows(64)]
+#[bench::all_of_2_flows(2)]
+fn merge(mut scene: Box<(Merger, Batch, Vec<u16>)>) -> (usize, Box<(Merger, Batch, Vec<u16>)>) {
+    let (merger, batch, indices) = &mut *scene;
+    let (memory, slots) = batch.parts();
+    let merged = merger.merge(memory, slots, black_box(indices), Kinds { tcp: true, udp: true });
+    let frames = merged.map_or(0, |merged| merged.frames().len());
+    (black_box(frames), scene)
+}
+
 library_benchmark_group!(
     name = paths,
     benchmarks = [
@@ -193,7 +218,8 @@ library_benchmark_group!(
         new_session_known_mapping,
         new_session_by_forward,
         refusal_with_forwards,
-        parse
+        parse,
+        merge
     ]
 );
 main!(library_benchmark_groups = paths);

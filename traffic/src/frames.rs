@@ -182,6 +182,11 @@ impl Batch {
         }
     }
 
+    /// The memory area and the slots that point into it, as a transmitter gets them.
+    pub fn parts(&self) -> (&[u8], &[Slot]) {
+        (&self.memory, &self.slots)
+    }
+
     /// What became of the frames.
     pub fn verdicts(&self) -> impl Iterator<Item = Verdict> + '_ {
         self.slots.iter().map(|slot| slot.verdict)

@@ -98,12 +98,15 @@ impl Piece {
         let payload = frame.len().checked_sub(headers).filter(|octets| *octets > 0)?;
         // Both below 65,536, as the total length is.
         let (headers, payload) = (headers as u16, payload as u16);
-        let size = if is_super { offload.gso_size } else { payload };
+        let (size, count) = match is_super {
+            true => (offload.gso_size, payload.div_ceil(offload.gso_size)),
+            false => (payload, 1),
+        };
         Some(Piece {
             headers,
             payload,
             size,
-            count: payload.div_ceil(size),
+            count,
             is_super,
             id: be16!(header, IP + ipv4::FIELD_IDENTIFICATION),
             sequence: if is_tcp { be32!(header, L4 + tcp::FIELD_SEQUENCE) } else { 0 },
@@ -225,7 +228,8 @@ impl Group {
 impl Piece {
     /// Whether another may follow it in a super-frame of segments of `size` octets.
     fn is_full(&self, size: u16) -> bool {
-        self.payload.is_multiple_of(size) && !self.push
+        // The division is for super-frames.
+        (self.payload == size || self.payload.is_multiple_of(size)) && !self.push
     }
 }
 
