@@ -8,6 +8,7 @@
 //!   box itself), [`loopback`] (an in-memory pair for tests), [`pcap_file`] (captures read and written).
 //! - Wrappers over any half: [`software_offload`] (for devices that cannot finish checksums or segment), [`merging`]
 //!   (for those that take super-frames), [`tracer`], [`pcap_writer`], [`fault_injector`].
+//! - [`hand_over`]: frames from one worker to another.
 //! - Around the devices: [`device`] (what the kernel knows, and settings that are put back), [`isolation`] (keeps the
 //!   kernel's own stack off our ports), [`host_network`] (the box's addresses and routes), [`link_monitor`].
 //! - Below: [`netlink`], and [`sys`] with every system call that needs `unsafe`.
@@ -22,6 +23,7 @@ pub mod error;
 pub mod fault_injector;
 pub mod frame_arena;
 pub mod frame_io;
+pub mod hand_over;
 pub mod host_network;
 pub mod host_tun;
 pub mod isolation;
