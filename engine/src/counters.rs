@@ -22,6 +22,12 @@ macro_rules! stage_counters {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct StageCounters { $($(#[doc = $doc])+ pub $field: u64,)+ }
 
+        impl std::ops::AddAssign for StageCounters {
+            fn add_assign(&mut self, other: StageCounters) {
+                $(self.$field += other.$field;)+
+            }
+        }
+
         impl StageCounters {
             /// Name and value of every stage counter.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
@@ -97,6 +103,22 @@ impl Default for Counters {
             ports: [PortCounters::default(); PortId::COUNT],
             stages: StageCounters::default(),
             drops: [0; DropReason::COUNT],
+        }
+    }
+}
+
+/// The counters of several workers together.
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, other: Counters) {
+        for (sum, port) in self.ports.iter_mut().zip(other.ports) {
+            sum.rx_frames += port.rx_frames;
+            sum.rx_octets += port.rx_octets;
+            sum.tx_frames += port.tx_frames;
+            sum.tx_octets += port.tx_octets;
+        }
+        self.stages += other.stages;
+        for (sum, drops) in self.drops.iter_mut().zip(other.drops) {
+            *sum += drops;
         }
     }
 }

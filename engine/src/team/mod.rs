@@ -6,10 +6,14 @@
 //! this is ever looked at.
 
 mod hand_over;
+mod host_spread;
 
 use std::sync::Arc;
 
+use crate::rng::Rng;
+
 pub use self::hand_over::{HandOver, Stage};
+pub use self::host_spread::HostSpread;
 
 /// The number of a worker, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,18 +35,28 @@ impl WorkerId {
 #[derive(Debug)]
 pub struct Team {
     workers: u8,
+    hosts_spread: HostSpread,
 }
 
 impl Team {
     /// A team of `workers`, 1 to [`WorkerId::MAX`] (what is more or less is brought there). `seed` is secret
     /// randomness, 128 bits, like [`RouterConfig::seed`](crate::RouterConfig::seed).
-    pub fn new(workers: u8, _seed: [u64; 2]) -> Arc<Team> {
-        Arc::new(Team { workers: workers.clamp(1, WorkerId::MAX) })
+    pub fn new(workers: u8, seed: [u64; 2]) -> Arc<Team> {
+        let (key, mut rng) = (seed[0].rotate_left(41), Rng::new(seed[1]));
+        Arc::new(Team {
+            workers: workers.clamp(1, WorkerId::MAX),
+            hosts_spread: HostSpread::from_secret(key ^ rng.next_u64()),
+        })
     }
 
     /// The team of a router with one worker.
     pub fn alone() -> Arc<Team> {
         Team::new(1, [0; 2])
+    }
+
+    /// Which worker an internal host belongs to.
+    pub fn host_spread(&self) -> HostSpread {
+        self.hosts_spread
     }
 
     /// How many workers it has.
