@@ -5,7 +5,7 @@
 //!
 //! **Three rings.** Ordinary frames and the super-frames of TSO and GRO (up to 64 KiB whatever the MTU) want slots of
 //! very different sizes: a slot too small cuts the frame, and large ones for all would be few and cold in the cache.
-//! So the sockets form a fanout group whose classic BPF program sends each frame, by its length, to the ring of
+//! So the sockets form a fanout group whose classic BPF program ([`fanout`]) sends each frame, by its length, to the ring of
 //! thousands of slots for frames up to the MTU, to a ring of 16 KiB slots, or to one with room for a 64 KiB packet in
 //! each slot. Rings need no socket buffer, which a process without privileges could not enlarge. Frames are handed
 //! out by their time of arrival: see `next_ring` below.
@@ -33,6 +33,11 @@ use crate::sys::ring::{RingShape, RxRings, SlotHeader};
 use crate::sys::send_batch::{Refused, SendBatch};
 use crate::vnet_header::{self, VnetHeader};
 
+mod fanout;
+
+pub use self::fanout::Spread;
+use self::fanout::{RINGS, join_group, return_value};
+
 /// Octets at the start of each slot before the frame: `tpacket2_hdr` (32), `sockaddr_ll` (20), rounded up to a
 /// multiple of 16 with the link header, the virtio header (10) and [`RESERVE`]; less the link header.
 const SLOT_HEADER: u32 = 80 + vnet_header::LEN as u32 + RESERVE - 14;
@@ -44,7 +49,6 @@ const LINK_HEADERS: u32 = 14 + 2 * 4;
 /// sets instead of competing for a few.
 const CACHE_LINE: u32 = 64;
 
-const RINGS: usize = 3;
 /// Longest frame for the middle ring, in octets.
 const MEDIUM_FRAME: u32 = 16 << 10;
 
@@ -74,12 +78,43 @@ impl Default for AfPacketOptions {
     }
 }
 
+impl AfPacketOptions {
+    /// For each of several workers.
+    fn shared_by(&self, workers: u8) -> AfPacketOptions {
+        let part = |octets: u32, least: u32| (octets / u32::from(workers.max(1))).max(least.min(octets));
+        AfPacketOptions {
+            small_ring: part(self.small_ring, 2 << 20),
+            medium_ring: part(self.medium_ring, 1 << 20),
+            large_ring: part(self.large_ring, 2 << 20),
+            ..*self
+        }
+    }
+}
+
 /// Opens both halves of a device, which may be down for now. The sockets follow the device, not the name.
 ///
 /// # Errors
 /// When the device does not exist, or without CAP_NET_RAW in the user namespace of the network namespace.
 pub fn open(device: &str, options: &AfPacketOptions) -> Result<FrameIo, IoError> {
     Ok(FrameIo::new(AfPacketReceiver::open(device, options)?, AfPacketTransmitter::open(device, options)?))
+}
+
+/// Opens a device for several workers, 1 to 64, over which the kernel spreads its frames; a pair of halves for each.
+/// They share the memory for the rings that `options` says, with room for a gap of scheduling in each.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_workers(
+    device: &str,
+    options: &AfPacketOptions,
+    workers: u8,
+    spread: Spread,
+) -> Result<Vec<FrameIo>, IoError> {
+    let receivers = AfPacketReceiver::open_group(device, &options.shared_by(workers), workers, spread)?;
+    receivers
+        .into_iter()
+        .map(|receiver| Ok(FrameIo::new(receiver, AfPacketTransmitter::open(device, options)?)))
+        .collect()
 }
 
 /// For `map_err` while a device is opened.
@@ -123,40 +158,9 @@ fn shapes(mtu: u32, options: &AfPacketOptions) -> [RingShape; RINGS] {
     ]
 }
 
-/// A statement of a classic BPF program.
-const fn statement(code: u32, k: u32, jump_true: u8, jump_false: u8) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k }
-}
-
-const LOAD_LENGTH: libc::sock_filter = statement(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0, 0, 0);
-
-const fn return_value(value: u32) -> libc::sock_filter {
-    statement(libc::BPF_RET | libc::BPF_K, value, 0, 0)
-}
-
-/// Chooses the ring by the frame's length, of which the program sees the part behind the Ethernet header.
-fn choose_ring(shapes: &[RingShape; RINGS]) -> [libc::sock_filter; 6] {
-    let if_longer = |ring: usize, skip| {
-        let longest = shapes[ring].slot - SLOT_HEADER - 14;
-        statement(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, longest, 0, skip)
-    };
-    [LOAD_LENGTH, if_longer(0, 2), if_longer(1, 2), return_value(2), return_value(0), return_value(1)]
-}
-
-/// Joins a bound socket to the fanout group of this number, or makes a group when there is none yet; its number.
-fn join_group(socket: BorrowedFd<'_>, group: Option<i32>) -> io::Result<i32> {
-    let set = |flags: u32| {
-        let unique = if group.is_none() { libc::PACKET_FANOUT_FLAG_UNIQUEID } else { 0 };
-        let kind = (libc::PACKET_FANOUT_CBPF | unique | flags) << 16;
-        let value = kind as i32 | group.unwrap_or(0);
-        packet_socket::set_option(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, value)
-    };
-    set(libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING).or_else(|error| match error.raw_os_error() {
-        // A kernel that does not know the flag: outgoing frames are left out one by one.
-        Some(libc::EINVAL) => set(0),
-        _ => Err(error),
-    })?;
-    Ok(packet_socket::option(socket, libc::SOL_PACKET, libc::PACKET_FANOUT)? & 0xffff)
+/// The longest frame, in octets without the Ethernet header, that a ring's slots hold.
+fn longest_packet(shape: &RingShape) -> u32 {
+    shape.slot - SLOT_HEADER - 14
 }
 
 /// The receiving half of a device.
@@ -164,6 +168,7 @@ pub struct AfPacketReceiver {
     // Declared before the sockets, so that the rings are unmapped before the kernel frees them.
     rings: RxRings<RINGS>,
     sockets: [OwnedFd; RINGS],
+    shapes: [RingShape; RINGS],
     /// Readable when any of the sockets is.
     readable: Epoll,
     interface: u32,
@@ -179,8 +184,55 @@ impl AfPacketReceiver {
     /// # Errors
     /// As [`open`].
     pub fn open(device: &str, options: &AfPacketOptions) -> Result<AfPacketReceiver, IoError> {
+        let mut one = Self::open_group(device, options, 1, Spread::DestinationPort)?;
+        Ok(one.remove(0))
+    }
+
+    /// Opens a device for several workers.
+    fn open_group(
+        device: &str,
+        options: &AfPacketOptions,
+        workers: u8,
+        spread: Spread,
+    ) -> Result<Vec<AfPacketReceiver>, IoError> {
         let at = |operation| opening(device, operation);
         let interface = interface_index(device)?;
+        let receivers = (0..workers.max(1))
+            .map(|_| Self::open_rings(device, interface, options))
+            .collect::<Result<Vec<_>, _>>()?;
+        // A socket must be bound before it can join the group: until the group is whole, no frame may pass.
+        let sockets = || receivers.iter().flat_map(|receiver| &receiver.sockets).map(AsFd::as_fd);
+        let mut group = None;
+        for socket in sockets() {
+            packet_socket::set_program(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &[return_value(0)])
+                .map_err(at("filter frames"))?;
+            packet_socket::bind(socket, interface, libc::ETH_P_ALL as u16)
+                .map_err(at("bind a packet socket"))?;
+            group = Some(join_group(socket, group).map_err(at("join packet sockets to a group"))?);
+        }
+        let first = &receivers[0];
+        let longest = [longest_packet(&first.shapes[0]), longest_packet(&first.shapes[1])];
+        packet_socket::set_program(
+            first.sockets[0].as_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_FANOUT_DATA,
+            &fanout::program(longest, workers, spread),
+        )
+        .map_err(at("distribute frames"))?;
+        for socket in sockets() {
+            packet_socket::set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
+                .map_err(at("let frames pass"))?;
+        }
+        Ok(receivers)
+    }
+
+    /// Sockets with rings that nothing comes into yet.
+    fn open_rings(
+        device: &str,
+        interface: u32,
+        options: &AfPacketOptions,
+    ) -> Result<AfPacketReceiver, IoError> {
+        let at = |operation| opening(device, operation);
         let open = || packet_socket::open().map_err(at("open a packet socket"));
         let sockets = [open()?, open()?, open()?];
         if ioctl::hardware_type(sockets[0].as_fd(), device)? != libc::ARPHRD_ETHER {
@@ -204,29 +256,8 @@ impl AfPacketReceiver {
         }
         let rings = RxRings::map(std::array::from_fn(|ring| (sockets[ring].as_fd(), shapes[ring])))
             .map_err(at("map the receive rings"))?;
-
-        // A socket must be bound before it can join the group: until the group is whole, no frame may pass.
-        let mut group = None;
-        for socket in sockets.iter().map(AsFd::as_fd) {
-            packet_socket::set_program(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &[return_value(0)])
-                .map_err(at("filter frames"))?;
-            packet_socket::bind(socket, interface, libc::ETH_P_ALL as u16)
-                .map_err(at("bind a packet socket"))?;
-            group = Some(join_group(socket, group).map_err(at("join packet sockets to a group"))?);
-        }
-        packet_socket::set_program(
-            sockets[0].as_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_FANOUT_DATA,
-            &choose_ring(&shapes),
-        )
-        .map_err(at("distribute frames by length"))?;
-        for socket in &sockets {
-            packet_socket::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
-                .map_err(at("let frames pass"))?;
-        }
         let slots = Vec::with_capacity(MAX_BATCH);
-        Ok(AfPacketReceiver { rings, sockets, readable, interface, down: false, slots, lost: 0 })
+        Ok(AfPacketReceiver { rings, sockets, shapes, readable, interface, down: false, slots, lost: 0 })
     }
 
     /// Asked when the rings are empty: one system call while all is well.

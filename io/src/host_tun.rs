@@ -34,6 +34,15 @@ const ARENA: usize = 256 << 10;
 /// When the name is none (the kernel would cut it), the device is of another kind or in use, or without
 /// CAP_NET_ADMIN.
 pub fn open(device: &str) -> Result<FrameIo, IoError> {
+    let (receiver, transmitter) = open_halves(device)?;
+    Ok(FrameIo::new(receiver, transmitter))
+}
+
+/// As [`open`]; clones of the transmitter send into the same device.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_halves(device: &str) -> Result<(HostTunReceiver, HostTunTransmitter), IoError> {
     ioctl::check_name(device)?;
     let failed = |operation| {
         let device = device.to_owned();
@@ -49,7 +58,7 @@ pub fn open(device: &str) -> Result<FrameIo, IoError> {
     ioctl::tun_set_offload(tun_descriptor(&interface), 0).map_err(failed("switch off its offloads"))?;
     let interface = Arc::new(interface);
     let receiver = HostTunReceiver { interface: Arc::clone(&interface), arena: FrameArena::new(ARENA, 0) };
-    Ok(FrameIo::new(receiver, HostTunTransmitter { interface }))
+    Ok((receiver, HostTunTransmitter { interface }))
 }
 
 /// What the box sends.
@@ -89,6 +98,7 @@ impl FrameReceiver for HostTunReceiver {
 }
 
 /// What the box receives. Frames of other protocols than IP (ARP) go nowhere: there is no link to ask on.
+#[derive(Clone)]
 pub struct HostTunTransmitter {
     interface: Arc<Iface>,
 }
