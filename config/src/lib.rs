@@ -57,8 +57,8 @@ pub struct Config {
     pub lans: Vec<Device>,
     /// `[router] tun`: name of the TUN device through which the box itself is an inside host.
     pub tun: Option<String>,
-    /// `[router] workers`. Only 1 in this version.
-    pub workers: u16,
+    /// `[router] workers`: threads that move packets.
+    pub workers: u8,
     /// `[services] socket`: path of the control socket.
     pub socket: PathBuf,
     /// `[services] state`: directory of what survives a restart. systemd's `STATE_DIRECTORY` goes before it.

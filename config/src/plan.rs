@@ -49,7 +49,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .router
             .as_ref()
             .and_then(|router| router.workers.as_ref())
-            .and_then(|workers| u16::try_from(workers.value.0).ok())
+            .and_then(|workers| u8::try_from(workers.value.0).ok())
             .unwrap_or(1),
         socket: services
             .and_then(|services| services.socket.as_ref())

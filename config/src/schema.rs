@@ -3,6 +3,7 @@
 //! The doc comments and `default`s below are what `genkan schema` prints as JSON Schema; a test sets every
 //! documented default in a file and expects that nothing changes.
 
+use genkan_engine::WorkerId;
 use genkan_engine::plan::{FilteringBehavior, MappingBehavior};
 use schemars::JsonSchema;
 use toml::de::DeTable;
@@ -27,7 +28,7 @@ pub(crate) type Sessions = Number<1, 16_777_216>;
 /// Ports of one address and protocol.
 pub(crate) type PortCount = Number<1, 65_535>;
 /// Threads.
-pub(crate) type Workers = Number<1, 1_024>;
+pub(crate) type Workers = Number<1, { WorkerId::MAX as u32 }>;
 
 /// A configuration of the Genkan router.
 #[derive(Debug, JsonSchema)]

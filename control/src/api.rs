@@ -36,6 +36,8 @@ pub struct Status {
     pub mappings: u32,
     /// Successful reloads since the start.
     pub reloads: u32,
+    /// Packet workers.
+    pub workers: u8,
 }
 
 /// One port of the router.
@@ -78,6 +80,13 @@ pub struct Totals {
     pub sessions: u32,
     /// Live mappings.
     pub mappings: u32,
+}
+
+impl Totals {
+    /// Of two workers together.
+    pub fn plus(self, other: Totals) -> Totals {
+        Totals { sessions: self.sessions + other.sessions, mappings: self.mappings + other.mappings }
+    }
 }
 
 /// A piece of a listing and where to go on.
@@ -239,6 +248,15 @@ pub struct IoCounters {
     pub tx_errors: u64,
     /// Frames that left within a super-frame that another frame of their flow started.
     pub tx_merged: u64,
+}
+
+impl std::ops::AddAssign for IoCounters {
+    fn add_assign(&mut self, other: IoCounters) {
+        self.rx_lost += other.rx_lost;
+        self.tx_refused += other.tx_refused;
+        self.rx_errors += other.rx_errors;
+        self.tx_errors += other.tx_errors;
+    }
 }
 
 /// `GET /v1/counters`: everything counted since the start, in the order of the packet's walk.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use genkan_engine::Router;
 use genkan_engine::Timestamp;
+use genkan_engine::WorkerId;
 use genkan_engine::counters::Counters;
 use genkan_engine::frame::PortId;
 use genkan_engine::view::{MappingView, NeighborView, SessionView};
@@ -72,6 +73,20 @@ pub struct CounterSet {
     pub io: [IoCounters; PortId::COUNT],
 }
 
+impl CounterSet {
+    /// Of all workers together.
+    pub fn sum<'a>(sets: impl Iterator<Item = &'a CounterSet>) -> CounterSet {
+        let mut sum = CounterSet { engine: Counters::default(), io: [IoCounters::default(); PortId::COUNT] };
+        for set in sets {
+            sum.engine += set.engine.clone();
+            for (sum, io) in sum.io.iter_mut().zip(set.io) {
+                *sum += io;
+            }
+        }
+        sum
+    }
+}
+
 impl WorkerRequest {
     /// Answers from the worker's own router. Called by the worker between two batches.
     pub fn answer(self, router: &Router, io: &[IoCounters; PortId::COUNT], now: Timestamp) {
@@ -97,16 +112,22 @@ impl WorkerRequest {
     }
 }
 
-/// The control side's end of the channel.
+/// The control side's end of one worker's channel.
 #[derive(Clone)]
-pub struct WorkerHandle {
+pub struct WorkerChannel {
     sender: mpsc::Sender<WorkerRequest>,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
-impl std::fmt::Debug for WorkerHandle {
+/// The control side's hold on all packet workers.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle {
+    workers: Arc<[WorkerChannel]>,
+}
+
+impl std::fmt::Debug for WorkerChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkerHandle").field("closed", &self.sender.is_closed()).finish_non_exhaustive()
+        f.debug_struct("WorkerChannel").field("closed", &self.sender.is_closed()).finish_non_exhaustive()
     }
 }
 
@@ -122,12 +143,64 @@ pub enum WorkerError {
 }
 
 /// A channel to a worker. `wake` is called after each request, to get the worker out of its sleep.
-pub fn channel(wake: Arc<dyn Fn() + Send + Sync>) -> (WorkerHandle, mpsc::Receiver<WorkerRequest>) {
+pub fn channel(wake: Arc<dyn Fn() + Send + Sync>) -> (WorkerChannel, mpsc::Receiver<WorkerRequest>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (WorkerHandle { sender, wake }, receiver)
+    (WorkerChannel { sender, wake }, receiver)
 }
 
+/// Bits of a listing's cursor that are a position in one worker's table; those above are the worker.
+const POSITION_BITS: u32 = 26;
+
+const _: () = assert!(WorkerId::MAX as u32 <= 1 << (u32::BITS - POSITION_BITS));
+
 impl WorkerHandle {
+    /// The workers of a router, in the order of their numbers.
+    pub fn of_all(workers: Vec<WorkerChannel>) -> WorkerHandle {
+        WorkerHandle { workers: workers.into() }
+    }
+
+    /// How many workers there are.
+    pub fn count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Asks every worker the same, and waits for all answers; in the order of the workers.
+    ///
+    /// # Errors
+    /// [`WorkerError`] when one of them has ended or stays silent for [`PATIENCE`].
+    pub async fn ask_all<T>(
+        &self,
+        make: impl Fn(oneshot::Sender<T>) -> WorkerRequest,
+    ) -> Result<Vec<T>, WorkerError> {
+        let mut answers = Vec::with_capacity(self.workers.len());
+        for worker in self.workers.iter() {
+            answers.push(worker.ask(&make).await?);
+        }
+        Ok(answers)
+    }
+
+    /// A piece of a listing that goes through the tables of all workers, one after the other: `make` gets the position
+    /// in the worker's table and the reply channel. Returns the rows, and the cursor to go on from.
+    ///
+    /// # Errors
+    /// [`WorkerError`] when the worker asked has ended or stays silent for [`PATIENCE`].
+    pub async fn ask_piece<T>(
+        &self,
+        cursor: u32,
+        make: impl FnOnce(u32, oneshot::Sender<(Vec<T>, Option<u32>)>) -> WorkerRequest,
+    ) -> Result<(Vec<T>, Option<u32>), WorkerError> {
+        let (index, position) = (cursor >> POSITION_BITS, cursor & ((1 << POSITION_BITS) - 1));
+        let Some(worker) = self.workers.get(index as usize) else { return Ok((Vec::new(), None)) };
+        let (rows, next) = worker.ask(|reply| make(position, reply)).await?;
+        let next_worker = || {
+            let next = index + 1;
+            ((next as usize) < self.workers.len()).then_some(next << POSITION_BITS)
+        };
+        Ok((rows, next.map(|position| index << POSITION_BITS | position).or_else(next_worker)))
+    }
+}
+
+impl WorkerChannel {
     /// Sends the request that `make` builds around a reply channel, and waits for the answer.
     ///
     /// # Errors
@@ -149,6 +222,36 @@ impl WorkerHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A worker with a table of `rows` sessions' positions, of which it answers `limit` at a time.
+    fn worker_with(rows: std::ops::Range<u32>) -> WorkerChannel {
+        let (channel, mut requests) = channel(Arc::new(|| ()));
+        tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                if let WorkerRequest::Sessions { cursor, limit, reply } = request {
+                    let end = (cursor + limit).min(rows.len() as u32);
+                    let _ = reply.send((Vec::new(), (end < rows.len() as u32).then_some(end)));
+                }
+            }
+        });
+        channel
+    }
+
+    #[tokio::test]
+    async fn a_listing_goes_through_the_tables_of_all_workers() {
+        let handle = WorkerHandle::of_all(vec![worker_with(0..5), worker_with(0..0), worker_with(0..3)]);
+        let (mut cursor, mut asked) = (Some(0), Vec::new());
+        while let Some(at) = cursor {
+            asked.push((at >> POSITION_BITS, at & ((1 << POSITION_BITS) - 1)));
+            let piece = |cursor, reply| WorkerRequest::Sessions { cursor, limit: 2, reply };
+            cursor = handle.ask_piece(at, piece).await.expect("they live").1;
+        }
+        assert_eq!(asked, [(0, 0), (0, 2), (0, 4), (1, 0), (2, 0), (2, 2)]);
+        // A cursor that no listing gave out.
+        let piece = |cursor, reply| WorkerRequest::Sessions { cursor, limit: 2, reply };
+        let beyond = handle.ask_piece(3 << POSITION_BITS, piece).await.expect("they live");
+        assert_eq!(beyond, (Vec::new(), None));
+    }
 
     #[tokio::test]
     async fn an_ended_worker_is_an_error_at_once() {

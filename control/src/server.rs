@@ -25,9 +25,9 @@ use genkan_engine::view::{MappingView, SessionView};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{
-    CountersReport, ErrorBody, ErrorCode, ListQuery, MappingRow, Page, ReloadReport, SessionRow,
+    CountersReport, ErrorBody, ErrorCode, ListQuery, MappingRow, Page, ReloadReport, SessionRow, Totals,
 };
-use crate::request::{CHUNK, WorkerError, WorkerHandle, WorkerRequest};
+use crate::request::{CHUNK, CounterSet, WorkerError, WorkerHandle, WorkerRequest};
 use crate::snapshot::Snapshot;
 
 /// Rows of a page when the query does not say.
@@ -49,7 +49,7 @@ pub struct ReloadRequest {
 pub struct Control {
     /// Shared state.
     pub snapshot: Arc<Snapshot>,
-    /// The packet worker.
+    /// The packet workers.
     pub worker: WorkerHandle,
     /// The daemon's ear for reloads.
     pub reload: mpsc::Sender<ReloadRequest>,
@@ -113,12 +113,14 @@ async fn not_found() -> Failure {
 }
 
 async fn status(State(control): State<Control>) -> Result<Response, Failure> {
-    let totals = control.worker.ask(|reply| WorkerRequest::Totals { reply }).await?;
+    let totals = control.worker.ask_all(|reply| WorkerRequest::Totals { reply }).await?;
+    let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
     Ok(Json(control.snapshot.status(totals)).into_response())
 }
 
 async fn counters(State(control): State<Control>) -> Result<Response, Failure> {
-    let set = control.worker.ask(|reply| WorkerRequest::Counters { reply }).await?;
+    let sets = control.worker.ask_all(|reply| WorkerRequest::Counters { reply }).await?;
+    let set = CounterSet::sum(sets.iter().map(Box::as_ref));
     Ok(Json(CountersReport::new(&set.engine, &set.io, &control.snapshot.port_names())).into_response())
 }
 
@@ -134,8 +136,10 @@ async fn sessions(
     let Query(query) = query?;
     let mut pager = Pager::new(&query);
     while let Some((cursor, limit)) = pager.ask() {
-        let (views, next) =
-            control.worker.ask(|reply| WorkerRequest::Sessions { cursor, limit, reply }).await?;
+        let (views, next) = control
+            .worker
+            .ask_piece(cursor, |cursor, reply| WorkerRequest::Sessions { cursor, limit, reply })
+            .await?;
         let wanted = |view: &SessionView| {
             query.admits(&view.protocol.to_string(), &[view.internal, view.external, view.remote])
         };
@@ -155,8 +159,10 @@ async fn mappings(
     let Query(query) = query?;
     let mut pager = Pager::new(&query);
     while let Some((cursor, limit)) = pager.ask() {
-        let (views, next) =
-            control.worker.ask(|reply| WorkerRequest::Mappings { cursor, limit, reply }).await?;
+        let (views, next) = control
+            .worker
+            .ask_piece(cursor, |cursor, reply| WorkerRequest::Mappings { cursor, limit, reply })
+            .await?;
         let wanted =
             |view: &MappingView| query.admits(&view.protocol.to_string(), &[view.internal, view.external]);
         let row = |view: MappingView| MappingRow::new(&view, control.snapshot.host_name(*view.internal.ip()));

@@ -6,7 +6,7 @@
 //!
 //! No reference into a map is held over an `await` or another call on the same map.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -58,6 +58,8 @@ pub struct Running {
     pub plan: Arc<Plan>,
     /// Every port, the wan first.
     pub ports: Vec<PortConfig>,
+    /// Packet workers.
+    pub workers: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -174,6 +176,7 @@ impl Snapshot {
             max_sessions: plan.nat.max_sessions,
             mappings: totals.mappings,
             reloads: self.reloads.load(Ordering::Relaxed),
+            workers: current.running.workers,
         }
     }
 
@@ -208,8 +211,8 @@ impl Snapshot {
         if fetched.is_some_and(|at| at.elapsed() < HOSTS_FRESH) {
             return Ok(());
         }
-        let views = worker.ask(|reply| WorkerRequest::Neighbors { reply }).await?;
-        self.set_hosts(views);
+        let views = worker.ask_all(|reply| WorkerRequest::Neighbors { reply }).await?;
+        self.set_hosts(best_known(views.into_iter().flatten()));
         *fetched = Some(Instant::now());
         Ok(())
     }
@@ -250,12 +253,43 @@ impl Current {
     }
 }
 
+/// Each worker has an ARP cache of its own: of each neighbour, the entry that says most.
+fn best_known(views: impl Iterator<Item = NeighborView>) -> Vec<NeighborView> {
+    const BEST_FIRST: [&str; 5] = ["reachable", "probing", "stale", "incomplete", "failed"];
+    let rank = |view: &NeighborView| BEST_FIRST.iter().position(|state| *state == view.state);
+    let mut best: BTreeMap<(PortId, Ipv4Addr), NeighborView> = BTreeMap::new();
+    for view in views {
+        let known = best.entry((view.port, view.address)).or_insert_with(|| view.clone());
+        if rank(&view) < rank(known) {
+            *known = view;
+        }
+    }
+    best.into_values().collect()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use genkan_engine::plan::{Host, Lan, Nat, Wan};
     use genkan_engine::wire::ethernet::MacAddr;
 
     use super::*;
+
+    #[test]
+    fn of_what_the_workers_know_the_best_is_shown() {
+        let view = |address: u8, state, mac: Option<u8>| NeighborView {
+            port: PortId::lan(0),
+            address: Ipv4Addr::new(192, 168, 0, address),
+            mac: mac.map(|octet| MacAddr([2, 0, 0, 0, 0, octet])),
+            state,
+        };
+        let all = [
+            view(10, "incomplete", None),
+            view(20, "stale", Some(2)),
+            view(10, "reachable", Some(1)),
+            view(20, "failed", None),
+        ];
+        assert_eq!(best_known(all.into_iter()), [view(10, "reachable", Some(1)), view(20, "stale", Some(2))]);
+    }
 
     pub(crate) fn plan() -> Plan {
         Plan {
@@ -301,6 +335,7 @@ pub(crate) mod tests {
             backend: "loopback".to_owned(),
         };
         Running {
+            workers: 1,
             config: "/etc/genkan.toml".to_owned(),
             plan: Arc::new(plan()),
             ports: vec![port(PortId::WAN, "wan", "eth0"), port(PortId::lan(0), "home", "eth1")],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use genkan_control::api::{ErrorCode, IoCounters, ListQuery, PortRole, ReloadReport};
 use genkan_control::client::{Client, ClientError};
-use genkan_control::request::{WorkerRequest, channel};
+use genkan_control::request::{WorkerHandle, WorkerRequest, channel};
 use genkan_control::server::{Control, ReloadRequest, serve};
 use genkan_control::snapshot::{PortConfig, Running, Snapshot};
 use genkan_control::socket::ControlSocket;
@@ -72,9 +72,10 @@ impl Bench {
         };
         let ports = vec![port(PortId::WAN, "wan", "eth0"), port(PortId::lan(0), "home", "eth1")];
         let config = "/etc/genkan.toml".to_owned();
-        let snapshot = Arc::new(Snapshot::new(Running { config, plan: plan.clone(), ports }));
+        let snapshot = Arc::new(Snapshot::new(Running { config, plan: plan.clone(), ports, workers: 1 }));
 
         let (worker, mut requests) = channel(Arc::new(|| ()));
+        let worker = WorkerHandle::of_all(vec![worker]);
         if worker_lives {
             std::thread::spawn(move || {
                 let router = Router::new(RouterConfig::alone(plan, [1, 2]), Timestamp::ZERO, UnixTime(0));

@@ -45,8 +45,9 @@ fn text(status: &Status) -> String {
         times => format!("reloaded {times} times"),
     };
     text.push_str(&format!("configuration {}, {reloads}\n", status.config));
+    let workers = if status.workers > 1 { format!(", {} workers", status.workers) } else { String::new() };
     text.push_str(&format!(
-        "{} of {} sessions, {} mappings\n\n",
+        "{} of {} sessions, {} mappings{workers}\n\n",
         output::grouped(status.sessions.into()),
         output::grouped(status.max_sessions.into()),
         output::grouped(status.mappings.into())
@@ -109,11 +110,15 @@ mod tests {
             max_sessions: 1_000_000,
             mappings: 5,
             reloads: 0,
+            workers: 1,
         };
         let shown = text(&status);
         assert!(shown.contains("NOT forwarding") && shown.contains("Problems:"), "{shown}");
         assert!(shown.contains("1,234 of 1,000,000 sessions"), "{shown}");
         assert!(shown.contains("203.0.113.1/24, 203.0.113.5"), "{shown}");
+        assert!(!shown.contains("workers"), "{shown}");
+        status.workers = 2;
+        assert!(text(&status).contains("5 mappings, 2 workers"), "{}", text(&status));
         status.forwarding = true;
         status.problems.clear();
         let shown = text(&status);

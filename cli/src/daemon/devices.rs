@@ -1,17 +1,22 @@
 //! The network devices behind the ports: opened, watched, opened again when they come back, put back at the end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use genkan_config::{Backend, Loaded};
-use genkan_engine::Plan;
 use genkan_engine::frame::PortId;
 use genkan_engine::router::LinkState;
+use genkan_engine::team::HostSpread;
+use genkan_engine::{Plan, Team};
+use genkan_io::af_packet::{self, AfPacketOptions, Spread};
 use genkan_io::device::{self, DeviceAddress, DeviceError, DeviceOptions, Link, PreparedDevice};
 use genkan_io::host_network::{HostNetwork, HostNetworkConfig};
 use genkan_io::isolation::{Isolation, IsolationError};
-use genkan_io::{FrameIo, IoError, af_packet, host_tun, tap};
+use genkan_io::software_offload::SoftwareOffload;
+use genkan_io::{FrameIo, FrameReceiver, IoError, host_tun, tap};
 use tracing::{info, warn};
 
+use super::forwarder::PortHalves;
 use super::suggest;
 use crate::output::{self, Failure};
 
@@ -40,13 +45,13 @@ pub(crate) enum Change {
     /// A link is other than it was.
     Link(PortId, LinkState),
     /// A device is back, and open.
-    Attach(PortId, Box<FrameIo>, LinkState),
+    Attach(PortId, Vec<PortHalves>, LinkState),
     /// The problem of this name is as follows, or over.
     Problem(String, Option<String>),
 }
 
-/// An open port.
-pub(crate) type OpenPort = (PortId, FrameIo, LinkState);
+/// An open port, with halves for each worker.
+pub(crate) type OpenPort = (PortId, Vec<PortHalves>, LinkState);
 
 /// How a port gets its frames.
 #[derive(Clone, Debug)]
@@ -81,6 +86,7 @@ struct Port {
 /// All devices of a router.
 pub(crate) struct Devices {
     state: PathBuf,
+    team: Arc<Team>,
     ports: Vec<Port>,
 }
 
@@ -89,7 +95,7 @@ impl Devices {
     ///
     /// # Errors
     /// What is wrong with the first device that cannot be a port.
-    pub(crate) fn open(loaded: &Loaded) -> Result<(Devices, Vec<OpenPort>), Failure> {
+    pub(crate) fn open(loaded: &Loaded, team: &Arc<Team>) -> Result<(Devices, Vec<OpenPort>), Failure> {
         let config = &loaded.config;
         let state = state_directory(&config.state);
         match device::restore_leftovers(&state) {
@@ -99,7 +105,7 @@ impl Devices {
                 warn!(error = output::chain(&error), "cannot put back what a killed router had changed");
             }
         }
-        let mut devices = Devices { state, ports: Vec::new() };
+        let mut devices = Devices { state, team: team.clone(), ports: Vec::new() };
         let lans = config.lans.iter().enumerate().map(|(index, lan)| (PortId::lan(index), lan));
         let mut open = Vec::new();
         for (id, configured) in std::iter::once((PortId::WAN, &config.wan)).chain(lans) {
@@ -119,9 +125,9 @@ impl Devices {
 
     fn add(&mut self, id: PortId, label: &str, device: &str, kind: Kind) -> Result<OpenPort, Failure> {
         let mut port = Port { id, device: device.to_owned(), kind, hold: None, known: None };
-        let (io, link) = port.open(&self.state).map_err(|error| explain(label, &error))?;
+        let (halves, link) = port.open(&self.state, &self.team).map_err(|error| explain(label, &error))?;
         self.ports.push(port);
-        Ok((id, io, link))
+        Ok((id, halves, link))
     }
 
     /// Remembers that a port's device is gone, as its receiver found out.
@@ -157,7 +163,7 @@ impl Devices {
     pub(crate) fn look(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         for port in &mut self.ports {
-            port.look(&self.state, &mut changes);
+            port.look(&self.state, &self.team, &mut changes);
         }
         changes
     }
@@ -182,27 +188,22 @@ impl Devices {
 }
 
 impl Port {
-    fn open(&mut self, state: &Path) -> Result<(FrameIo, LinkState), OpenError> {
-        let (io, mut link, hold) = match &self.kind {
-            Kind::Device => open_device(&self.device, state)?,
-            Kind::Tap => open_tap(&self.device)?,
-            Kind::Host(config) => open_host(&self.device, config)?,
+    fn open(&mut self, state: &Path, team: &Team) -> Result<(Vec<PortHalves>, LinkState), OpenError> {
+        let (halves, mut link, hold) = match &self.kind {
+            Kind::Device => open_device(&self.device, state, team.workers(), spread(self.id, team))?,
+            Kind::Tap => open_tap(&self.device, team.workers())?,
+            Kind::Host(config) => open_host(&self.device, config, team.workers())?,
         };
         if let (Kind::Tap, Some(known)) = (&self.kind, self.known) {
             // A made-up address need not change because the device was made anew.
             link.mac = known.mac;
         }
-        let io = match &self.kind {
-            // Each frame is a system call, and no GRO of the kernel came before us.
-            Kind::Tap => io.with_merging(),
-            Kind::Device | Kind::Host(_) => io,
-        };
         self.hold = Some(hold);
         self.known = Some(link);
-        Ok((io.with_software_offload(), link))
+        Ok((halves, link))
     }
 
-    fn look(&mut self, state: &Path, changes: &mut Vec<Change>) {
+    fn look(&mut self, state: &Path, team: &Team, changes: &mut Vec<Change>) {
         match &self.hold {
             Some(Hold::Device { prepared, .. }) => {
                 // Another device of the same name is not this one.
@@ -221,9 +222,9 @@ impl Port {
             self.known = Some(down);
             changes.push(Change::Link(self.id, down));
         }
-        let problem = match self.open(state) {
-            Ok((io, link)) => {
-                changes.push(Change::Attach(self.id, Box::new(io), link));
+        let problem = match self.open(state, team) {
+            Ok((halves, link)) => {
+                changes.push(Change::Attach(self.id, halves, link));
                 None
             }
             // That it is down is said anyway.
@@ -247,29 +248,55 @@ impl Port {
     }
 }
 
-fn open_device(device: &str, state: &Path) -> Result<(FrameIo, LinkState, Hold), OpenError> {
+/// How the kernel spreads a device's frames over the workers.
+fn spread(port: PortId, team: &Team) -> Spread {
+    if port == PortId::WAN {
+        return Spread::DestinationPort;
+    }
+    let HostSpread { multiplier, addend } = team.host_spread();
+    Spread::Source { multiplier, addend }
+}
+
+type Opened = (Vec<PortHalves>, LinkState, Hold);
+
+fn open_device(device: &str, state: &Path, workers: u8, spread: Spread) -> Result<Opened, OpenError> {
     let found = device::link(device)?;
     // Looked at before the kernel is kept away: this may be the device that somebody logged in through.
     refuse_addresses(&found)?;
     let isolation = Isolation::new(device)?;
     let prepared = PreparedDevice::prepare(device, state, &DeviceOptions::default())?;
-    let io = af_packet::open(device, &af_packet::AfPacketOptions::default())?;
+    let ios = af_packet::open_workers(device, &AfPacketOptions::default(), workers, spread)?;
     let link = prepared.link().state();
-    Ok((io, link, Hold::Device { prepared, _isolation: isolation }))
+    Ok((ios.into_iter().map(halves).collect(), link, Hold::Device { prepared, _isolation: isolation }))
 }
 
-fn open_tap(device: &str) -> Result<(FrameIo, LinkState, Hold), OpenError> {
-    let io = tap::open(device)?;
+fn open_tap(device: &str, workers: u8) -> Result<Opened, OpenError> {
+    let ios = if workers == 1 { vec![tap::open(device)?] } else { tap::open_queues(device, workers.into())? };
     let found = device::link(device)?;
     let link = LinkState { mac: tap::router_mac(found.mac), up: true, ..found.state() };
-    Ok((io, link, Hold::Tap))
+    // Each frame is a system call, and no GRO of the kernel came before us.
+    let merging = ios.into_iter().map(FrameIo::with_merging);
+    Ok((merging.map(halves).collect(), link, Hold::Tap))
 }
 
-fn open_host(device: &str, config: &HostNetworkConfig) -> Result<(FrameIo, LinkState, Hold), OpenError> {
-    let io = host_tun::open(device)?;
+fn open_host(device: &str, config: &HostNetworkConfig, workers: u8) -> Result<Opened, OpenError> {
+    let (receiver, transmitter) = host_tun::open_halves(device)?;
+    // The device has one queue: the first worker takes from it what the box sends.
+    let mut receiver: Option<Box<dyn FrameReceiver>> = Some(Box::new(receiver));
+    let halves = (0..workers).map(|_| PortHalves {
+        receiver: receiver.take(),
+        transmitter: Box::new(SoftwareOffload::new(transmitter.clone())),
+    });
+    let halves = halves.collect();
     let network = HostNetwork::configure(device, config)?;
     let link = LinkState { mac: host_tun::ROUTER_MAC, mtu: config.mtu, up: true };
-    Ok((io, link, Hold::Host(network)))
+    Ok((halves, link, Hold::Host(network)))
+}
+
+/// The engine takes every port for one that finishes checksums and cuts super-frames.
+fn halves(io: FrameIo) -> PortHalves {
+    let FrameIo { receiver, transmitter } = io.with_software_offload();
+    PortHalves { receiver: Some(receiver), transmitter }
 }
 
 fn refuse_addresses(link: &Link) -> Result<(), DeviceError> {

@@ -9,13 +9,11 @@ use std::time::{Duration, Instant};
 
 use genkan_config::{Backend, Device, Loaded};
 use genkan_control::api::ReloadReport;
-use genkan_control::request;
 use genkan_control::server::{self, Control, ReloadRequest};
 use genkan_control::snapshot::{PortConfig, Running, Snapshot};
 use genkan_control::socket::ControlSocket;
 use genkan_engine::frame::PortId;
-use genkan_engine::{Event, Plan, RouterConfig};
-use genkan_io::Clock;
+use genkan_engine::{Event, Plan, Team};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -24,9 +22,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::devices::{Change, Devices};
 use super::limiter::Limiter;
-use super::poller::Waker;
 use super::watch;
-use super::worker::{Command, Report, Worker, WorkerConfig, WorkerEnded};
+use super::worker::{Report, WorkerEnded};
+use super::workers::{Started, Workers};
 use crate::events::Describe;
 use crate::output::{self, Exit, Failure};
 
@@ -123,7 +121,7 @@ struct Daemon {
     path: PathBuf,
     loaded: Loaded,
     control: Control,
-    worker: Worker,
+    workers: Workers,
     devices: Devices,
     limiter: Limiter<Discriminant<Event>>,
 }
@@ -132,29 +130,22 @@ impl Daemon {
     fn start(path: &Path, loaded: Loaded) -> Result<(Daemon, Inputs), Failure> {
         let plan = Arc::new(loaded.plan.clone());
         let seed = seed().map_err(|error| Failure::new("/dev/urandom", &error))?;
-        let waker = Waker::new().map_err(|error| Failure::new("cannot make an eventfd", &error))?;
         // Before the devices are looked at, so that no change falls between.
         let links = watch::devices()?;
-        let (devices, ports) = Devices::open(&loaded)?;
+        let team = Team::new(loaded.config.workers, seed);
+        let (devices, ports) = Devices::open(&loaded, &team)?;
 
         let snapshot = Arc::new(Snapshot::new(running(path, &loaded, plan.clone())));
         for (port, _, link) in &ports {
             snapshot.set_link(*port, *link);
         }
-        let (handle, requests) = request::channel({
-            let waker = waker.clone();
-            Arc::new(move || waker.wake())
-        });
-        let router = RouterConfig::alone(plan, seed);
-        let worker = WorkerConfig { router, ports, requests, waker, clock: Clock::start() };
-        let (worker, reports) =
-            Worker::start(worker).map_err(|error| Failure::new("cannot start the packet worker", &error))?;
+        let Started { workers, handle, reports } = Workers::start(&team, &plan, seed, ports)?;
         let (reload, reloads) = mpsc::channel(4);
         let daemon = Daemon {
             path: path.to_owned(),
             loaded,
             control: Control { snapshot, worker: handle, reload },
-            worker,
+            workers,
             devices,
             limiter: Limiter::new(),
         };
@@ -202,7 +193,7 @@ impl Daemon {
 
     /// Gives everything back. The worker goes first: it holds the devices' sockets.
     async fn end(self) -> Result<(), Failure> {
-        let stopped = self.worker.stop().await;
+        let stopped = self.workers.stop().await;
         let restored = self.devices.close();
         stopped?;
         restored
@@ -237,12 +228,12 @@ impl Daemon {
                     let name = self.snapshot().port_name(port);
                     info!(port = name, up = link.up, mac = %link.mac, mtu = link.mtu, "link changed");
                     self.snapshot().set_link(port, link);
-                    self.worker.command(Command::Link(port, link)).await?;
+                    self.workers.set_link(port, link).await?;
                 }
-                Change::Attach(port, io, link) => {
+                Change::Attach(port, halves, link) => {
                     info!(port = self.snapshot().port_name(port), "the device is back");
                     self.snapshot().set_link(port, link);
-                    self.worker.command(Command::Attach(port, io, link)).await?;
+                    self.workers.attach(port, halves, link).await?;
                 }
                 Change::Problem(key, problem) => {
                     if self.snapshot().set_problem(&key, problem.clone()) {
@@ -312,7 +303,7 @@ impl Daemon {
             info!("{change}");
         }
         let plan = Arc::new(loaded.plan.clone());
-        self.worker.command(Command::Plan(plan.clone())).await?;
+        self.workers.follow(&plan).await?;
         self.snapshot().set_running(running(&self.path, &loaded, plan));
         let warnings = genkan_config::render(&loaded.warnings, false);
         self.loaded = loaded;
@@ -339,7 +330,7 @@ fn running(path: &Path, loaded: &Loaded, plan: Arc<Plan>) -> Running {
         device: tun.clone(),
         backend: "host-tun".to_owned(),
     }));
-    Running { config: path.display().to_string(), plan, ports }
+    Running { config: path.display().to_string(), plan, ports, workers: config.workers }
 }
 
 fn log_event(event: &Event, ports: &[(PortId, String)], suppressed: u64) {

@@ -10,8 +10,9 @@ use genkan_engine::frame::{FrameBatch, PortId, Slot};
 use genkan_engine::router::LinkState;
 use genkan_engine::verdict::Verdict;
 use genkan_engine::{Router, Timestamp};
-use genkan_io::{FrameIo, FrameReceiver, FrameTransmitter, IoError, MAX_BATCH};
+use genkan_io::{FrameReceiver, FrameTransmitter, IoError, MAX_BATCH};
 
+use super::exchange::Exchange;
 use super::poller::Poller;
 
 /// Octets of frames that the router made, gathered before they are sent.
@@ -29,11 +30,20 @@ pub(crate) enum PortTrouble {
     Fault(PortId, IoError),
 }
 
+/// What one worker has of a port.
+pub(crate) struct PortHalves {
+    /// Absent where another worker takes in all frames.
+    pub(crate) receiver: Option<Box<dyn FrameReceiver>>,
+    /// Every worker sends its own.
+    pub(crate) transmitter: Box<dyn FrameTransmitter>,
+}
+
 /// A router and the ports of its worker.
 pub(crate) struct Forwarder {
     router: Router,
     inlets: Vec<Inlet>,
     outlets: Outlets,
+    exchange: Exchange,
     troubles: Vec<PortTrouble>,
 }
 
@@ -47,8 +57,8 @@ struct Inlet {
 
 impl Forwarder {
     /// A worker without ports.
-    pub(crate) fn new(router: Router) -> Forwarder {
-        Forwarder { router, inlets: Vec::new(), outlets: Outlets::new(), troubles: Vec::new() }
+    pub(crate) fn new(router: Router, exchange: Exchange) -> Forwarder {
+        Forwarder { router, inlets: Vec::new(), outlets: Outlets::new(), exchange, troubles: Vec::new() }
     }
 
     /// The router, for questions.
@@ -62,11 +72,13 @@ impl Forwarder {
     }
 
     /// Opens a port, in place of what it had before.
-    pub(crate) fn attach(&mut self, now: Timestamp, port: PortId, io: FrameIo, link: LinkState) {
+    pub(crate) fn attach(&mut self, now: Timestamp, port: PortId, halves: PortHalves, link: LinkState) {
         let lost_before = self.close(port);
-        self.inlets.push(Inlet { port, receiver: io.receiver, lost_before, faulty: false });
-        self.inlets.sort_by_key(|inlet| inlet.port);
-        self.outlets.ports[port.index()].transmitter = Some(io.transmitter);
+        if let Some(receiver) = halves.receiver {
+            self.inlets.push(Inlet { port, receiver, lost_before, faulty: false });
+            self.inlets.sort_by_key(|inlet| inlet.port);
+        }
+        self.outlets.ports[port.index()].transmitter = Some(halves.transmitter);
         self.set_link(now, port, link);
     }
 
@@ -124,9 +136,28 @@ impl Forwarder {
             self.router.handle_batch(clock(), inlet.port, batch);
             // What the router made or held on account of this batch goes before the batch itself.
             self.outlets.send_made(&mut self.router, &mut self.troubles);
-            self.outlets.send_judged(memory, slots, &mut self.troubles);
+            hand_over_made(&mut self.router, &mut self.exchange);
+            if self.outlets.send_judged(memory, slots, &mut self.troubles) {
+                hand_over_judged(inlet.port, memory, slots, &mut self.router, &mut self.exchange);
+            }
         }
+        for giver in 0..self.exchange.givers() {
+            let Some((port, stage, batch)) = self.exchange.receive(giver) else { continue };
+            let FrameBatch { memory, slots } = batch;
+            frames += slots.len();
+            let batch = FrameBatch { memory: &mut *memory, slots: &mut *slots };
+            self.router.handle_handed_over(clock(), port, stage, batch);
+            self.outlets.send_made(&mut self.router, &mut self.troubles);
+            self.outlets.send_judged(memory, slots, &mut self.troubles);
+            hand_over_made(&mut self.router, &mut self.exchange);
+        }
+        self.exchange.notify();
         frames
+    }
+
+    /// Whether frames of other workers wait.
+    pub(crate) fn has_handed_over(&self) -> bool {
+        !self.exchange.is_empty()
     }
 
     /// Lets time pass if the router waits for it.
@@ -137,9 +168,11 @@ impl Forwarder {
         }
     }
 
-    /// Sends what the router made by itself.
+    /// Sends what the router made by itself, also to other workers.
     pub(crate) fn send_made(&mut self) {
         self.outlets.send_made(&mut self.router, &mut self.troubles);
+        hand_over_made(&mut self.router, &mut self.exchange);
+        self.exchange.notify();
     }
 
     /// What happened to ports since the last call. Ports that are gone are to be detached by the caller.
@@ -171,6 +204,33 @@ impl Forwarder {
     }
 }
 
+/// Passes on what the router has made for other workers.
+fn hand_over_made(router: &mut Router, exchange: &mut Exchange) {
+    while let Some(made) = router.poll_hand_over() {
+        if !exchange.push(made.to, made.port, made.stage, made.offload, &made.bytes) {
+            router.hand_over_failed();
+        }
+    }
+}
+
+/// Passes on the frames of a judged batch that are other workers'.
+fn hand_over_judged(
+    port: PortId,
+    memory: &[u8],
+    slots: &[Slot],
+    router: &mut Router,
+    exchange: &mut Exchange,
+) {
+    for slot in slots {
+        if let Verdict::HandOver(to, stage) = slot.verdict {
+            let frame = &memory[slot.offset..slot.offset + slot.len];
+            if !exchange.push(to, port, stage, slot.offload, frame) {
+                router.hand_over_failed();
+            }
+        }
+    }
+}
+
 struct Outlet {
     transmitter: Option<Box<dyn FrameTransmitter>>,
     io: IoCounters,
@@ -181,11 +241,11 @@ struct Outlet {
 
 struct Outlets {
     ports: Vec<Outlet>,
-    stage: Stage,
+    gathered: Gathered,
 }
 
 /// Frames for one port, copied together.
-struct Stage {
+struct Gathered {
     memory: Vec<u8>,
     slots: Vec<Slot>,
     indices: Vec<u16>,
@@ -199,22 +259,26 @@ impl Outlets {
             queue: Vec::with_capacity(MAX_BATCH),
             faulty: false,
         };
-        let stage = Stage {
+        let gathered = Gathered {
             memory: Vec::with_capacity(STAGE_OCTETS),
             slots: Vec::with_capacity(MAX_BATCH),
             indices: (0..MAX_BATCH as u16).collect(),
         };
-        Outlets { ports: std::iter::repeat_with(outlet).take(PortId::COUNT).collect(), stage }
+        Outlets { ports: std::iter::repeat_with(outlet).take(PortId::COUNT).collect(), gathered }
     }
 
-    /// Sends the frames of a judged batch, port by port, each in order.
-    fn send_judged(&mut self, memory: &[u8], slots: &[Slot], troubles: &mut Vec<PortTrouble>) {
+    /// Sends the frames of a judged batch, port by port, each in order. Whether some are other workers'.
+    fn send_judged(&mut self, memory: &[u8], slots: &[Slot], troubles: &mut Vec<PortTrouble>) -> bool {
         const { assert!(PortId::COUNT <= u64::BITS as usize) }
-        let mut used = 0u64;
+        let (mut used, mut for_others) = (0u64, false);
         for (index, slot) in slots.iter().enumerate() {
-            if let Verdict::Transmit(port) = slot.verdict {
-                self.ports[port.index()].queue.push(index as u16);
-                used |= 1 << port.index();
+            match slot.verdict {
+                Verdict::Transmit(port) => {
+                    self.ports[port.index()].queue.push(index as u16);
+                    used |= 1 << port.index();
+                }
+                Verdict::HandOver(..) => for_others = true,
+                Verdict::Consumed | Verdict::Drop(_) => {}
             }
         }
         while used != 0 {
@@ -226,6 +290,7 @@ impl Outlets {
             outlet.queue = queue;
             outlet.queue.clear();
         }
+        for_others
     }
 
     /// Sends all that the router made, in its order, runs for one port together.
@@ -233,17 +298,17 @@ impl Outlets {
         let mut next = router.poll_transmit();
         while let Some(first) = next {
             let port = first.port;
-            self.stage.clear();
-            self.stage.push(&first.bytes, first.offload);
+            self.gathered.clear();
+            self.gathered.push(&first.bytes, first.offload);
             next = loop {
                 match router.poll_transmit() {
-                    Some(more) if more.port == port && self.stage.has_room(more.bytes.len()) => {
-                        self.stage.push(&more.bytes, more.offload);
+                    Some(more) if more.port == port && self.gathered.has_room(more.bytes.len()) => {
+                        self.gathered.push(&more.bytes, more.offload);
                     }
                     other => break other,
                 }
             };
-            let Stage { memory, slots, indices } = &self.stage;
+            let Gathered { memory, slots, indices } = &self.gathered;
             self.ports[port.index()].transmit(port, memory, slots, &indices[..slots.len()], troubles);
         }
     }
@@ -291,7 +356,7 @@ impl Outlet {
     }
 }
 
-impl Stage {
+impl Gathered {
     fn clear(&mut self) {
         self.memory.clear();
         self.slots.clear();
@@ -316,7 +381,7 @@ mod tests {
     use genkan_engine::wire::arp;
     use genkan_engine::wire::ethernet::{self, EtherType, MacAddr};
     use genkan_engine::{Offload, RouterConfig, UnixTime};
-    use genkan_io::loopback;
+    use genkan_io::{FrameIo, loopback};
 
     use super::*;
     use crate::replay::tests::plan;
@@ -329,9 +394,13 @@ mod tests {
         LinkState { mac: ROUTER, mtu: 1500, up: true }
     }
 
+    fn halves(io: FrameIo) -> PortHalves {
+        PortHalves { receiver: Some(io.receiver), transmitter: io.transmitter }
+    }
+
     fn forwarder() -> Forwarder {
         let config = RouterConfig::alone(Arc::new(plan()), [1, 2]);
-        Forwarder::new(Router::new(config, Timestamp::ZERO, UnixTime(0)))
+        Forwarder::new(Router::new(config, Timestamp::ZERO, UnixTime(0)), Exchange::alone())
     }
 
     fn request(target: Ipv4Addr) -> Vec<u8> {
@@ -360,7 +429,7 @@ mod tests {
     fn what_the_router_makes_leaves_by_its_port() {
         let mut forwarder = forwarder();
         let (inside, mut laptop) = loopback::pair(64).expect("file descriptors");
-        forwarder.attach(Timestamp::ZERO, LAN, inside, link());
+        forwarder.attach(Timestamp::ZERO, LAN, halves(inside), link());
         // It announces itself, if at all, only for its own address.
         assert!(received(&mut laptop).iter().all(|arp| arp.sender_ip == Ipv4Addr::new(192, 168, 0, 1)));
 
@@ -378,7 +447,7 @@ mod tests {
     fn a_port_that_ends_is_told_and_can_come_back() {
         let mut forwarder = forwarder();
         let (inside, laptop) = loopback::pair(64).expect("file descriptors");
-        forwarder.attach(Timestamp::ZERO, LAN, inside, link());
+        forwarder.attach(Timestamp::ZERO, LAN, halves(inside), link());
         drop(laptop);
         forwarder.round(|| Timestamp::from_secs(1));
         assert!(matches!(forwarder.take_troubles()[..], [PortTrouble::Gone(LAN), ..]));
@@ -387,7 +456,7 @@ mod tests {
         assert!(forwarder.take_troubles().is_empty());
 
         let (inside, mut laptop) = loopback::pair(64).expect("file descriptors");
-        forwarder.attach(Timestamp::from_secs(2), LAN, inside, link());
+        forwarder.attach(Timestamp::from_secs(2), LAN, halves(inside), link());
         received(&mut laptop);
         let asked = request(Ipv4Addr::new(192, 168, 0, 1));
         laptop.transmitter.transmit_frame(&asked, Offload::default()).expect("sent");
@@ -399,7 +468,7 @@ mod tests {
     fn frames_that_a_full_queue_does_not_take_are_counted() {
         let mut forwarder = forwarder();
         let (inside, mut laptop) = loopback::pair(4).expect("file descriptors");
-        forwarder.attach(Timestamp::ZERO, LAN, inside, link());
+        forwarder.attach(Timestamp::ZERO, LAN, halves(inside), link());
         let asked = request(Ipv4Addr::new(192, 168, 0, 1));
         for _ in 0..4 {
             for _ in 0..4 {

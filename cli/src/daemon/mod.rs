@@ -1,6 +1,7 @@
 //! The router as a program: devices, the packet worker, and everything that happens beside packets.
 //!
-//! - [`worker`] and [`forwarder`]: the thread that moves packets; [`poller`]: how it sleeps;
+//! - [`worker`] and [`forwarder`]: a thread that moves packets; [`poller`]: how it sleeps; [`exchange`]: what it gives
+//!   to the other workers; [`workers`]: all of them together;
 //! - [`devices`]: network devices opened, opened again, and put back; [`watch`]: when to look at them;
 //! - [`event_loop`]: signals, reloads, reports of the worker, the control API, on tokio;
 //! - [`limiter`]: a log that a wire cannot flood.
@@ -9,11 +10,13 @@
 
 mod devices;
 mod event_loop;
+mod exchange;
 mod forwarder;
 mod limiter;
 mod poller;
 mod suggest;
 mod watch;
 mod worker;
+mod workers;
 
 pub(crate) use event_loop::run;

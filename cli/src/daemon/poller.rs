@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 use genkan_engine::Timestamp;
@@ -15,25 +16,55 @@ use nix::sys::time::TimeSpec;
 
 /// Gets a sleeping worker to look at its channels. Cheap to copy.
 #[derive(Clone, Debug)]
-pub(crate) struct Waker(Arc<EventFd>);
+pub(crate) struct Waker(Arc<Bell>);
+
+#[derive(Debug)]
+struct Bell {
+    event: EventFd,
+    /// The worker sleeps, or is about to.
+    asleep: AtomicBool,
+}
 
 impl Waker {
     /// A waker, and nobody to wake yet.
     pub(crate) fn new() -> nix::Result<Waker> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        Ok(Waker(Arc::new(EventFd::from_value_and_flags(0, flags)?)))
+        let event = EventFd::from_value_and_flags(0, flags)?;
+        Ok(Waker(Arc::new(Bell { event, asleep: AtomicBool::new(false) })))
     }
 
-    /// Wakes the worker; does nothing if it is awake.
+    /// Wakes the worker, or keeps it from falling asleep.
     pub(crate) fn wake(&self) {
         // It fails only when the count is at its end, and then the worker is being woken already.
-        let _ = self.0.write(1);
+        let _ = self.0.event.write(1);
+    }
+
+    /// Wakes the worker only if it sleeps, which costs no system call otherwise. For those who gave it something
+    /// that it looks at after [`Waker::fall_asleep`].
+    pub(crate) fn wake_sleeper(&self) {
+        // Either the worker sees what was given before this fence, or we see that it is about to sleep.
+        fence(Ordering::SeqCst);
+        if self.0.asleep.swap(false, Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// The worker is about to sleep: from now on [`Waker::wake_sleeper`] wakes it. What it must not sleep over is to
+    /// be looked at after this.
+    pub(crate) fn fall_asleep(&self) {
+        self.0.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The worker is awake.
+    pub(crate) fn awake(&self) {
+        self.0.asleep.store(false, Ordering::Relaxed);
     }
 
     /// Forgets the wake-ups so far. To be called before the channels are looked at.
     fn reset(&self) {
         // Would block: nobody woke us.
-        let _ = self.0.read();
+        let _ = self.0.event.read();
     }
 }
 
@@ -61,7 +92,7 @@ impl Poller {
     ) {
         // A fixed array, as this runs once per packet when few packets come.
         let mut polled: [PollFd<'_>; PortId::COUNT + 1] =
-            std::array::from_fn(|_| PollFd::new(self.waker.0.as_fd(), PollFlags::POLLIN));
+            std::array::from_fn(|_| PollFd::new(self.waker.0.event.as_fd(), PollFlags::POLLIN));
         let mut count = 0;
         for fd in fds {
             let Some(fd) = fd else { return };

@@ -1,4 +1,4 @@
-//! The packet worker: one thread that owns a router and its ports.
+//! A packet worker: one thread that owns a router and its share of the ports.
 //!
 //! A round takes a batch from each port; then time, commands and questions get their turn, and when there was
 //! nothing to do the thread sleeps. Everything that reaches it from outside comes through bounded channels.
@@ -13,21 +13,19 @@ use genkan_engine::event::Event;
 use genkan_engine::frame::PortId;
 use genkan_engine::plan::Plan;
 use genkan_engine::router::LinkState;
-use genkan_engine::{Router, RouterConfig};
+use genkan_engine::{Router, RouterConfig, WorkerId};
+use genkan_io::IoError;
 use genkan_io::sys::clock::Clock;
-use genkan_io::{FrameIo, IoError};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use tokio::sync::{mpsc, oneshot};
 
-use super::forwarder::{Forwarder, PortTrouble};
+use super::exchange::Exchange;
+use super::forwarder::{Forwarder, PortHalves, PortTrouble};
 use super::poller::{Poller, Spin, Waker};
 
 /// Commands and questions taken between two rounds, so that a flood of them cannot stall packets.
 const REQUESTS_PER_ROUND: usize = 4;
-
-/// Reports that may wait for the control side; more are counted and lost.
-const REPORTS: usize = 256;
 
 /// What the control side has the worker do. Each is answered when it is done.
 pub(crate) enum Command {
@@ -36,7 +34,7 @@ pub(crate) enum Command {
     /// A link changed.
     Link(PortId, LinkState),
     /// A port's device is there: use it.
-    Attach(PortId, Box<FrameIo>, LinkState),
+    Attach(PortId, PortHalves, LinkState),
     /// End.
     Stop,
 }
@@ -58,8 +56,12 @@ pub(crate) enum Report {
 pub(crate) struct WorkerConfig {
     /// The router's.
     pub(crate) router: RouterConfig,
-    /// Ports that are there.
-    pub(crate) ports: Vec<(PortId, FrameIo, LinkState)>,
+    /// Its share of the ports that are there.
+    pub(crate) ports: Vec<(PortId, PortHalves, LinkState)>,
+    /// Its ends of the rings to the other workers.
+    pub(crate) exchange: Exchange,
+    /// Where its reports go.
+    pub(crate) reports: mpsc::Sender<Report>,
     /// Questions of the API.
     pub(crate) requests: mpsc::Receiver<WorkerRequest>,
     /// What ends the worker's sleep.
@@ -81,17 +83,17 @@ pub(crate) struct Worker {
 pub(crate) struct WorkerEnded;
 
 impl Worker {
-    /// Starts the thread; its reports come out of the returned channel.
+    /// Starts the thread.
     ///
     /// # Errors
     /// When no thread can be made.
-    pub(crate) fn start(config: WorkerConfig) -> io::Result<(Worker, mpsc::Receiver<Report>)> {
+    pub(crate) fn start(config: WorkerConfig) -> io::Result<Worker> {
         let (commands, command_receiver) = mpsc::channel(8);
-        let (report_sender, reports) = mpsc::channel(REPORTS);
         let waker = config.waker.clone();
-        let run = move || Loop::new(config, command_receiver, report_sender).run();
-        let thread = std::thread::Builder::new().name("packets-0".to_owned()).spawn(run)?;
-        Ok((Worker { commands, waker, thread }, reports))
+        let name = format!("packets-{}", config.router.worker.0);
+        let run = move || Loop::new(config, command_receiver).run();
+        let thread = std::thread::Builder::new().name(name).spawn(run)?;
+        Ok(Worker { commands, waker, thread })
     }
 
     /// Has the worker do something, and waits until it is done.
@@ -118,9 +120,11 @@ impl Worker {
 }
 
 struct Loop {
+    id: WorkerId,
     forwarder: Forwarder,
     clock: Clock,
     poller: Poller,
+    waker: Waker,
     spin: Spin,
     commands: mpsc::Receiver<(Command, oneshot::Sender<()>)>,
     requests: mpsc::Receiver<WorkerRequest>,
@@ -130,34 +134,33 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(
-        config: WorkerConfig,
-        commands: mpsc::Receiver<(Command, oneshot::Sender<()>)>,
-        reports: mpsc::Sender<Report>,
-    ) -> Loop {
-        let spare_cpu = pin_to_last_cpu();
+    fn new(config: WorkerConfig, commands: mpsc::Receiver<(Command, oneshot::Sender<()>)>) -> Loop {
+        let id = config.router.worker;
+        let spare_cpu = pin(id, config.router.team.workers());
         let clock = config.clock;
         let now = clock.now();
         let mut worker = Loop {
-            forwarder: Forwarder::new(Router::new(config.router, now, clock.wall())),
+            id,
+            forwarder: Forwarder::new(Router::new(config.router, now, clock.wall()), config.exchange),
             clock,
-            poller: Poller::new(config.waker),
+            poller: Poller::new(config.waker.clone()),
+            waker: config.waker,
             spin: Spin::new(spare_cpu),
             commands,
             requests: config.requests,
-            reports,
+            reports: config.reports,
             reports_lost: 0,
             links: [None; PortId::COUNT],
         };
-        for (port, io, link) in config.ports {
-            worker.attach(port, io, link);
+        for (port, halves, link) in config.ports {
+            worker.attach(port, halves, link);
         }
         worker
     }
 
-    fn attach(&mut self, port: PortId, io: FrameIo, link: LinkState) {
+    fn attach(&mut self, port: PortId, halves: PortHalves, link: LinkState) {
         self.links[port.index()] = Some(link);
-        self.forwarder.attach(self.clock.now(), port, io, link);
+        self.forwarder.attach(self.clock.now(), port, halves, link);
     }
 
     fn run(mut self) {
@@ -181,7 +184,12 @@ impl Loop {
                 let due = self.forwarder.router().poll_timeout();
                 let pause = due.map(|due| due.saturating_since(self.clock.now()));
                 if pause.is_none_or(|pause| !pause.is_zero()) {
-                    self.forwarder.wait(&self.poller, pause);
+                    self.waker.fall_asleep();
+                    // From here on the others wake us; before, they might have seen us awake.
+                    if !self.forwarder.has_handed_over() {
+                        self.forwarder.wait(&self.poller, pause);
+                    }
+                    self.waker.awake();
                 }
             }
         }
@@ -202,7 +210,7 @@ impl Loop {
                     self.links[port.index()] = Some(link);
                     self.forwarder.set_link(now, port, link);
                 }
-                Command::Attach(port, io, link) => self.attach(port, *io, link),
+                Command::Attach(port, halves, link) => self.attach(port, halves, link),
                 Command::Stop => turn = Turn::Stop,
             }
             // Whoever asked may have given up waiting.
@@ -231,7 +239,10 @@ impl Loop {
                     // Both halves may tell; the second finds the port closed.
                     if let Some(link) = self.links[port.index()].take() {
                         self.forwarder.detach(self.clock.now(), port, link);
-                        self.report(Report::PortGone(port));
+                        // A device is gone for all workers alike; one tells of it.
+                        if self.id == WorkerId::FIRST {
+                            self.report(Report::PortGone(port));
+                        }
                     }
                 }
                 PortTrouble::Fault(port, error) => self.report(Report::PortFault(port, error)),
@@ -256,19 +267,23 @@ enum Turn {
     Stop,
 }
 
-/// Keeps this thread on the last CPU that the process may use; the first ones get most interrupts. Returns whether the
-/// process has another CPU besides.
-fn pin_to_last_cpu() -> bool {
+/// Keeps this thread on a CPU of its own among those that the process may use, the first worker on the last one:
+/// the first CPUs get most interrupts. With more workers than CPUs the scheduler decides. Returns whether the process
+/// has another CPU besides those of the workers.
+fn pin(worker: WorkerId, workers: u8) -> bool {
     let this_thread = Pid::from_raw(0);
     let Ok(allowed) = sched_getaffinity(this_thread) else { return false };
-    let cpus = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
-    let (count, last) = cpus.fold((0, 0), |(count, _), cpu| (count + 1, cpu));
-    let mut only = CpuSet::new();
-    if count > 1
-        && only.set(last).is_ok()
-        && let Err(error) = sched_setaffinity(this_thread, &only)
+    let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();
+    let workers = usize::from(workers);
+    if cpus.len() > 1
+        && workers <= cpus.len()
+        && let Some(&cpu) = cpus.iter().rev().nth(worker.index())
     {
-        tracing::warn!(cpu = last, %error, "the packet worker is not bound to a CPU");
+        let mut only = CpuSet::new();
+        let pinned = only.set(cpu).and_then(|()| sched_setaffinity(this_thread, &only));
+        if let Err(error) = pinned {
+            tracing::warn!(cpu, %error, "a packet worker is not bound to a CPU");
+        }
     }
-    count > 1
+    cpus.len() > workers
 }

@@ -1,0 +1,136 @@
+//! All packet workers of the router: what concerns every one of them is done by every one.
+
+use std::sync::Arc;
+
+use genkan_control::request::{self, WorkerHandle};
+use genkan_engine::frame::PortId;
+use genkan_engine::router::LinkState;
+use genkan_engine::{Plan, RouterConfig, Team, WorkerId};
+use genkan_io::Clock;
+use tokio::sync::mpsc;
+
+use super::devices::OpenPort;
+use super::exchange::Exchange;
+use super::forwarder::PortHalves;
+use super::poller::Waker;
+use super::worker::{Command, Report, Worker, WorkerConfig, WorkerEnded};
+use crate::output::Failure;
+
+/// Reports that may wait for the control side; more are counted and lost.
+const REPORTS: usize = 256;
+
+/// The control side's hold on the workers.
+pub(crate) struct Workers(Vec<Worker>);
+
+/// What the control side gets when the workers start.
+pub(crate) struct Started {
+    pub(crate) workers: Workers,
+    /// For the API's questions.
+    pub(crate) handle: WorkerHandle,
+    /// What the workers tell by themselves.
+    pub(crate) reports: mpsc::Receiver<Report>,
+}
+
+impl Workers {
+    /// Starts the workers of a team, each with its halves of the ports.
+    ///
+    /// # Errors
+    /// When a thread or an eventfd cannot be made.
+    pub(crate) fn start(
+        team: &Arc<Team>,
+        plan: &Arc<Plan>,
+        seed: [u64; 2],
+        ports: Vec<OpenPort>,
+    ) -> Result<Started, Failure> {
+        let wakers: Vec<Waker> = (0..team.workers())
+            .map(|_| Waker::new())
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::new("cannot make an eventfd", &error))?;
+        let mut shares: Vec<Vec<(PortId, PortHalves, LinkState)>> =
+            wakers.iter().map(|_| Vec::new()).collect();
+        for (port, halves, link) in ports {
+            for (share, halves) in shares.iter_mut().zip(halves) {
+                share.push((port, halves, link));
+            }
+        }
+        let clock = Clock::start();
+        let (reports, report_receiver) = mpsc::channel(REPORTS);
+        let (mut workers, mut channels) = (Vec::new(), Vec::new());
+        let exchanges = Exchange::between(&wakers);
+        for (id, ((waker, exchange), ports)) in wakers.into_iter().zip(exchanges).zip(shares).enumerate() {
+            let (channel, requests) = request::channel({
+                let waker = waker.clone();
+                Arc::new(move || waker.wake())
+            });
+            let worker = WorkerId(id as u8);
+            // Each draws its own ports; what must come out equal comes from the team.
+            let seed =
+                [seed[0] ^ (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), seed[1].rotate_left(id as u32)];
+            let router = RouterConfig { plan: plan.clone(), seed, team: team.clone(), worker };
+            let config =
+                WorkerConfig { router, ports, exchange, requests, waker, clock, reports: reports.clone() };
+            let started = Worker::start(config)
+                .map_err(|error| Failure::new("cannot start a packet worker", &error))?;
+            workers.push(started);
+            channels.push(channel);
+        }
+        Ok(Started {
+            workers: Workers(workers),
+            handle: WorkerHandle::of_all(channels),
+            reports: report_receiver,
+        })
+    }
+
+    /// Has every worker follow a plan, and waits until all do.
+    ///
+    /// # Errors
+    /// When one of them has ended.
+    pub(crate) async fn follow(&self, plan: &Arc<Plan>) -> Result<(), WorkerEnded> {
+        self.command_all(|| Command::Plan(plan.clone())).await
+    }
+
+    /// Tells every worker about a link.
+    ///
+    /// # Errors
+    /// When one of them has ended.
+    pub(crate) async fn set_link(&self, port: PortId, link: LinkState) -> Result<(), WorkerEnded> {
+        self.command_all(|| Command::Link(port, link)).await
+    }
+
+    /// Gives every worker its halves of a port that is there again.
+    ///
+    /// # Errors
+    /// When one of them has ended.
+    pub(crate) async fn attach(
+        &self,
+        port: PortId,
+        halves: Vec<PortHalves>,
+        link: LinkState,
+    ) -> Result<(), WorkerEnded> {
+        for (worker, halves) in self.0.iter().zip(halves) {
+            worker.command(Command::Attach(port, halves, link)).await?;
+        }
+        Ok(())
+    }
+
+    async fn command_all(&self, make: impl Fn() -> Command) -> Result<(), WorkerEnded> {
+        // All at once: while some follow and others do not yet, frames go to and fro for nothing.
+        let done: Vec<_> = self.0.iter().map(|worker| worker.command(make())).collect();
+        for command in done {
+            command.await?;
+        }
+        Ok(())
+    }
+
+    /// Ends all threads and gives their ports back to the kernel.
+    ///
+    /// # Errors
+    /// When one had ended before, by a panic.
+    pub(crate) async fn stop(self) -> Result<(), WorkerEnded> {
+        let mut outcome = Ok(());
+        for worker in self.0 {
+            outcome = outcome.and(worker.stop().await);
+        }
+        outcome
+    }
+}
