@@ -117,7 +117,8 @@ pub struct NeighborTable {
     config: NeighborConfig,
     entries: Vec<Entry>,
     slot_bits: u32,
-    index: HashMap<(PortId, Ipv4Addr), u32, SeededState>,
+    /// By [`index_key`].
+    index: HashMap<u64, u32, SeededState>,
     lists: SlotLists,
     timers: TimerWheel,
     /// Entries to send a request for; the state at the time of polling says which kind.
@@ -131,6 +132,12 @@ pub struct NeighborTable {
     /// No event of this kind before.
     next_moved: Timestamp,
     next_unreachable: Timestamp,
+}
+
+/// A neighbor's port and address in one word, which takes one hash.
+#[inline]
+fn index_key(port: PortId, ip: Ipv4Addr) -> u64 {
+    u64::from(port.0) << 32 | u64::from(ip.to_bits())
 }
 
 impl NeighborTable {
@@ -167,9 +174,15 @@ impl NeighborTable {
         }
     }
 
+    /// A next hop on the link of `port` whose MAC address is known; marks it as used.
+    pub fn find(&mut self, now: Timestamp, port: PortId, ip: Ipv4Addr) -> Option<(NeighborRef, MacAddr)> {
+        let reference = self.reference(*self.index.get(&index_key(port, ip))?);
+        Some((reference, self.mac(now, reference)?))
+    }
+
     /// Looks up a next hop on the link of `port`; asks for it when it is unknown.
     pub fn resolve(&mut self, now: Timestamp, port: PortId, ip: Ipv4Addr) -> Resolution {
-        if let Some(&slot) = self.index.get(&(port, ip)) {
+        if let Some(&slot) = self.index.get(&index_key(port, ip)) {
             let reference = self.reference(slot);
             return match self.mac(now, reference) {
                 Some(mac) => Resolution::Ready(reference, mac),
@@ -241,7 +254,7 @@ impl NeighborTable {
         if !mac.is_unicast() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() {
             return; // a probe (RFC 5227 §1.1), or nonsense
         }
-        let Some(&slot) = self.index.get(&(port, ip)) else {
+        let Some(&slot) = self.index.get(&index_key(port, ip)) else {
             if to_us {
                 self.learn(now, port, ip, mac);
             }
@@ -392,7 +405,7 @@ impl NeighborTable {
         let entry = &mut self.entries[slot as usize];
         (entry.port, entry.ip) = (port, ip);
         (entry.last_used, entry.updated) = (now, now);
-        self.index.insert((port, ip), slot);
+        self.index.insert(index_key(port, ip), slot);
     }
 
     /// Frees a slot; what refers to it is stale from now on.
@@ -403,7 +416,7 @@ impl NeighborTable {
         if entry.generation << self.slot_bits == 0 {
             entry.generation = 1;
         }
-        let key = (entry.port, entry.ip);
+        let key = index_key(entry.port, entry.ip);
         self.index.remove(&key);
         self.enter(slot, State::Free, Timestamp::MAX);
         self.timers.cancel(slot);

@@ -40,10 +40,15 @@ enum Target {
     Local(Option<PortId>),
 }
 
+/// So many prefixes are searched one by one in fewer steps than the trie takes.
+const FEW: usize = 16;
+
 /// Routes and own addresses of a plan.
 #[derive(Clone, Debug)]
 pub struct RouteTable {
     trie: PrefixMap<Ipv4Net, Target>,
+    /// What is in the trie, longest prefixes first; none when there are more than [`FEW`].
+    few: Vec<(Prefix, Target)>,
     lans: Vec<Prefix>,
     /// The router's own addresses, in order.
     own: Vec<(u32, Local)>,
@@ -117,18 +122,32 @@ impl RouteTable {
             .collect();
         broadcasts.sort_unstable();
         let lans = plan.lans.iter().map(|lan| Prefix::new(lan.address)).collect();
-        RouteTable { trie, lans, own, broadcasts }
+        let mut few: Vec<(Ipv4Net, Target)> = trie.iter().map(|(prefix, target)| (prefix, *target)).collect();
+        few.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
+        if few.len() > FEW {
+            few.clear();
+        }
+        let few = few.into_iter().map(|(prefix, target)| (Prefix::new(prefix), target)).collect();
+        RouteTable { trie, few, lans, own, broadcasts }
     }
 
     /// Where a packet to `destination` leaves. The router's own lan addresses lead to [`PortId::HOST`] when the
     /// box is reachable; its other own addresses lead nowhere. Broadcast addresses are not told apart.
     pub fn lookup(&self, destination: Ipv4Addr) -> Option<NextHop> {
-        let (_, target) = self.trie.get_lpm(&Ipv4Net::from(destination))?;
-        match *target {
+        match self.longest_match(destination)? {
             Target::Link(port) | Target::Local(Some(port)) => Some(NextHop { port, next_hop: destination }),
             Target::Via(hop) => Some(hop),
             Target::Local(None) => None,
         }
+    }
+
+    #[inline]
+    fn longest_match(&self, address: Ipv4Addr) -> Option<Target> {
+        if self.few.is_empty() {
+            return self.trie.get_lpm(&Ipv4Net::from(address)).map(|(_, target)| *target);
+        }
+        let found = self.few.iter().find(|(prefix, _)| prefix.contains(address.to_bits()));
+        found.map(|(_, target)| *target)
     }
 
     /// Whether `source` may be the source of a packet from inside that arrived on `port`: on a lan the hosts of its
@@ -142,8 +161,7 @@ impl RouteTable {
             if prefix.contains(source.to_bits()) {
                 return prefix.holds_host(source.to_bits());
             }
-            let found = self.trie.get_lpm(&Ipv4Net::from(source));
-            matches!(found, Some((_, Target::Via(hop))) if hop.port == port)
+            matches!(self.longest_match(source), Some(Target::Via(hop)) if hop.port == port)
         } else {
             port == PortId::HOST && matches!(self.local(source), Some(Local::Lan(_)))
         }

@@ -140,7 +140,7 @@ impl Router {
             hop => hop.and_then(|hop| self.neighbors.mac(now, hop)),
         };
         let Some(mac) = known.filter(|_| !too_big) else {
-            return self.forward_slowly(now, port, frame, offload, (id, direction, out));
+            return self.forward_slowly(now, port, frame, offload, (id, direction, out), too_big);
         };
         rewrite::set_macs(frame, mac, egress.link.mac);
         self.nat.stages.fast_path += 1;
@@ -156,8 +156,15 @@ impl Router {
         frame: &mut [u8],
         offload: &Offload,
         (id, direction, out): (SessionId, Direction, PortId),
+        too_big: bool,
     ) -> Verdict {
-        let (verdict, hop) = self.send_out(now, port, frame, offload, Some(out));
+        let (verdict, hop) = match self.known_neighbor(now, destination_in(frame), out) {
+            Some((hop, mac)) if !too_big => {
+                rewrite::set_macs(frame, mac, self.ports[out.index()].link.mac);
+                (Verdict::Transmit(out), Some(hop))
+            }
+            _ => self.send_out(now, port, frame, offload, Some(out)),
+        };
         if let Some(session) = self.nat.sessions.get_mut(id) {
             match direction {
                 Direction::Outbound => session.outside_hop = hop,
@@ -165,6 +172,17 @@ impl Router {
             }
         }
         verdict
+    }
+
+    /// The next hop to a destination by this port, when it has answered already.
+    fn known_neighbor(
+        &mut self,
+        now: Timestamp,
+        destination: Ipv4Addr,
+        out: PortId,
+    ) -> Option<(NeighborRef, MacAddr)> {
+        let route = self.routes.lookup(destination).filter(|hop| hop.port == out && out != PortId::HOST)?;
+        self.neighbors.find(now, out, route.next_hop)
     }
 
     /// Sends a finished frame towards its IPv4 destination: route, next hop, fragmentation. `expected` is
