@@ -1,11 +1,12 @@
 //! `genkan bench`: how fast the router is, beside the kernel's own NAT.
-#![allow(dead_code, reason = "not all of the report is in use yet")]
 
+mod engine;
+#[allow(dead_code, reason = "metrics to come use the rest of it")]
 mod network;
-pub(crate) mod noise;
-pub(crate) mod pinning;
-pub(crate) mod report;
-pub(crate) mod statistics;
+mod noise;
+mod pinning;
+mod report;
+mod statistics;
 
 use std::time::Duration;
 
@@ -29,7 +30,9 @@ Examples:
   genkan bench --quick                       a first impression, a minute or two
   genkan bench --metrics pps1k,tcp1          only these
   genkan bench --json >bench.json            the numbers of every round
-  genkan bench --html bench.html             a page with charts";
+  genkan bench --html bench.html             a page with charts
+  genkan bench --engine --sessions 1k,1M     the packet core alone
+  genkan bench --engine --pcap lan.pcap --config home.toml";
 
 /// Measure the router beside the kernel's own NAT
 #[derive(Debug, clap::Args)]
@@ -41,9 +44,9 @@ pub(crate) struct Arguments {
     /// Turns of each contender
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Length of each measurement
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
-    seconds: u64,
+    /// Length of each measurement [default: 3; 0.25 with --engine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: Option<u64>,
     /// Two rounds of one second
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
@@ -52,10 +55,18 @@ pub(crate) struct Arguments {
     no_tuned: bool,
     #[command(flatten)]
     delivery: Delivery,
+    #[command(flatten)]
+    engine: engine::EngineArguments,
 }
 
 /// Does it.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.engine.engine {
+        let length = arguments.seconds.map_or(engine::Rounds::default().length, Duration::from_secs);
+        let count = if arguments.quick { 2 } else { arguments.rounds };
+        let rounds = engine::Rounds { count, length };
+        return engine::run(&arguments.engine, rounds, &arguments.delivery);
+    }
     match Sandbox::enter()? {
         Sandbox::Inside => inside(arguments),
         Sandbox::Ended(status) => std::process::exit(sandbox::exit_code(status).into()),
@@ -85,6 +96,7 @@ fn plan(arguments: &Arguments) -> Plan {
     if !arguments.no_tuned {
         contenders.push(Contender::KernelTuned);
     }
-    let (rounds, seconds) = if arguments.quick { (2, 1) } else { (arguments.rounds, arguments.seconds) };
+    let (rounds, seconds) =
+        if arguments.quick { (2, 1) } else { (arguments.rounds, arguments.seconds.unwrap_or(3)) };
     Plan { tests: tests.to_vec(), contenders, rounds, length: Duration::from_secs(seconds) }
 }

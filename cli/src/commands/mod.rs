@@ -30,7 +30,7 @@ pub(crate) struct Target {
 }
 
 /// Reads a configuration that has to be right. Its warnings go to standard error, its errors are the failure.
-fn configuration(path: &Path) -> Result<Loaded, Failure> {
+pub(crate) fn configuration(path: &Path) -> Result<Loaded, Failure> {
     let color = output::color(&io::stderr());
     match genkan_config::load(path) {
         Ok(loaded) => {

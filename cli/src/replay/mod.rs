@@ -5,12 +5,12 @@
 //! once: with the MAC address that the capture shows for them, else with one made from their IP address.
 
 mod captures;
+mod neighbors;
 mod observe;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,14 @@ use genkan_engine::frame::{FrameBatch, GsoKind, Offload, PortId, Slot};
 use genkan_engine::packet::parsed::{Kind, parse_ipv4};
 use genkan_engine::router::LinkState;
 use genkan_engine::verdict::Verdict;
-use genkan_engine::wire::arp;
-use genkan_engine::wire::ethernet::{self, EtherType, MacAddr};
+use genkan_engine::wire::ethernet::{self, EtherType};
 use genkan_engine::{Event, Plan, Router, RouterConfig, Timestamp, UnixTime};
 use genkan_io::IoError;
 use genkan_io::pcap_file::PcapFileTransmitter;
 use serde::Serialize;
+
+pub(crate) use neighbors::Neighbors;
+pub(crate) use observe::Observed;
 
 use captures::Captures;
 
@@ -123,7 +125,7 @@ struct Player {
     router: Router,
     links: BTreeMap<PortId, LinkState>,
     outputs: BTreeMap<PortId, Output>,
-    neighbors: HashMap<(PortId, Ipv4Addr), MacAddr>,
+    neighbors: Neighbors,
     /// Answers of neighbours, on their way to the router.
     answers: VecDeque<(PortId, Vec<u8>)>,
     events: Vec<(Duration, Event)>,
@@ -144,7 +146,7 @@ pub(crate) fn replay(
     out: &Path,
 ) -> Result<Outcome, ReplayError> {
     fs::create_dir_all(out).map_err(|source| ReplayError::Directory { path: out.to_owned(), source })?;
-    let mut observed = observe::Observed::new(&plan);
+    let mut observed = Observed::new(&plan);
     let mut start = None;
     for input in inputs {
         let first = observed.read(input)?;
@@ -161,7 +163,7 @@ impl Player {
         ports: &[(PortId, String)],
         inputs: &[Input],
         out: &Path,
-        observed: observe::Observed,
+        observed: Observed,
         start: Duration,
     ) -> Result<Player, ReplayError> {
         let wall = UnixTime(i64::try_from(start.as_secs()).unwrap_or(i64::MAX));
@@ -255,7 +257,7 @@ impl Player {
     fn send_made(&mut self) -> Result<(), ReplayError> {
         while let Some(made) = self.router.poll_transmit() {
             self.write(made.port, &made.bytes)?;
-            if let Some(answer) = self.answer(made.port, &made.bytes) {
+            if let Some(answer) = self.neighbors.answer(made.port, &made.bytes) {
                 self.answers.push_back((made.port, answer));
             }
         }
@@ -268,30 +270,6 @@ impl Player {
         output.frames += 1;
         let written = output.writer.write_frame(timestamp, frame);
         written.map_err(|source| ReplayError::Write { path: output.path.clone(), source })
-    }
-
-    /// The answer of a neighbour to the router's ARP request.
-    fn answer(&self, port: PortId, frame: &[u8]) -> Option<Vec<u8>> {
-        let request = parse_arp(frame).filter(|arp| arp.operation == arp::Operation::Request)?;
-        // The router announces its own addresses, or asks whether somebody else has them: nobody does.
-        if request.sender_ip == request.target_ip || request.sender_ip.is_unspecified() {
-            return None;
-        }
-        let known = self.neighbors.get(&(port, request.target_ip)).copied();
-        let mac = known.unwrap_or_else(|| made_up_mac(request.target_ip));
-        let reply = arp::Repr {
-            operation: arp::Operation::Reply,
-            sender_mac: mac,
-            sender_ip: request.target_ip,
-            target_mac: request.sender_mac,
-            target_ip: request.sender_ip,
-        };
-        let mut bytes = vec![0; ethernet::HEADER_LEN + arp::LEN];
-        let header =
-            ethernet::Repr { destination: request.sender_mac, source: mac, ethertype: EtherType::ARP };
-        header.emit(&mut bytes);
-        reply.emit(&mut bytes[ethernet::HEADER_LEN..]);
-        Some(bytes)
     }
 
     fn finish(self, ports: &[(PortId, String)], inputs: Vec<InputReport>) -> Result<Outcome, ReplayError> {
@@ -309,17 +287,9 @@ impl Player {
     }
 }
 
-fn parse_arp(frame: &[u8]) -> Option<arp::Repr> {
-    let view = ethernet::View::new_checked(frame).ok()?;
-    if view.ethertype() != EtherType::ARP {
-        return None;
-    }
-    arp::Repr::parse(view.payload()).ok()
-}
-
 /// A packet longer than its link's MTU was merged by the kernel that captured it (GRO, TSO): many segments behind one
 /// header. The capture does not say how long they were; full ones are the likeliest.
-fn super_frame(frame: &[u8], mtu: u16) -> Offload {
+pub(crate) fn super_frame(frame: &[u8], mtu: u16) -> Offload {
     if frame.len() <= ethernet::HEADER_LEN + usize::from(mtu)
         || frame[12..14] != EtherType::IPV4.0.to_be_bytes()
     {
@@ -341,15 +311,13 @@ fn super_frame(frame: &[u8], mtu: u16) -> Offload {
     Offload { gso, gso_size, ..Offload::default() }
 }
 
-/// A locally administered MAC address that shows whose it is: 02:00 and the four octets of the IP address.
-fn made_up_mac(address: Ipv4Addr) -> MacAddr {
-    let [a, b, c, d] = address.octets();
-    MacAddr([2, 0, a, b, c, d])
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::net::Ipv4Addr;
+
     use genkan_engine::plan::{Lan, Nat, Wan};
+    use genkan_engine::wire::arp;
+    use genkan_engine::wire::ethernet::MacAddr;
 
     use super::*;
 

@@ -10,7 +10,8 @@ use genkan_engine::wire::ethernet::{self, EtherType, MacAddr};
 use genkan_engine::wire::{arp, ipv4};
 use genkan_io::pcap_file::PcapFileReceiver;
 
-use super::{Input, ReplayError, made_up_mac, parse_arp};
+use super::neighbors::{Neighbors, made_up_mac, parse_arp};
+use super::{Input, ReplayError};
 
 /// An ARP packet that claims one of the router's addresses says more than any number of packets to somewhere.
 const CLAIM: u64 = 1_000;
@@ -23,14 +24,14 @@ struct PortFacts {
 }
 
 /// Who is who.
-pub(super) struct Observed {
+pub(crate) struct Observed {
     ports: HashMap<PortId, PortFacts>,
     votes: HashMap<(PortId, MacAddr), u64>,
     neighbors: HashMap<(PortId, Ipv4Addr), MacAddr>,
 }
 
 impl Observed {
-    pub(super) fn new(plan: &Plan) -> Observed {
+    pub(crate) fn new(plan: &Plan) -> Observed {
         let wan = PortFacts {
             own: plan.wan.external_addresses().collect(),
             prefix: plan.wan.address.trunc(),
@@ -46,7 +47,7 @@ impl Observed {
     }
 
     /// Looks through a file; returns the time of its earliest frame.
-    pub(super) fn read(&mut self, input: &Input) -> Result<Option<Duration>, ReplayError> {
+    pub(crate) fn read(&mut self, input: &Input) -> Result<Option<Duration>, ReplayError> {
         let wrong = |source| ReplayError::Read { path: input.path.clone(), source };
         let mut file = PcapFileReceiver::open(&input.path).map_err(wrong)?;
         let mut first: Option<Duration> = None;
@@ -93,7 +94,7 @@ impl Observed {
     }
 
     /// The router's MAC address at a port: the one with most evidence, else one made from its IP address.
-    pub(super) fn router_mac(&self, port: PortId) -> MacAddr {
+    pub(crate) fn router_mac(&self, port: PortId) -> MacAddr {
         let of_port = self.votes.iter().filter(|((at, _), votes)| *at == port && **votes > 0);
         // The address itself decides a tie, so that two runs agree.
         let best = of_port.max_by_key(|((_, mac), votes)| (**votes, *mac));
@@ -107,11 +108,11 @@ impl Observed {
     }
 
     /// Neighbours by port and address, the router itself left out.
-    pub(super) fn neighbors(&self) -> HashMap<(PortId, Ipv4Addr), MacAddr> {
+    pub(crate) fn neighbors(&self) -> Neighbors {
         let router: HashMap<PortId, MacAddr> =
             self.ports.keys().map(|port| (*port, self.router_mac(*port))).collect();
         let foreign = |((port, _), mac): &(&(PortId, Ipv4Addr), &MacAddr)| router.get(port) != Some(*mac);
-        self.neighbors.iter().filter(foreign).map(|(key, mac)| (*key, *mac)).collect()
+        Neighbors(self.neighbors.iter().filter(foreign).map(|(key, mac)| (*key, *mac)).collect())
     }
 }
 
@@ -135,8 +136,8 @@ mod tests {
         }
         assert_eq!(observed.router_mac(PortId::WAN), ROUTER);
         let neighbors = observed.neighbors();
-        assert_eq!(neighbors.get(&(PortId::WAN, Ipv4Addr::new(203, 0, 113, 2))), Some(&GATEWAY));
-        assert_eq!(neighbors.get(&(PortId::WAN, Ipv4Addr::new(203, 0, 113, 77))), Some(&LAPTOP));
+        assert_eq!(neighbors.0.get(&(PortId::WAN, Ipv4Addr::new(203, 0, 113, 2))), Some(&GATEWAY));
+        assert_eq!(neighbors.0.get(&(PortId::WAN, Ipv4Addr::new(203, 0, 113, 77))), Some(&LAPTOP));
     }
 
     #[test]
@@ -145,7 +146,7 @@ mod tests {
         observed.see(PortId::lan(0), &ipv4_frame(LAPTOP, ROUTER, "192.168.0.20", "198.51.100.7"));
         assert_eq!(observed.router_mac(PortId::lan(0)), ROUTER);
         let laptop = (PortId::lan(0), Ipv4Addr::new(192, 168, 0, 20));
-        assert_eq!(observed.neighbors().get(&laptop), Some(&LAPTOP));
+        assert_eq!(observed.neighbors().0.get(&laptop), Some(&LAPTOP));
     }
 
     #[test]

@@ -4,8 +4,19 @@ use std::process::{Command, Stdio};
 
 use crate::support::{HOME, Scratch, binary, genkan};
 
-const COMMANDS: [&str; 10] =
-    ["run", "check", "status", "sessions", "mappings", "neighbors", "counters", "reload", "replay", "lab"];
+const COMMANDS: [&str; 11] = [
+    "run",
+    "check",
+    "status",
+    "sessions",
+    "mappings",
+    "neighbors",
+    "counters",
+    "reload",
+    "replay",
+    "lab",
+    "bench",
+];
 
 #[test]
 fn every_command_explains_itself_with_an_example() {

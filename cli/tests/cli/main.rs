@@ -1,5 +1,6 @@
 //! The program as it is typed: arguments, exit status, files in and out.
 
+mod bench;
 mod command_line;
 mod daemon;
 mod replay;
