@@ -33,6 +33,10 @@ macro_rules! stage_counters {
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field),)+].into_iter()
             }
+
+            fn add(&mut self, other: &StageCounters) {
+                $(self.$field += other.$field;)+
+            }
         }
     };
 }
@@ -84,6 +88,8 @@ stage_counters! {
     packets_fragmented,
     /// SYN segments whose MSS was lowered.
     mss_clamped,
+    /// Frames given to the worker that owns them.
+    handed_over,
 }
 
 /// All counters of one router.
@@ -124,6 +130,20 @@ impl std::ops::AddAssign for Counters {
 }
 
 impl Counters {
+    /// Counts on by what another worker of the same router has counted.
+    pub fn add(&mut self, other: &Counters) {
+        for (port, other) in self.ports.iter_mut().zip(&other.ports) {
+            port.rx_frames += other.rx_frames;
+            port.rx_octets += other.rx_octets;
+            port.tx_frames += other.tx_frames;
+            port.tx_octets += other.tx_octets;
+        }
+        self.stages.add(&other.stages);
+        for (drops, other) in self.drops.iter_mut().zip(&other.drops) {
+            *drops += other;
+        }
+    }
+
     /// Frames dropped for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize]

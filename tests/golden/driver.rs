@@ -8,11 +8,9 @@ use std::time::Duration;
 use genkan_engine::router::LinkState;
 use genkan_engine::view::SessionView;
 use genkan_engine::wire::ethernet::MacAddr;
-use genkan_engine::{
-    Counters, DropReason, Event, FrameBatch, Plan, PortId, Router, RouterConfig, Slot, Timestamp, Verdict,
-};
+use genkan_engine::{Counters, DropReason, Event, FrameBatch, Plan, PortId, Slot, Timestamp, Verdict};
 use genkan_tests::lab::trace::{Crossing, Trace};
-use genkan_tests::lab::{Arp, Body, Clock, Door, Frame, SEED, mac_of, router_mac};
+use genkan_tests::lab::{Arp, Body, Clock, Crew, Door, Frame, SEED, mac_of, router_mac};
 
 use super::clauses;
 use super::notation::{self, Handed};
@@ -22,7 +20,7 @@ const PAGE: u32 = 256;
 
 /// One router and the machines that answer its ARP requests.
 pub(crate) struct Driver {
-    router: Router,
+    router: Crew,
     door: Door,
     config: String,
     plan: Arc<Plan>,
@@ -47,12 +45,11 @@ impl Driver {
     pub(crate) fn new(config: &str, door: Door) -> Result<Driver, String> {
         let plan = Arc::new(plan_of(config)?);
         let clock = Clock::default();
-        let router_config = RouterConfig::alone(plan.clone(), SEED);
         let mut ports = vec![("wan".to_owned(), PortId::WAN)];
         ports.extend(plan.host_port.then(|| ("host".to_owned(), PortId::HOST)));
         ports.extend(plan.lans.iter().enumerate().map(|(at, lan)| (lan.name.clone(), PortId::lan(at))));
         let mut driver = Driver {
-            router: Router::new(router_config, clock.now(), clock.wall()),
+            router: Crew::new(plan.clone(), SEED, clock.now(), clock.wall()),
             door,
             config: config.to_owned(),
             plan,

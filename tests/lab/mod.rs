@@ -1,4 +1,4 @@
-//! A simulated internet around one [`Router`]: machines on links, virtual time, no threads and no sockets.
+//! A simulated internet around one router, which is one [`Crew`]: machines on links, virtual time, no threads and no sockets.
 //!
 //! A test sends packets from machines, lets time pass and looks at what reached which machine and at
 //! the drop counters. The lab itself checks every frame that leaves the router (headers and checksums
@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod craft;
+pub mod crew;
 pub mod frame;
 pub mod host;
 pub mod link;
@@ -26,11 +27,11 @@ use genkan_engine::counters::StageCounters;
 use genkan_engine::frame::Transmit;
 use genkan_engine::router::LinkState;
 use genkan_engine::{
-    DropReason, Event, FrameBatch, GsoKind, Offload, Plan, PortId, Router, RouterConfig, Slot, Timestamp,
-    Verdict,
+    DropReason, Event, FrameBatch, GsoKind, Offload, Plan, PortId, Slot, Timestamp, Verdict,
 };
 
 pub use clock::Clock;
+pub use crew::Crew;
 pub use frame::{Arp, Body, Frame};
 pub use host::{Host, Received, mac_of, router_mac};
 pub use link::Link;
@@ -53,16 +54,16 @@ pub const SEED: [u64; 2] = [0x6765_6e6b_616e, 0x7465_7374_7365];
 /// How the lab hands frames to the router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
-    /// [`Router::handle_frame`].
+    /// [`Router::handle_frame`](genkan_engine::Router::handle_frame).
     Frame,
-    /// [`Router::handle_batch`], one frame per batch.
+    /// [`Router::handle_batch`](genkan_engine::Router::handle_batch), one frame per batch.
     Batch,
 }
 
 /// One router and the world around it.
 pub struct Lab {
     /// The router.
-    pub router: Router,
+    pub router: Crew,
     /// Which way frames go in.
     pub door: Door,
     /// Transport checksums of frames that leave the router may be wrong: the test sends wrong ones.
@@ -101,9 +102,8 @@ impl Lab {
     /// A lab whose router has this seed.
     pub fn seeded(plan: Plan, seed: [u64; 2]) -> Lab {
         let (plan, clock) = (Arc::new(plan), Clock::default());
-        let config = RouterConfig::alone(plan.clone(), seed);
         let mut lab = Lab {
-            router: Router::new(config, clock.now(), clock.wall()),
+            router: Crew::new(plan.clone(), seed, clock.now(), clock.wall()),
             door: Door::Frame,
             wrong_checksums: false,
             strange_input: false,

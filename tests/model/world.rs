@@ -7,11 +7,9 @@ use std::time::Duration;
 use genkan_engine::frame::Transmit;
 use genkan_engine::router::LinkState;
 use genkan_engine::view::{MappingView, SessionView};
-use genkan_engine::{
-    DropReason, FrameBatch, Offload, Plan, PortId, Router, RouterConfig, Slot, Timestamp, Verdict,
-};
+use genkan_engine::{DropReason, FrameBatch, Offload, Plan, PortId, Slot, Timestamp, Verdict};
 use genkan_tests::lab::plan::GATEWAY;
-use genkan_tests::lab::{Body, Clock, Frame, Packet, SEED, mac_of, router_mac};
+use genkan_tests::lab::{Body, Clock, Crew, Frame, Packet, SEED, mac_of, router_mac};
 
 /// What came of a packet.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +22,7 @@ pub(crate) struct Step {
 
 /// A router and its surroundings.
 pub(crate) struct World {
-    router: Router,
+    router: Crew,
     clock: Clock,
     /// Every second packet goes in by a batch.
     packets: u64,
@@ -33,8 +31,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(plan: &Plan) -> World {
         let clock = Clock::default();
-        let config = RouterConfig::alone(Arc::new(plan.clone()), SEED);
-        let mut router = Router::new(config, clock.now(), clock.wall());
+        let mut router = Crew::new(Arc::new(plan.clone()), SEED, clock.now(), clock.wall());
         let lans = (0..plan.lans.len()).map(PortId::lan);
         for port in [PortId::WAN].into_iter().chain(plan.host_port.then_some(PortId::HOST)).chain(lans) {
             router.set_link(clock.now(), port, LinkState { mac: router_mac(port), mtu: 1500, up: true });
@@ -47,7 +44,7 @@ impl World {
         self.clock.now()
     }
 
-    pub(crate) fn router(&self) -> &Router {
+    pub(crate) fn router(&self) -> &Crew {
         &self.router
     }
 

@@ -171,6 +171,11 @@ impl ForwardTable {
         judgement
     }
 
+    /// The host that a rule points at.
+    pub(crate) fn target(&self, rule: RuleId) -> Option<Ipv4Addr> {
+        self.rules.get(rule.0 as usize).map(|rule| rule.to)
+    }
+
     /// The external endpoint that a new session from `internal` leaves from when a forward points at it: the
     /// first open one in file order that gives the host's `paired` external address, otherwise the first open one.
     /// A rule that names no address gives the paired one.

@@ -22,8 +22,14 @@ impl Nat {
         protocol: Protocol,
         external: SocketAddrV4,
     ) -> bool {
-        let holder = self.holder(now, protocol, external).and_then(|host| self.routes.lookup(host));
-        holder.is_none_or(|hop| hop.port == PortId::WAN || self.settings.reaches(port, hop.port))
+        let behind = self.holder_behind(now, protocol, external);
+        behind.is_none_or(|behind| behind == PortId::WAN || self.settings.reaches(port, behind))
+    }
+
+    /// Where the inside host is that has an external endpoint.
+    fn holder_behind(&self, now: Timestamp, protocol: Protocol, external: SocketAddrV4) -> Option<PortId> {
+        let here = self.holder(now, protocol, external).and_then(|host| self.routes.lookup(host));
+        here.map(|hop| hop.port).or_else(|| self.inside_elsewhere(protocol, external))
     }
 
     /// The inside host that has an external endpoint, whoever it lets in.
@@ -46,7 +52,12 @@ impl Nat {
         // Opened by the remote, which is one of ours: its own session tells where it is. Both go together,
         // whichever is judged first.
         let key = SessionKey::new(PortId::WAN, session.protocol, session.external(), session.remote());
-        let Some((opener, _)) = self.sessions.find_key(key) else { return false };
+        let Some((opener, _)) = self.sessions.find_key(key) else {
+            // At another worker, which judges it by itself.
+            let behind = self.holder_behind(now, session.protocol, session.remote());
+            return self.member.is_some()
+                && behind.is_some_and(|behind| self.settings.reaches(behind, session.inside_port));
+        };
         let opener = &self.sessions[opener];
         let reaches = |from: &Session, to: &Session| self.settings.reaches(from.inside_port, to.inside_port);
         let is_open = if opener.flags.contains(SessionFlags::OPENED_INBOUND) {

@@ -3,11 +3,19 @@
 //! Remotes choose the 5-tuples that they send, so the hash must not let them choose collisions; the key
 //! is secret and per router. The fixed length saves the buffering of a general hasher.
 
+use crate::rng::Rng;
+
 /// The secret key of one router's tables.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HashKey(pub [u64; 2]);
 
 impl HashKey {
+    /// The key that a secret seed gives, and randomness for everything else.
+    pub(crate) fn from_seed(seed: [u64; 2]) -> (HashKey, Rng) {
+        let mut rng = Rng::new(seed[0] ^ seed[1].rotate_left(32));
+        (HashKey([seed[0] ^ rng.next_u64(), seed[1] ^ rng.next_u64()]), rng)
+    }
+
     /// SipHash-1-3 of the 16 octets `a`, `b` (each little-endian).
     #[inline(always)]
     pub(crate) fn hash(self, a: u64, b: u64) -> u64 {

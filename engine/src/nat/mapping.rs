@@ -8,11 +8,13 @@ use std::ops::RangeInclusive;
 use super::hash::HashKey;
 use super::index::Index;
 use super::policy::MappingBehavior;
-use super::port_pool::PortPool;
+use super::port_pool::{Claims, PortPool};
 use super::session::NONE;
 use super::slab::{Place, Slab};
+use crate::frame::PortId;
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::team::{Holder, Member};
 use crate::time::Timestamp;
 use crate::wire::ipv4::Protocol;
 
@@ -66,6 +68,8 @@ pub(crate) const fn pool_index(protocol: Protocol) -> Option<usize> {
     }
 }
 
+const SECOND: u64 = 1_000_000_000;
+
 /// Identifiers of ICMP queries.
 const IDENTIFIERS: usize = 1 << 16;
 
@@ -95,16 +99,24 @@ pub(crate) struct MappingTable {
     externals: BTreeMap<Ipv4Addr, [ExternalPorts; 3]>,
     range: RangeInclusive<u16>,
     key: HashKey,
+    /// Who else hands out ports of the same addresses.
+    member: Option<Member>,
 }
 
 impl MappingTable {
-    pub(crate) fn new(capacity: u32, key: HashKey, range: RangeInclusive<u16>) -> MappingTable {
+    pub(crate) fn new(
+        capacity: u32,
+        key: HashKey,
+        range: RangeInclusive<u16>,
+        member: Option<Member>,
+    ) -> MappingTable {
         MappingTable {
             mappings: Slab::new(capacity as usize),
             by_internal: Index::new(capacity as usize),
             externals: BTreeMap::new(),
             range,
             key,
+            member,
         }
     }
 
@@ -149,6 +161,22 @@ impl MappingTable {
     pub(crate) fn find_external(&self, protocol: Protocol, external: SocketAddrV4) -> Option<u32> {
         let ports = &self.externals.get(external.ip())?[pool_index(protocol)?];
         ports.owner[external.port() as usize].checked_sub(1)
+    }
+
+    /// Which worker has an external endpoint; nobody without a team.
+    pub(crate) fn holder(&self, protocol: Protocol, external: SocketAddrV4) -> Holder {
+        let ports = self.externals.get(external.ip()).zip(pool_index(protocol));
+        let claims = ports.and_then(|(ports, pool)| ports[pool].pool.claims());
+        claims.map_or(Holder::Nobody, |claims| claims.ports().holder(external.port()))
+    }
+
+    /// Tells other workers where the host of a mapping is.
+    pub(crate) fn set_inside(&self, id: u32, inside: PortId) {
+        let mapping = &self.mappings[id];
+        let ports = self.externals.get(mapping.external.ip()).zip(pool_index(mapping.protocol));
+        if let Some((ports, pool)) = ports {
+            ports[pool].pool.set_inside(mapping.external.port(), inside);
+        }
     }
 
     /// Makes a wanted mapping at a free port of `external`, the internal one where possible. When it is a hairpin,
@@ -269,9 +297,17 @@ impl MappingTable {
                 continue;
             }
             let mut ports = before.remove(&address).unwrap_or_else(|| {
-                POOL_PROTOCOLS.map(|protocol| ExternalPorts {
-                    pool: PortPool::new(self.range_of(protocol)),
-                    owner: vec![0; 1 << 16],
+                let owners = self.member.as_ref().map(|member| (member.owners_of(address), member.id));
+                let mut pools = 0..;
+                POOL_PROTOCOLS.map(|protocol| {
+                    let (range, number) = (self.range_of(protocol), pools.next().unwrap_or_default());
+                    let pool = match &owners {
+                        None => PortPool::new(range),
+                        Some((owners, worker)) => {
+                            PortPool::shared(range, Claims::new(owners.clone(), number, *worker))
+                        }
+                    };
+                    ExternalPorts { pool, owner: vec![0; 1 << 16] }
                 })
             });
             for (protocol, ports) in POOL_PROTOCOLS.into_iter().zip(&mut ports) {
@@ -281,6 +317,24 @@ impl MappingTable {
                 ports.pool.set_reserved(reserved(protocol, address));
             }
             self.externals.insert(address, ports);
+        }
+    }
+
+    /// When the next port comes free that this worker keeps from others, rounded up to a second: ports come free
+    /// one by one.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.member.as_ref()?;
+        let at = self.externals.values().flatten().filter_map(|ports| ports.pool.next_deadline()).min()?;
+        Some(Timestamp::from_secs(at.as_nanos().div_ceil(SECOND)))
+    }
+
+    /// Frees ports that this worker need not keep from others any longer, a portion of them.
+    pub(crate) fn expire(&mut self, now: Timestamp) {
+        if self.member.is_none() {
+            return;
+        }
+        for ports in self.externals.values_mut().flatten() {
+            ports.pool.expire(now);
         }
     }
 

@@ -33,6 +33,7 @@ pub(crate) mod hash;
 pub(crate) mod host;
 pub(crate) mod index;
 pub(crate) mod mapping;
+pub(crate) mod ownership;
 pub(crate) mod peer;
 pub mod policy;
 pub mod port_pool;
@@ -62,6 +63,7 @@ use crate::forward::rules::ForwardTable;
 use crate::link::route::RouteTable;
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::team::{Member, Quota};
 use crate::time::{Timestamp, UnixTime};
 use crate::timer_wheel::TimerWheel;
 
@@ -90,6 +92,9 @@ pub(crate) struct Nat {
     expiries_seen: Timestamp,
     /// The next session that the sweep after a plan change looks at.
     sweep: Option<SessionId>,
+    /// Its place among several workers.
+    member: Option<Member>,
+    quota: Option<Quota>,
 }
 
 impl Nat {
@@ -100,13 +105,13 @@ impl Nat {
         seed: [u64; 2],
         now: Timestamp,
         wall: UnixTime,
+        member: Option<Member>,
     ) -> Nat {
         let capacity = plan.nat.max_sessions.max(1);
-        let mut rng = Rng::new(seed[0] ^ seed[1].rotate_left(32));
-        let key = HashKey([seed[0] ^ rng.next_u64(), seed[1] ^ rng.next_u64()]);
+        let (key, rng) = HashKey::from_seed(seed);
         let mut nat = Nat {
             sessions: SessionTable::new(capacity, key),
-            mappings: MappingTable::new(most_mappings(plan), key, plan.nat.ports.clone()),
+            mappings: MappingTable::new(most_mappings(plan), key, plan.nat.ports.clone(), member.clone()),
             forwards: ForwardTable::compile(plan, now, wall),
             routes,
             settings: Settings::from_plan(plan),
@@ -120,6 +125,8 @@ impl Nat {
             epoch: 0,
             expiries_seen: now,
             sweep: None,
+            quota: member.clone().map(Quota::new),
+            member,
         };
         nat.set_externals(plan);
         nat
@@ -182,9 +189,10 @@ impl Nat {
             }
             self.drop_mapping_use(now, session.mapping);
         }
-        let host = &mut self.hosts[session.host];
-        host.sessions -= 1;
-        self.hosts.remove_if_idle(session.host);
+        self.release_host(session.host);
+        if let Some(quota) = &mut self.quota {
+            quota.settle(self.sessions.len() as u32, self.settings.max_sessions);
+        }
     }
 
     fn drop_mapping_use(&mut self, now: Timestamp, mapping: u32) {
@@ -194,6 +202,15 @@ impl Nat {
             }
             // Those that a plan has ended were counted then.
             self.stages.mappings_ended += u64::from(!ended.revoked);
+        }
+    }
+
+    /// Whether there may be one session more.
+    fn has_room(&mut self) -> bool {
+        let (used, most) = (self.sessions.len() as u32, self.settings.max_sessions);
+        match &mut self.quota {
+            None => used < most,
+            Some(quota) => quota.has_room(used, most),
         }
     }
 
@@ -215,6 +232,7 @@ impl Nat {
 
     /// A portion of what time and plan changes have ended.
     pub(crate) fn expire(&mut self, now: Timestamp) {
+        self.mappings.expire(now);
         for _ in 0..PORTION {
             let Some(id) = self.wheel.pop_due(now) else { break };
             let Some(session) = self.sessions.get(id) else { continue };
@@ -233,9 +251,7 @@ impl Nat {
         if self.sweep.is_some() {
             return Some(Timestamp::ZERO);
         }
-        [self.wheel.next_deadline(), self.forwards.next_expiry(self.expiries_seen).map(|(at, _)| at)]
-            .into_iter()
-            .flatten()
-            .min()
+        let forwards = self.forwards.next_expiry(self.expiries_seen).map(|(at, _)| at);
+        [self.wheel.next_deadline(), forwards, self.mappings.next_deadline()].into_iter().flatten().min()
     }
 }

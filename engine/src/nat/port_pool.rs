@@ -12,17 +12,26 @@
 //!
 //! Besides, a port may be *reserved* (forwards, the router's own services): then it is never handed out, but it
 //! can be claimed.
+//!
+//! In a team of several workers each has a pool of its own for the same ports. What this one knows of a port is what
+//! became of it here; who has it is decided in [`PortOwners`], which this one lays claim to.
 
 use std::net::Ipv4Addr;
 use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::frame::PortId;
 use crate::rng::Rng;
+use crate::team::{AddressOwners, PortOwners, WorkerId};
 use crate::time::Timestamp;
 
 /// How long a released port is kept from other hosts: the maximum segment lifetime that RFC 9293 assumes, after
 /// which no packet of the old owner is under way any more.
 pub const REST: Duration = Duration::from_secs(120);
+
+/// Candidates that one allocation lays claim to. More than one is wanted only where other workers are faster.
+const CLAIMS: usize = 64;
 
 const PORTS: usize = 1 << 16;
 const WORDS: usize = PORTS / 64;
@@ -60,6 +69,26 @@ pub struct PortPool {
     newest: u32,
     /// No closed port comes free before.
     next_reopening: Timestamp,
+    claims: Option<Claims>,
+}
+
+/// One worker's hold on the ports that several share.
+#[derive(Clone, Debug)]
+pub(crate) struct Claims {
+    owners: Arc<AddressOwners>,
+    /// Which protocol's.
+    pool: usize,
+    worker: WorkerId,
+}
+
+impl Claims {
+    pub(crate) fn new(owners: Arc<AddressOwners>, pool: usize, worker: WorkerId) -> Claims {
+        Claims { owners, pool, worker }
+    }
+
+    pub(crate) fn ports(&self) -> &PortOwners {
+        &self.owners[self.pool]
+    }
 }
 
 impl PortPool {
@@ -77,6 +106,26 @@ impl PortPool {
             oldest: NONE,
             newest: NONE,
             next_reopening: Timestamp::MAX,
+            claims: None,
+        }
+    }
+
+    /// As [`PortPool::new`], of ports that other workers hand out as well.
+    pub(crate) fn shared(range: RangeInclusive<u16>, claims: Claims) -> PortPool {
+        let mut pool = PortPool::new(range);
+        pool.claims = Some(claims);
+        pool
+    }
+
+    /// Who has the ports, where several workers share them.
+    pub(crate) fn claims(&self) -> Option<&Claims> {
+        self.claims.as_ref()
+    }
+
+    /// Tells the other workers where the host is that owns `port`.
+    pub(crate) fn set_inside(&self, port: u16, inside: PortId) {
+        if let Some(claims) = &self.claims {
+            claims.ports().set_inside(port, claims.worker, inside);
         }
     }
 
@@ -105,7 +154,7 @@ impl PortPool {
     ///    or rests after this same host;
     /// 2. otherwise the first free port from a random one on (RFC 6056 §3.3.1); with `keep_parity` an even
     ///    one for an even preferred port and an odd one for an odd (RFC 4787 REQ-4), as far as there is one;
-    /// 3. when nothing else is left, the port that rests longest.
+    /// 3. when nothing else is left, the port that rests longest, here or else at another worker.
     ///
     /// `None` when every port is owned, reserved or closed.
     pub fn allocate(
@@ -117,10 +166,12 @@ impl PortPool {
         rng: &mut Rng,
     ) -> Option<u16> {
         self.expire(now);
-        let port = if self.may_have(now, preferred, host) {
+        let port = if self.may_have(now, preferred, host) && self.lay_claim(preferred) {
             preferred
         } else {
-            self.random(preferred, keep_parity, rng).or_else(|| self.longest_resting())?
+            self.random(preferred, keep_parity, rng)
+                .or_else(|| self.longest_resting())
+                .or_else(|| self.take_resting(rng))?
         };
         self.end_rest(port);
         self.owned.set(port);
@@ -149,7 +200,7 @@ impl PortPool {
     /// Takes one certain port, reserved, resting or outside of the range as it may be, for a static mapping.
     /// Says `false` when it has an owner. A rest or closure of it ends.
     pub fn claim(&mut self, port: u16) -> bool {
-        if self.owned.contains(port) {
+        if self.owned.contains(port) || !self.lay_claim(port) {
             return false;
         }
         self.end_rest(port);
@@ -166,7 +217,15 @@ impl PortPool {
             return;
         }
         self.owned.clear(port);
-        if self.in_range(port) && !self.reserved.contains(port) {
+        let rests = self.in_range(port) && !self.reserved.contains(port);
+        if let Some(claims) = &self.claims {
+            if rests {
+                claims.ports().rest(port, claims.worker);
+            } else {
+                claims.ports().free(port, claims.worker);
+            }
+        }
+        if rests {
             self.resting.set(port);
             self.until[port as usize] = (now + REST).as_nanos();
             self.append(port, host);
@@ -178,6 +237,9 @@ impl PortPool {
         self.owned.clear(port);
         self.end_rest(port);
         self.closed.set(port);
+        if let Some(claims) = &self.claims {
+            claims.ports().close(port, claims.worker);
+        }
         self.until[port as usize] = until.as_nanos();
         self.next_reopening = self.next_reopening.min(until);
     }
@@ -228,11 +290,49 @@ impl PortPool {
                 || self.links[port as usize][HOST] == host.to_bits())
     }
 
-    /// The port that rests longest. Only one that is to be avoided rests and has an owner.
-    fn longest_resting(&self) -> Option<u16> {
-        let link = |port: u32| port.checked_sub(1).map(|port| port as u16);
-        std::iter::successors(link(self.oldest), |&port| link(self.links[port as usize][NEXT]))
-            .find(|&port| !self.owned.contains(port))
+    /// Makes sure that no other worker has or gets `port`.
+    fn lay_claim(&self, port: u16) -> bool {
+        self.claims.as_ref().is_none_or(|claims| claims.ports().claim(port, claims.worker))
+    }
+
+    /// The port that rests longest here. Only one that is to be avoided rests and has an owner.
+    fn longest_resting(&mut self) -> Option<u16> {
+        for _ in 0..CLAIMS {
+            let link = |port: u32| port.checked_sub(1).map(|port| port as u16);
+            let port =
+                std::iter::successors(link(self.oldest), |&port| link(self.links[port as usize][NEXT]))
+                    .find(|&port| !self.owned.contains(port))?;
+            if self.lay_claim(port) {
+                return Some(port);
+            }
+            // Another worker has taken it.
+            self.end_rest(port);
+        }
+        None
+    }
+
+    /// A port that rests at another worker.
+    fn take_resting(&self, rng: &mut Rng) -> Option<u16> {
+        let claims = self.claims.as_ref().filter(|_| self.first <= self.last)?;
+        let words = self.last as usize / 64 - self.first as usize / 64 + 1;
+        let start = rng.below(words as u32) as usize;
+        let mut claimed = 0;
+        for step in 0..words {
+            let word = self.first as usize / 64 + (start + step) % words;
+            let local =
+                self.owned.0[word] | self.reserved.0[word] | self.closed.0[word] | self.resting.0[word];
+            for bit in bits(claims.ports().resting(word) & !local & self.range_mask(word)) {
+                let port = (word * 64) as u16 + bit;
+                if claims.ports().take(port, claims.worker) {
+                    return Some(port);
+                }
+                claimed += 1;
+                if claimed == CLAIMS {
+                    return None;
+                }
+            }
+        }
+        None
     }
 
     /// The first free port from a random one on, round the range.
@@ -244,8 +344,20 @@ impl PortPool {
         const EVEN: u64 = 0x5555_5555_5555_5555;
         let same_parity = if preferred.is_multiple_of(2) { EVEN } else { !EVEN };
         let wanted = if keep_parity { same_parity } else { u64::MAX };
-        self.first_free(start, wanted)
-            .or_else(|| if keep_parity { self.first_free(start, u64::MAX) } else { None })
+        self.first_claimed(start, wanted)
+            .or_else(|| if keep_parity { self.first_claimed(start, u64::MAX) } else { None })
+    }
+
+    /// The first of the free ports that is to be had.
+    fn first_claimed(&self, mut start: u16, wanted: u64) -> Option<u16> {
+        for _ in 0..CLAIMS {
+            let port = self.first_free(start, wanted)?;
+            if self.lay_claim(port) {
+                return Some(port);
+            }
+            start = if port < self.last { port + 1 } else { self.first };
+        }
+        None
     }
 
     /// The first free port among the bits of `wanted` in each word, from `start` on and round.
@@ -267,7 +379,8 @@ impl PortPool {
             if free == 0 {
                 return None;
             }
-            let free = free & self.range_mask(word);
+            let elsewhere = self.claims.as_ref().map_or(0, |claims| claims.ports().held(word));
+            let free = free & !elsewhere & self.range_mask(word);
             (free != 0).then(|| (word * 64) as u16 + free.trailing_zeros() as u16)
         })
     }
@@ -293,8 +406,16 @@ impl PortPool {
         mask
     }
 
+    /// When the next port comes free that this worker keeps from others; `None` where there are no others.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.claims.as_ref()?;
+        let rest = self.oldest.checked_sub(1).map(|port| Timestamp::from_nanos(self.until[port as usize]));
+        let closure = Some(self.next_reopening).filter(|&at| at < Timestamp::MAX);
+        rest.into_iter().chain(closure).min()
+    }
+
     /// Frees a few ports that have rested long enough, and all closed ones whose time has come.
-    fn expire(&mut self, now: Timestamp) {
+    pub(crate) fn expire(&mut self, now: Timestamp) {
         for _ in 0..EXPIRY_PORTION {
             let Some(port) = self.oldest.checked_sub(1) else { break };
             if self.until[port as usize] > now.as_nanos() {
@@ -314,6 +435,9 @@ impl PortPool {
                 let until = self.until[word * 64 + bit as usize];
                 if until <= now.as_nanos() {
                     self.closed.0[word] &= !(1 << bit);
+                    if let Some(claims) = &self.claims {
+                        claims.ports().free((word * 64) as u16 + bit, claims.worker);
+                    }
                 } else {
                     next = next.min(until);
                 }
@@ -337,6 +461,9 @@ impl PortPool {
             return;
         }
         self.resting.clear(port);
+        if let Some(claims) = &self.claims {
+            claims.ports().end_rest(port, claims.worker);
+        }
         let [next, previous, _] = self.links[port as usize];
         match previous {
             NONE => self.oldest = next,
@@ -345,6 +472,16 @@ impl PortPool {
         match next {
             NONE => self.newest = previous,
             next => self.links[next as usize - 1][PREVIOUS] = previous,
+        }
+    }
+}
+
+impl Drop for PortPool {
+    /// The ports of an address that a plan takes away are nobody's.
+    fn drop(&mut self) {
+        let Some(claims) = &self.claims else { return };
+        for port in self.owned.iter().chain(self.resting.iter()).chain(self.closed.iter()) {
+            claims.ports().free(port, claims.worker);
         }
     }
 }

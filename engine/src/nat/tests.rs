@@ -67,7 +67,7 @@ fn web(to: &str) -> ForwardRule {
 }
 
 fn nat(plan: &Plan) -> Nat {
-    Nat::new(plan, RouteTable::from_plan(plan).into(), [1, 2], NOW, UnixTime(0))
+    Nat::new(plan, RouteTable::from_plan(plan).into(), [1, 2], NOW, UnixTime(0), None)
 }
 
 fn apply(nat: &mut Nat, plan: &Plan) {

@@ -71,6 +71,12 @@ impl Nat {
         match opened {
             Ok(id) => {
                 self.note_sent(id);
+                let mapping = self.sessions[id].mapping;
+                if self.member.is_some()
+                    && self.mappings.get(mapping).is_some_and(|mapping| mapping.sessions == 1)
+                {
+                    self.mappings.set_inside(mapping, inside_port);
+                }
                 self.stages.sessions_outbound += 1;
             }
             Err(_) => self.release_host(host),
@@ -154,9 +160,14 @@ impl Nat {
                 Err(DropReason::Filtered)
             };
         }
+        if self.inside_elsewhere(protocol, external).is_some() {
+            // A mapping of another worker, which alone can tell whom it admits.
+            return Err(DropReason::Filtered);
+        }
         match self.settings.dmz.inbound(protocol, port) {
             Some(internal) => admit(internal, Origin::Dmz, NONE),
             _ if self.mappings.is_resting_for_all(now, protocol, external) => Err(DropReason::PortResting),
+            _ if self.is_closed_elsewhere(protocol, external) => Err(DropReason::PortResting),
             _ => Err(DropReason::NoMapping),
         }
     }
@@ -240,14 +251,18 @@ impl Nat {
         if let [only] = shared {
             return *only;
         }
-        let draw = self.key.hash(u32::from(internal).into(), 4) >> 32;
+        const PURPOSE: u64 = 4;
+        let draw = match &self.member {
+            None => self.key.hash(u32::from(internal).into(), PURPOSE) >> 32,
+            Some(member) => member.draw_for(internal, PURPOSE),
+        };
         shared[((draw * shared.len() as u64) >> 32) as usize]
     }
 
     /// Ends a session in favour of one that is about to be opened when the table is full. Whatever has been found
     /// in the tables before may be gone then.
     fn make_room(&mut self, now: Timestamp, internal: Ipv4Addr) -> Result<(), DropReason> {
-        if self.sessions.len() < self.settings.max_sessions as usize {
+        if self.has_room() {
             return Ok(());
         }
         // Nobody makes room for a session that its own host may not have.
@@ -255,7 +270,7 @@ impl Nat {
         if used >= self.settings.max_sessions_per_host {
             return Err(DropReason::HostSessionLimit);
         }
-        if self.evict_for_room(now) { Ok(()) } else { Err(DropReason::SessionLimit) }
+        if self.evict_for_room(now) && self.has_room() { Ok(()) } else { Err(DropReason::SessionLimit) }
     }
 
     /// Counts a session to come on its host, which has the number `known` if that was found already.
@@ -275,13 +290,23 @@ impl Nat {
             self.evict_for_room(now).then(|| self.hosts.insert(internal, paired)).flatten()
         });
         let host = host.ok_or(DropReason::SessionLimit)?;
+        // The last check, as it counts. Sessions of other workers: without NAT, or of protocols without ports.
+        if let Some(member) = &self.member
+            && !member.add_session_of(internal, self.settings.max_sessions_per_host)
+        {
+            self.hosts.remove_if_idle(host);
+            return Err(DropReason::HostSessionLimit);
+        }
         let entry = &mut self.hosts[host];
         entry.paired = paired;
         entry.sessions += 1;
         Ok(host)
     }
 
-    fn release_host(&mut self, host: u32) {
+    pub(super) fn release_host(&mut self, host: u32) {
+        if let Some(member) = &self.member {
+            member.subtract_session_of(self.hosts[host].address);
+        }
         self.hosts[host].sessions -= 1;
         self.hosts.remove_if_idle(host);
     }

@@ -26,7 +26,7 @@ impl Router {
         }
     }
 
-    fn is_ours_on(&self, port: PortId, address: Ipv4Addr) -> bool {
+    pub(super) fn is_ours_on(&self, port: PortId, address: Ipv4Addr) -> bool {
         match port.lan_index() {
             Some(index) => self.plan.lans.get(index).is_some_and(|lan| lan.address.addr() == address),
             None => port == PortId::WAN && self.nat.settings.is_external(address),
@@ -39,6 +39,17 @@ impl Router {
             Some(index) => self.plan.lans.get(index).is_some_and(|lan| lan.address.contains(&address)),
             None => port == PortId::WAN && !self.routes.is_lan_address(address),
         }
+    }
+
+    /// Whether the sender of an ARP packet speaks of itself, on a link of its own.
+    pub(super) fn may_learn_from(&self, port: PortId, packet: &arp::Repr) -> bool {
+        let sender = packet.sender_mac;
+        port != PortId::HOST
+            && !sender.is_multicast()
+            && sender != self.ports[port.index()].link.mac
+            && !packet.sender_ip.is_unspecified()
+            && !self.is_ours_on(port, packet.sender_ip)
+            && self.is_on_link(port, packet.sender_ip)
     }
 
     /// Answers a request in place, learns, watches over our addresses.
@@ -60,6 +71,7 @@ impl Router {
             if !self.is_on_link(port, packet.sender_ip) {
                 return Verdict::Drop(DropReason::ArpNotForUs);
             }
+            self.tell_others(now, port, frame);
             self.neighbors.handle_arp(now, port, &packet, to_us);
             self.pump_neighbors(now);
         }

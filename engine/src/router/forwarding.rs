@@ -62,10 +62,7 @@ impl Router {
     ) -> Verdict {
         let turned_round = direction == Direction::Inbound && self.nat.settings.is_external(parsed.source);
         if turned_round && port != PortId::WAN {
-            return match super::slow_path::may_open(parsed) {
-                Ok(()) => self.enter(now, port, frame, parsed, offload, true),
-                Err(reason) => Verdict::Drop(reason),
-            };
+            return self.come_round(now, port, frame, parsed, offload);
         }
         self.handle_unknown(now, port, frame, parsed, offload)
     }

@@ -8,16 +8,19 @@ use crate::frame::{Offload, PortId};
 use crate::packet::fragment::{FragmentKey, Later};
 use crate::packet::parsed::{Kind, Parsed};
 use crate::packet::rewrite::{self, Rewrite, Side};
+use crate::team::{Stage, WorkerId};
 use crate::time::Timestamp;
 use crate::verdict::{DropReason, Verdict};
 
-/// What the first fragment's fate means for the later ones: its endpoints once translated.
+/// What the first fragment's fate means for the later ones: its endpoints once translated here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FragmentRoute {
     source: SocketAddrV4,
     destination: SocketAddrV4,
     /// The plan under which the first was judged.
     epoch: u32,
+    /// The worker that goes on with the packet.
+    onward: Option<(WorkerId, Stage)>,
 }
 
 impl Router {
@@ -31,11 +34,16 @@ impl Router {
         parsed: &Parsed,
         offload: &Offload,
     ) -> Verdict {
-        if let Err(reason) = self.address_sanity(port, parsed) {
-            return Verdict::Drop(reason);
+        if self.stage != Some(Stage::TurnedRound) {
+            if let Err(reason) = self.address_sanity(port, parsed) {
+                return Verdict::Drop(reason);
+            }
+            if port == PortId::WAN && !self.nat.settings.is_external(parsed.destination) {
+                return Verdict::Drop(DropReason::NotOurs);
+            }
         }
-        if port == PortId::WAN && !self.nat.settings.is_external(parsed.destination) {
-            return Verdict::Drop(DropReason::NotOurs);
+        if let Some(handed_over) = self.fragment_elsewhere(port, parsed) {
+            return handed_over;
         }
         let (Some(info), Some(key)) = (parsed.fragment, FragmentKey::new(port, parsed)) else {
             return Verdict::Drop(DropReason::FragmentTiny);
@@ -67,6 +75,9 @@ impl Router {
         }
         let verdict = match parsed.kind {
             Kind::IcmpError | Kind::IcmpOther(_) => Verdict::Drop(DropReason::IcmpType),
+            _ if self.stage == Some(Stage::TurnedRound) => {
+                self.come_round(now, key.port, frame, parsed, offload)
+            }
             _ => {
                 let session_key = key_of(key.port, parsed);
                 let hash = self.nat.sessions.hash(session_key);
@@ -84,6 +95,10 @@ impl Router {
                 source: source_of(&sent),
                 destination: destination_of(&sent),
                 epoch: self.nat.epoch,
+                onward: match verdict {
+                    Verdict::HandOver(to, stage) => Some((to, stage)),
+                    _ => None,
+                },
             }),
         };
         self.fragments.decide(now, key, route);
@@ -94,6 +109,10 @@ impl Router {
                 self.push_transmit(port, frame.to_vec(), *offload);
                 verdict = Verdict::Consumed;
             }
+            if let Verdict::HandOver(to, stage) = verdict {
+                self.push_hand_over(to, stage, key.port, frame.to_vec(), *offload);
+                verdict = Verdict::Consumed;
+            }
             let mut bytes = held.bytes;
             let verdict = match decode(&bytes) {
                 Ok(parsed) => self.forward_fragment(now, key.port, &mut bytes, &parsed, &held.offload, route),
@@ -102,7 +121,10 @@ impl Router {
             match verdict {
                 Verdict::Transmit(port) => self.push_transmit(port, bytes, held.offload),
                 Verdict::Drop(reason) => self.drops[reason as usize] += 1,
-                Verdict::Consumed | Verdict::HandOver(..) => {}
+                Verdict::HandOver(to, stage) => {
+                    self.push_hand_over(to, stage, key.port, bytes, held.offload);
+                }
+                Verdict::Consumed => {}
             }
         }
         self.count_dropped_fragments();
@@ -119,6 +141,17 @@ impl Router {
         offload: &Offload,
         route: FragmentRoute,
     ) -> Verdict {
+        if let Some((to, stage)) = route.onward {
+            let (protocol, source, destination) = (parsed.protocol, route.source, route.destination);
+            if stage == Stage::TurnedRound
+                && route.epoch != self.nat.epoch
+                && !self.may_still_leave(now, PortId::WAN, protocol, source, destination)
+            {
+                return Verdict::Drop(DropReason::PlanChanged);
+            }
+            follow_first(frame, parsed, offload, &route);
+            return Verdict::HandOver(to, stage);
+        }
         let Some(hop) = self.routes.lookup(*route.destination.ip()) else {
             return Verdict::Drop(DropReason::NoRoute);
         };
@@ -135,15 +168,7 @@ impl Router {
         if parsed.dont_fragment && parsed.packet_len() > usize::from(mtu) {
             return self.refuse_size(now, frame, parsed, mtu);
         }
-        let changes = [
-            (Side::Source, parsed.source, *route.source.ip()),
-            (Side::Destination, parsed.destination, *route.destination.ip()),
-        ];
-        for (side, before, address) in changes {
-            if before != address {
-                rewrite::apply(frame, parsed, offload, &Rewrite { side, address, port: 0 });
-            }
-        }
+        follow_first(frame, parsed, offload, &route);
         if counts_hop {
             rewrite::decrement_ttl(frame);
         }
@@ -155,5 +180,18 @@ impl Router {
         let dropped = self.fragments.take_dropped();
         self.drops[DropReason::FragmentUnmatched as usize] += dropped.unmatched;
         self.drops[DropReason::FragmentLimit as usize] += dropped.limit;
+    }
+}
+
+/// Gives a later fragment the addresses of its first.
+fn follow_first(frame: &mut [u8], parsed: &Parsed, offload: &Offload, route: &FragmentRoute) {
+    let changes = [
+        (Side::Source, parsed.source, *route.source.ip()),
+        (Side::Destination, parsed.destination, *route.destination.ip()),
+    ];
+    for (side, before, address) in changes {
+        if before != address {
+            rewrite::apply(frame, parsed, offload, &Rewrite { side, address, port: 0 });
+        }
     }
 }

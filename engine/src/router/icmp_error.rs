@@ -51,7 +51,11 @@ impl Router {
         let key = SessionKey::new(port, embedded.protocol, quoted_destination, quoted_source);
         let hash = self.nat.sessions.hash(key);
         let found = self.nat.lookup(now, key, hash, None);
-        let (id, direction) = found.ok_or(DropReason::IcmpErrorNoSession)?;
+        let Some((id, direction)) = found else {
+            let quoted = (embedded.protocol, quoted_source, quoted_destination);
+            let handed_over = self.error_elsewhere(now, came_in, port, quoted);
+            return handed_over.ok_or(DropReason::IcmpErrorNoSession);
+        };
         if !self.nat.revalidate(now, id) {
             return Err(DropReason::IcmpErrorNoSession);
         }

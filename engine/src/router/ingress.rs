@@ -213,7 +213,8 @@ impl Router {
                 counters.tx_octets += frame.len() as u64;
             }
             Verdict::Drop(reason) => self.drops[reason as usize] += 1,
-            Verdict::Consumed | Verdict::HandOver(..) => {}
+            Verdict::HandOver(..) => self.nat.stages.handed_over += 1,
+            Verdict::Consumed => {}
         }
         verdict
     }

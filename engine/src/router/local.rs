@@ -89,7 +89,8 @@ impl Router {
         match verdict {
             Verdict::Transmit(port) => self.push_transmit(port, bytes, offload),
             Verdict::Drop(reason) => self.drops[reason as usize] += 1,
-            Verdict::Consumed | Verdict::HandOver(..) => {}
+            Verdict::HandOver(to, stage) => self.push_hand_over(to, stage, PortId::WAN, bytes, offload),
+            Verdict::Consumed => {}
         }
     }
 

@@ -11,6 +11,7 @@ mod arp;
 mod established;
 mod forwarding;
 mod fragments;
+mod hand_over;
 mod icmp_error;
 mod ingress;
 mod local;
@@ -34,7 +35,7 @@ use crate::packet::fragment::{FragmentConfig, FragmentTable};
 use crate::packet::parsed::{Parsed, parse_ipv4};
 use crate::plan::Plan;
 use crate::rate_limit::TokenBucket;
-use crate::team::{HandOver, Stage, Team, WorkerId};
+use crate::team::{HandOver, Member, Stage, Team, WorkerId};
 use crate::time::{Timestamp, UnixTime};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::MacAddr;
@@ -47,6 +48,8 @@ const MAX_TRANSMITS: usize = 16_384;
 const ICMP_ERRORS_PER_SECOND: u32 = 1_000;
 /// Defences of our own addresses, per second.
 const CONFLICTS_PER_SECOND: u32 = 1;
+/// ARP packets that the other workers are told of, per second. What is lost is asked for again.
+const ARP_TOLD_PER_SECOND: u32 = 4_096;
 /// RSTs to inside hosts, per second.
 const RESETS_PER_SECOND: u32 = 1_000;
 
@@ -128,6 +131,11 @@ pub struct Router {
     transmit: VecDeque<Transmit>,
     events: VecDeque<Event>,
     hand_overs: VecDeque<HandOver>,
+    told_limit: TokenBucket,
+    /// Its place among several workers.
+    member: Option<Member>,
+    /// How far the frame at hand had come when another worker handed it over; `None` when it arrived here.
+    stage: Option<Stage>,
     icmp_limit: TokenBucket,
     reset_limit: TokenBucket,
     conflict_limit: TokenBucket,
@@ -138,11 +146,13 @@ pub struct Router {
 impl Router {
     /// A router without sessions, its links down. `wall` is the wall time at `now`, for `expires`.
     pub fn new(config: RouterConfig, now: Timestamp, wall: UnixTime) -> Router {
-        let RouterConfig { plan, seed, team: _, worker: _ } = config;
+        let RouterConfig { plan, seed, team, worker } = config;
+        let member = Member::new(team, worker);
+        let share = member.as_ref().map_or(1, |member| u32::from(member.workers()));
         let down = LinkState { mac: MacAddr::default(), mtu: 1500, up: false };
         let routes = Arc::new(RouteTable::from_plan(&plan));
         Router {
-            nat: Nat::new(&plan, routes.clone(), seed, now, wall),
+            nat: Nat::new(&plan, routes.clone(), seed, now, wall, member.clone()),
             routes,
             neighbors: NeighborTable::new(NeighborConfig::default(), now, seed[0].rotate_left(17) ^ seed[1]),
             fragments: FragmentTable::new(FragmentConfig::default(), now, seed[0] ^ seed[1].rotate_left(29)),
@@ -152,8 +162,11 @@ impl Router {
             transmit: VecDeque::new(),
             events: VecDeque::new(),
             hand_overs: VecDeque::new(),
-            icmp_limit: TokenBucket::per_second(ICMP_ERRORS_PER_SECOND),
-            reset_limit: TokenBucket::per_second(RESETS_PER_SECOND),
+            told_limit: TokenBucket::per_second(ARP_TOLD_PER_SECOND),
+            member,
+            stage: None,
+            icmp_limit: TokenBucket::per_second(ICMP_ERRORS_PER_SECOND / share),
+            reset_limit: TokenBucket::per_second(RESETS_PER_SECOND / share),
             conflict_limit: TokenBucket::per_second(CONFLICTS_PER_SECOND),
             prepared: Vec::new(),
             plan,
@@ -173,7 +186,9 @@ impl Router {
                 .into_iter()
                 .filter(|address| !known.contains(address))
                 .collect();
-            self.announce(port, &fresh);
+            if self.is_first() {
+                self.announce(port, &fresh);
+            }
         }
     }
 
@@ -187,7 +202,7 @@ impl Router {
             self.neighbors.forget_port(port);
             self.pump_neighbors(now);
         }
-        if link.up && (!before.up || before.mac != link.mac) {
+        if link.up && (!before.up || before.mac != link.mac) && self.is_first() {
             let addresses = Self::addresses_in(&self.plan, port);
             self.announce(port, &addresses);
         }
@@ -276,22 +291,6 @@ impl Router {
         verdict
     }
 
-    /// Takes frames that other workers have handed over, all of them of the same `stage` and `port`; otherwise
-    /// as [`Router::handle_batch`]. The worker treats them as its own: hand-overs do not go round in circles.
-    pub fn handle_handed_over(&mut self, now: Timestamp, port: PortId, _stage: Stage, batch: FrameBatch<'_>) {
-        self.handle_batch(now, port, batch);
-    }
-
-    /// Frames for other workers besides those of a batch, in order. To be passed on before the batch's own.
-    pub fn poll_hand_over(&mut self) -> Option<HandOver> {
-        self.hand_overs.pop_front()
-    }
-
-    /// Counts a frame that the caller could not pass on to another worker.
-    pub fn hand_over_failed(&mut self) {
-        self.drops[DropReason::HandOverFull as usize] += 1;
-    }
-
     #[inline]
     fn count_received(&mut self, port: PortId, frames: u64, octets: u64) {
         if let Some(counters) = self.port_counters.get_mut(port.index()) {
@@ -304,8 +303,10 @@ impl Router {
     /// in the future.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         for rule in self.nat.take_expired_forwards(now) {
-            let forward = self.plan.forwards[rule.0 as usize].name.clone();
-            self.push_event(Event::ForwardExpired { forward });
+            if self.is_first() {
+                let forward = self.plan.forwards[rule.0 as usize].name.clone();
+                self.push_event(Event::ForwardExpired { forward });
+            }
         }
         self.nat.expire(now);
         self.nat.sweep(now);

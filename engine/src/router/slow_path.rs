@@ -42,6 +42,9 @@ impl Router {
             if !self.nat.settings.is_external(parsed.destination) {
                 return Verdict::Drop(DropReason::NotOurs);
             }
+            if let Some(handed_over) = self.elsewhere(now, port, parsed) {
+                return handed_over;
+            }
             if parsed.kind == Kind::IcmpRequest {
                 return self.echo_to_us(port, frame, parsed, self.plan.wan.ping);
             }
@@ -49,6 +52,9 @@ impl Router {
                 return Verdict::Drop(reason);
             }
             return self.enter(now, port, frame, parsed, offload, false);
+        }
+        if let Some(handed_over) = self.elsewhere(now, port, parsed) {
+            return handed_over;
         }
         if self.nat.settings.is_external(parsed.destination) {
             return self.handle_hairpin(now, port, frame, parsed, offload);
@@ -202,9 +208,14 @@ impl Router {
                 Ok(admission) if admission.internal == internal => {}
                 Ok(_) => {
                     self.nat.end_session(now, id);
-                    return self.enter(now, port, frame, parsed, offload, from_inside);
+                    return match self.elsewhere_again(now, port, parsed) {
+                        Some(handed_over) => handed_over,
+                        None => self.enter(now, port, frame, parsed, offload, from_inside),
+                    };
                 }
-                Err(reason) => return Verdict::Drop(reason),
+                Err(reason) => {
+                    return self.elsewhere_again(now, port, parsed).unwrap_or(Verdict::Drop(reason));
+                }
             }
         }
         self.nat.reopen(now, id, direction);
@@ -296,10 +307,25 @@ impl Router {
         offload: &Offload,
     ) -> Verdict {
         self.nat.stages.hairpin += 1;
+        self.come_round(now, port, frame, parsed, offload)
+    }
+
+    /// [`Router::turn_round`], here or at the worker that has the session of that side.
+    pub(super) fn come_round(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: &Offload,
+    ) -> Verdict {
         let key = key_of(PortId::WAN, parsed);
         let hash = self.nat.sessions.hash(key);
-        match self.nat.lookup(now, key, hash, None) {
-            Some((id, direction)) => self.handle_known(now, port, frame, parsed, offload, id, direction),
+        if let Some((id, direction)) = self.nat.lookup(now, key, hash, None) {
+            return self.handle_known(now, port, frame, parsed, offload, id, direction);
+        }
+        match self.elsewhere_round(now, parsed) {
+            Some(handed_over) => handed_over,
             None => match may_open(parsed) {
                 Ok(()) => self.enter(now, port, frame, parsed, offload, true),
                 Err(reason) => Verdict::Drop(reason),

@@ -1,19 +1,33 @@
 //! What the workers of one router have in common.
 //!
 //! A router is one [`Router`](crate::Router) per worker thread, which share nothing on the fast path. Every packet
-//! has one owner among them (`router::ownership` says which), who has its session; what arrives at another worker
-//! is handed over ([`Verdict::HandOver`](crate::Verdict::HandOver) and [`HandOver`]). With one worker nothing of
-//! this is ever looked at.
+//! has one owner among them, who has its session (`nat::ownership` has the rules); what arrives at another worker
+//! is handed over ([`Verdict::HandOver`](crate::Verdict::HandOver) and [`HandOver`]). A worker that finds the session
+//! of a packet in its own table is its owner: only packets without one are asked about.
+//!
+//! Shared are, all off the fast path: the owners of external ports, the totals that limits are about, and a secret by
+//! which addresses are spread. With one worker nothing of this is ever looked at.
 
 mod hand_over;
 mod host_spread;
+mod port_owners;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::rng::Rng;
+use dashmap::DashMap;
 
 pub use self::hand_over::{HandOver, Stage};
 pub use self::host_spread::HostSpread;
+pub(crate) use self::port_owners::{Holder, PortOwners};
+use crate::nat::hash::HashKey;
+use crate::seeded_hash::SeededState;
+use crate::wire::ipv4::Protocol;
+
+/// Unused quota that all workers together may hold back, as a part of `max_sessions`: totals hold within 5 %.
+const IDLE_QUOTA_PART: u32 = 20;
 
 /// The number of a worker, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,21 +45,35 @@ impl WorkerId {
     }
 }
 
+/// The ports of one external address: TCP, UDP, ICMP identifiers.
+pub(crate) type AddressOwners = [PortOwners; 3];
+
 /// What the workers of one router share: made once, given to each of them.
 #[derive(Debug)]
 pub struct Team {
     workers: u8,
     hosts_spread: HostSpread,
+    key: HashKey,
+    /// By external address, for as long as some worker's plan has it. Locked when plans change.
+    owners: Mutex<BTreeMap<Ipv4Addr, Weak<AddressOwners>>>,
+    /// Sessions that workers may have, together.
+    granted: AtomicU32,
+    /// Sessions by internal host.
+    hosts: DashMap<Ipv4Addr, u32, SeededState>,
 }
 
 impl Team {
     /// A team of `workers`, 1 to [`WorkerId::MAX`] (what is more or less is brought there). `seed` is secret
     /// randomness, 128 bits, like [`RouterConfig::seed`](crate::RouterConfig::seed).
     pub fn new(workers: u8, seed: [u64; 2]) -> Arc<Team> {
-        let (key, mut rng) = (seed[0].rotate_left(41), Rng::new(seed[1]));
+        let (key, _) = HashKey::from_seed(seed);
         Arc::new(Team {
             workers: workers.clamp(1, WorkerId::MAX),
-            hosts_spread: HostSpread::from_secret(key ^ rng.next_u64()),
+            hosts_spread: HostSpread::from_secret(key.hash(0, HOST_SPREAD)),
+            key,
+            owners: Mutex::default(),
+            granted: AtomicU32::new(0),
+            hosts: DashMap::with_hasher(SeededState::new(key.hash(0, HOST_TABLE))),
         })
     }
 
@@ -62,5 +90,160 @@ impl Team {
     /// How many workers it has.
     pub fn workers(&self) -> u8 {
         self.workers
+    }
+}
+
+/// Second words of hashes, so that each question has a hash of its own.
+const HOST_SPREAD: u64 = 0x10;
+const PAIR: u64 = 0x11;
+const REMOTE: u64 = 0x12;
+const FRAGMENT: u64 = 0x13;
+const HOST_TABLE: u64 = 0x14;
+
+/// One worker's place in a team of several.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    team: Arc<Team>,
+    pub(crate) id: WorkerId,
+}
+
+impl Member {
+    /// `None` for the only worker of a router, which shares nothing.
+    pub(crate) fn new(team: Arc<Team>, id: WorkerId) -> Option<Member> {
+        (team.workers > 1).then(|| Member { id: WorkerId(id.0 % team.workers), team })
+    }
+
+    pub(crate) fn workers(&self) -> u8 {
+        self.team.workers
+    }
+
+    /// All others.
+    pub(crate) fn others(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        let me = self.id;
+        (0..self.team.workers).map(WorkerId).filter(move |&id| id != me)
+    }
+
+    fn spread(&self, a: u64, b: u64) -> WorkerId {
+        WorkerId(((self.team.key.hash(a, b) >> 32) * u64::from(self.team.workers) >> 32) as u8)
+    }
+
+    /// The owner of what an internal host sends through NAT.
+    pub(crate) fn of_host(&self, internal: Ipv4Addr) -> WorkerId {
+        self.team.hosts_spread.worker_of(internal, self.team.workers)
+    }
+
+    /// The owner of what two inside hosts send each other without NAT, whoever asks.
+    pub(crate) fn of_pair(&self, one: Ipv4Addr, other: Ipv4Addr) -> WorkerId {
+        let (low, high) = (one.min(other), one.max(other));
+        self.spread(u64::from(low.to_bits()) << 32 | u64::from(high.to_bits()), PAIR)
+    }
+
+    /// The owner of what goes to and comes from a remote by a protocol without ports.
+    pub(crate) fn of_remote(&self, remote: Ipv4Addr) -> WorkerId {
+        self.spread(remote.to_bits().into(), REMOTE)
+    }
+
+    /// Who ties the fragments of a packet from outside together.
+    pub(crate) fn of_fragments(
+        &self,
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        id: u16,
+        protocol: Protocol,
+    ) -> WorkerId {
+        let addresses = u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits());
+        self.spread(addresses, u64::from(id) << 16 | u64::from(protocol.0) << 8 | FRAGMENT)
+    }
+
+    /// A number in `0..1 << 32` that is the same for an internal host at every worker.
+    pub(crate) fn draw_for(&self, internal: Ipv4Addr, purpose: u64) -> u64 {
+        self.team.key.hash(internal.to_bits().into(), purpose) >> 32
+    }
+
+    /// Who has the ports of an external address.
+    pub(crate) fn owners_of(&self, external: Ipv4Addr) -> Arc<AddressOwners> {
+        let mut owners = self.team.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.retain(|_, known| known.strong_count() > 0);
+        if let Some(known) = owners.get(&external).and_then(Weak::upgrade) {
+            return known;
+        }
+        let fresh = Arc::new(std::array::from_fn(|_| PortOwners::new()));
+        owners.insert(external, Arc::downgrade(&fresh));
+        fresh
+    }
+
+    /// Counts one session more of an internal host, up to `most` at all workers together.
+    pub(crate) fn add_session_of(&self, internal: Ipv4Addr, most: u32) -> bool {
+        let mut sessions = self.team.hosts.entry(internal).or_insert(0);
+        let has_room = *sessions < most;
+        *sessions += u32::from(has_room);
+        drop(sessions);
+        if !has_room {
+            self.team.hosts.remove_if(&internal, |_, sessions| *sessions == 0);
+        }
+        has_room
+    }
+
+    /// Counts one session less of an internal host.
+    pub(crate) fn subtract_session_of(&self, internal: Ipv4Addr) {
+        if let Some(mut sessions) = self.team.hosts.get_mut(&internal) {
+            *sessions = sessions.saturating_sub(1);
+            if *sessions > 0 {
+                return;
+            }
+        }
+        self.team.hosts.remove_if(&internal, |_, sessions| *sessions == 0);
+    }
+
+    /// How many sessions a worker asks for at once, and keeps at most unused.
+    fn chunk(&self, most: u32) -> u32 {
+        (most / IDLE_QUOTA_PART / u32::from(self.team.workers)).max(1)
+    }
+}
+
+/// The sessions that one worker may have, out of those of all.
+#[derive(Debug)]
+pub(crate) struct Quota {
+    member: Member,
+    granted: u32,
+}
+
+impl Quota {
+    pub(crate) fn new(member: Member) -> Quota {
+        Quota { member, granted: 0 }
+    }
+
+    /// Whether one more than `used` is within what all workers may have, `most`. What is not used yet is kept for
+    /// the next.
+    pub(crate) fn has_room(&mut self, used: u32, most: u32) -> bool {
+        if used < self.granted {
+            return true;
+        }
+        let chunk = self.member.chunk(most);
+        let mut got = 0;
+        let taken = self.member.team.granted.fetch_update(Ordering::AcqRel, Ordering::Acquire, |granted| {
+            got = chunk.min(most.saturating_sub(granted));
+            (got > 0).then(|| granted + got)
+        });
+        self.granted += if taken.is_ok() { got } else { 0 };
+        used < self.granted
+    }
+
+    /// Gives back what is not used, beyond a reserve.
+    pub(crate) fn settle(&mut self, used: u32, most: u32) {
+        let spare = self.granted.saturating_sub(used);
+        let chunk = self.member.chunk(most);
+        if spare >= chunk {
+            // All but what makes the next openings cheap; of the smallest quota nothing is kept.
+            let back = spare - chunk / 2;
+            self.granted -= back;
+            self.member.team.granted.fetch_sub(back, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        self.member.team.granted.fetch_sub(self.granted, Ordering::AcqRel);
     }
 }
