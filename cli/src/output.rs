@@ -38,13 +38,9 @@ impl Failure {
         Failure { exit: Exit::No, text: format!("error: {}", text.as_ref()) }
     }
 
-    /// The same, with the place where it happened in front.
-    pub(crate) fn within(self, place: &str) -> Failure {
-        let text = match self.text.strip_prefix("error: ") {
-            Some(text) => format!("error: {place}: {text}"),
-            None => self.text,
-        };
-        Failure { text, ..self }
+    /// What went wrong, to be said within another sentence.
+    pub(crate) fn cause(&self) -> String {
+        self.text.strip_prefix("error: ").unwrap_or(&self.text).trim_end().to_owned()
     }
 
     /// `text` as it is, already a complete report.

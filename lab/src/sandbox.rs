@@ -71,7 +71,7 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] when the system does not allow it.
     pub fn enter() -> Result<Sandbox, SandboxError> {
-        if let Some(parent) = env::var(MARKER).ok().filter(|_| getpid().as_raw() == 1) {
+        if let Some(parent) = Sandbox::parent() {
             die_with_parent(&parent)?;
             return Ok(Sandbox::Inside);
         }
@@ -82,6 +82,15 @@ impl Sandbox {
             .status()
             .map_err(setup("start the program again"))?;
         Ok(Sandbox::Ended(status))
+    }
+
+    /// Whether this is the copy inside, or will be after [`Sandbox::enter`].
+    pub fn is_inside() -> bool {
+        Sandbox::parent().is_some()
+    }
+
+    fn parent() -> Option<String> {
+        env::var(MARKER).ok().filter(|_| getpid().as_raw() == 1)
     }
 }
 

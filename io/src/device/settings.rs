@@ -308,12 +308,19 @@ fn wanted_features(
 
 /// Switches features of a device of the calling thread's network namespace, by the kernel's names for them
 /// ("rx-gro"), and keeps no record: for devices that are nobody else's. Features that the device lacks are passed over.
+/// Returns those that were otherwise before, as they were.
 ///
 /// # Errors
 /// When there is no such device, or it may not be changed.
-pub fn switch_features(device: &str, wanted: &[(&str, bool)]) -> Result<(), DeviceError> {
-    let wanted: Vec<_> = wanted.iter().map(|&(name, on)| (name.to_owned(), on)).collect();
-    set_features(&route_socket(device)?, device, &wanted)
+pub fn switch_features(device: &str, wanted: &[(String, bool)]) -> Result<Vec<(String, bool)>, DeviceError> {
+    let netlink = route_socket(device)?;
+    let features = ethtool::features(netlink.as_fd(), device)?;
+    let differs = |(name, on): &&(String, bool)| {
+        features.iter().any(|feature| feature.name == *name && feature.active != *on && feature.changeable)
+    };
+    let changed: Vec<(String, bool)> = wanted.iter().filter(differs).cloned().collect();
+    set_features(&netlink, device, &changed)?;
+    Ok(changed.into_iter().map(|(name, on)| (name, !on)).collect())
 }
 
 fn set_features(netlink: &Netlink, device: &str, wanted: &[(String, bool)]) -> Result<(), DeviceError> {

@@ -10,7 +10,7 @@ use genkan_io::device::switch_features;
 use genkan_lab::topology::{self, Role};
 use genkan_lab::{RouterProcess, Topology};
 
-use super::program;
+use super::{program, tap};
 use crate::bench::report::{KERNEL, KERNEL_TUNED};
 use crate::output::Failure;
 
@@ -18,13 +18,28 @@ use crate::output::Failure;
 const KERNEL_SCRIPT: &str = include_str!("../../../../netns-scripts/kernel-nat.sh");
 
 /// What a tuned kernel has on its ports.
-const TUNING: [(&str, bool); 2] = [("rx-gro", true), ("rx-udp-gro-forwarding", true)];
+const TUNING: [&str; 2] = ["rx-gro", "rx-udp-gro-forwarding"];
 
 /// How Genkan moves frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     /// Packet sockets on the router's veth devices.
     AfPacket,
+    /// TAP devices of the router's, which the hosts have instead of veth devices.
+    Tap,
+    /// AF_XDP sockets on the router's veth devices.
+    AfXdp,
+}
+
+impl Backend {
+    /// As the configuration calls it.
+    fn word(self) -> &'static str {
+        match self {
+            Backend::AfPacket => "af-packet",
+            Backend::Tap => "tap",
+            Backend::AfXdp => "af-xdp",
+        }
+    }
 }
 
 /// Who is measured.
@@ -43,6 +58,8 @@ impl Contender {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Contender::Genkan(Backend::AfPacket) => "genkan",
+            Contender::Genkan(Backend::Tap) => "genkan tap",
+            Contender::Genkan(Backend::AfXdp) => "genkan af-xdp",
             Contender::Kernel => KERNEL,
             Contender::KernelTuned => KERNEL_TUNED,
         }
@@ -83,16 +100,25 @@ impl Running {
     ) -> Result<Running, Failure> {
         let router = lab.namespace(Role::Router)?;
         match contender {
-            Contender::Genkan(_) => {
-                let config = configuration(lab, room);
+            Contender::Genkan(backend) => {
+                let on_tap = backend == Backend::Tap;
+                if on_tap {
+                    tap::remove_cables(lab)?;
+                }
+                let config = configuration(lab, backend, room);
                 let binary = PathBuf::from("/proc/self/exe");
-                Ok(Running::Genkan(RouterProcess::start(&router, &binary, directory, &config)?))
+                let process = RouterProcess::start(&router, &binary, directory, &config)?;
+                if on_tap {
+                    tap::plug_in(lab)?;
+                }
+                Ok(Running::Genkan(process))
             }
             Contender::Kernel | Contender::KernelTuned => {
                 kernel_nat(lab.prefix(), directory)?;
                 if contender == Contender::KernelTuned {
+                    let wanted = TUNING.map(|name| (name.to_owned(), true));
                     for device in [&lab.wan_device, &lab.lan_device] {
-                        router.run(|| switch_features(device, &TUNING))?;
+                        router.run(|| switch_features(device, &wanted))?;
                     }
                 }
                 if room.sessions.is_some() {
@@ -104,11 +130,11 @@ impl Running {
         }
     }
 
-    /// The router's process, if it is one.
-    pub(crate) fn pid(&self) -> Option<u32> {
+    /// What the router's process has said; nothing when it is none.
+    pub(crate) fn log(&self) -> String {
         match self {
-            Running::Genkan(router) => Some(router.pid()),
-            Running::Kernel => None,
+            Running::Genkan(router) => router.log(),
+            Running::Kernel => String::new(),
         }
     }
 
@@ -134,18 +160,21 @@ impl Running {
     }
 }
 
-fn configuration(lab: &Topology, room: Room) -> String {
+fn configuration(lab: &Topology, backend: Backend, room: Room) -> String {
     let address = &lab.addresses;
+    let backend = backend.word();
     let mut text = format!(
         r#"[wan]
 device  = "{}"
 address = "{}/24"
 gateway = "{}"
+backend = "{backend}"
 
 [[lan]]
 name    = "home"
 device  = "{}"
 address = "{}/24"
+backend = "{backend}"
 "#,
         lab.wan_device, address.wan, address.isp, lab.lan_device, address.lan
     );

@@ -40,11 +40,6 @@ impl Reading {
         packets(self.octets - before.octets, self.frames - before.frames, payload)
     }
 
-    /// Octets that came since `before`.
-    pub(crate) fn octets_since(&self, before: &Reading) -> u64 {
-        self.octets - before.octets
-    }
-
     /// Time since `before`.
     pub(crate) fn time_since(&self, before: &Reading) -> Duration {
         self.at - before.at

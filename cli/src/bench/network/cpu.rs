@@ -46,17 +46,6 @@ fn is_one_cpu(line: &str) -> bool {
     line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// CPU time that the threads of a process have spent, from their scheduler statistics.
-pub(crate) fn of_process(pid: u32) -> io::Result<Duration> {
-    let mut spent = 0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let first = text.split_ascii_whitespace().next().and_then(|field| field.parse::<u64>().ok());
-        spent += first.ok_or(io::ErrorKind::InvalidData)?;
-    }
-    Ok(Duration::from_nanos(spent))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,10 +56,5 @@ mod tests {
         assert_eq!(idle_ticks(text), Some(405));
         assert_eq!(idle_ticks("intr 5"), None);
         assert_eq!(text.lines().filter(|line| is_one_cpu(line)).count(), 1);
-    }
-
-    #[test]
-    fn this_process_has_used_some() {
-        assert!(of_process(std::process::id()).expect("schedstat") > Duration::ZERO);
     }
 }

@@ -3,16 +3,18 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::cpu;
+use super::load::echo::RoundTrips;
 use super::load::flow::{Order, payload_len};
 use super::load::udp::{Load, Sender};
 use super::metric::Test;
+use super::ndr::{self, Trial};
 use super::stage::{DEVICE, Stage};
+use super::{cpu, many};
 use crate::bench::pinning::allowed_cpus;
 use crate::output::Failure;
 
 /// Octets of a small frame on the wire, FCS included.
-const SMALL: usize = 64;
+pub(crate) const SMALL: usize = 64;
 
 /// Flows of one sender.
 const FLOWS: u64 = 1_000;
@@ -20,30 +22,104 @@ const FLOWS: u64 = 1_000;
 /// Frames of one flow in a burst.
 const BURST: u32 = 32;
 
-/// Sent before the clock starts: sessions are opened, neighbours found, caches warm.
-const WARM_UP: Duration = Duration::from_millis(300);
+/// Frames per second beside a loaded echo.
+const BESIDE: f64 = 100_000.0;
 
-/// Runs `test` on `stage` for about `length`; one value for each of [`Test::values`].
+/// Sent before the clock starts: sessions are opened, neighbours found, caches warm.
+pub(crate) const WARM_UP: Duration = Duration::from_millis(300);
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured {
+    /// One for each of [`Test::values`].
+    pub(crate) values: Vec<f64>,
+    /// What a reader has to know about them.
+    pub(crate) note: Option<String>,
+}
+
+impl From<Vec<f64>> for Measured {
+    fn from(values: Vec<f64>) -> Measured {
+        Measured { values, note: None }
+    }
+}
+
+/// Runs `test` on `stage` for about `length`. `sessions` is what [`Test::sessions`] said.
 ///
 /// # Errors
 /// When it cannot be measured.
-pub(crate) fn measure(test: Test, stage: &mut Stage, length: Duration) -> Result<Vec<f64>, Failure> {
-    let rate = |rate: Rate| vec![rate.packets];
+pub(crate) fn measure(
+    test: Test,
+    stage: &mut Stage,
+    length: Duration,
+    sessions: Option<u64>,
+) -> Result<Measured, Failure> {
+    let one = |rate: Rate| Measured::from(vec![rate.packets]);
     match test {
-        Test::Tcp1 => Ok(vec![stage.tcp(1, length)?]),
-        Test::Tcp4 => Ok(vec![stage.tcp(4, length)?]),
+        Test::Tcp1 => Ok(vec![stage.tcp(1, length)?].into()),
+        Test::Tcp4 => Ok(vec![stage.tcp(4, length)?].into()),
         Test::Tcp1off => {
-            stage.offloads(false)?;
+            let before = stage.offloads_off()?;
             let measured = stage.tcp(1, length);
-            stage.offloads(true)?;
-            Ok(vec![measured?])
+            stage.restore(&before)?;
+            Ok(vec![measured?].into())
         }
         Test::Pps1k => {
-            packets(stage, 1, Order::Interleaved, length).map(|rate| vec![rate.packets, rate.work])
+            let rate = packets(stage, 1, FLOWS, Order::Interleaved, length)?;
+            Ok(vec![rate.packets, rate.work].into())
         }
-        Test::Pps1kLoaded => packets(stage, allowed_cpus()?.len(), Order::Interleaved, length).map(rate),
-        Test::Ppsb => packets(stage, 1, Order::Bursts(BURST), length).map(rate),
+        Test::Pps1kLoaded => {
+            packets(stage, allowed_cpus()?.len(), FLOWS, Order::Interleaved, length).map(one)
+        }
+        Test::Ppsb => packets(stage, 1, FLOWS, Order::Bursts(BURST), length).map(one),
+        Test::Ndr => {
+            // Sessions are open and neighbours known before the first packet counts.
+            trial(stage, Some(BESIDE), WARM_UP)?;
+            let found = ndr::search(length, |rate, length| trial(stage, rate, length))?;
+            let rate = found.ok_or_else(|| Failure::message("packets are lost at every rate"))?;
+            Ok(vec![rate].into())
+        }
+        Test::Echo => round_trips(stage, length),
+        Test::EchoLoaded => {
+            let load = Load {
+                rate: Some(BESIDE),
+                ..load(stage, FLOWS, Order::Interleaved, WARM_UP + length + SLACK)
+            };
+            let sender = Sender::start(&stage.sender, DEVICE, 0, load)?;
+            thread::sleep(WARM_UP);
+            let (before, start) = (stage.received()?, Instant::now());
+            let mut measured = round_trips(stage, length)?;
+            let arrived = stage.received()?.packets_since(&before, payload_len(SMALL));
+            sender.stop()?;
+            let beside = arrived / start.elapsed().as_secs_f64();
+            if beside < BESIDE * 0.9 {
+                measured.note = Some(format!("only {beside:.0} packets/s arrived beside the round trips"));
+            }
+            Ok(measured)
+        }
+        Test::Newflows => many::newly_opened(stage, sessions.unwrap_or(FLOWS)),
+        Test::Sessions1m => {
+            let sessions = sessions.unwrap_or(FLOWS);
+            let open = many::open(stage, sessions)?;
+            let rate = packets(stage, 1, sessions, Order::Interleaved, length)?;
+            let note =
+                (open < sessions / 100 * 99).then(|| format!("only {open} of {sessions} sessions were open"));
+            Ok(Measured { values: vec![rate.packets], note })
+        }
     }
+}
+
+/// A sender that is not stopped ends so long after its time.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// Small frames of so many flows, as fast as possible.
+pub(crate) fn load(stage: &Stage, flows: u64, order: Order, limit: Duration) -> Load {
+    Load { frames: stage.frames(SMALL), first_flow: 0, flows, order, rate: None, count: None, limit }
+}
+
+fn round_trips(stage: &Stage, length: Duration) -> Result<Measured, Failure> {
+    let trips = RoundTrips::measure(&stage.sender, stage.lab.addresses.isp, length)?;
+    let note = (trips.lost > 0).then(|| format!("{} datagrams did not come back", trips.lost));
+    Ok(Measured { values: vec![trips.quantile(0.5), trips.quantile(0.99)], note })
 }
 
 /// What came through.
@@ -55,20 +131,20 @@ struct Rate {
     work: f64,
 }
 
-/// As many senders as said, each on a CPU of its own and as fast as it can.
-fn packets(stage: &Stage, senders: usize, order: Order, length: Duration) -> Result<Rate, Failure> {
-    let load = |sender: usize| Load {
-        frames: stage.frames(SMALL),
-        first_flow: sender as u64 * FLOWS,
-        flows: FLOWS,
-        order,
-        rate: None,
-        count: None,
-        limit: WARM_UP + length + Duration::from_secs(1),
+/// As many senders as said, each on a CPU of its own, with flows of its own, and as fast as it can.
+fn packets(
+    stage: &Stage,
+    senders: usize,
+    flows: u64,
+    order: Order,
+    length: Duration,
+) -> Result<Rate, Failure> {
+    let start = |sender: usize| {
+        let load = load(stage, flows, order, WARM_UP + length + SLACK);
+        let load = Load { first_flow: sender as u64 * flows, ..load };
+        Sender::start(&stage.sender, DEVICE, sender, load)
     };
-    let senders = (0..senders)
-        .map(|sender| Sender::start(&stage.sender, DEVICE, sender, load(sender)))
-        .collect::<Result<Vec<_>, _>>()?;
+    let senders = (0..senders).map(start).collect::<Result<Vec<_>, _>>()?;
     thread::sleep(WARM_UP);
     let (before, idle) = (stage.received()?, cpu::idle()?);
     thread::sleep(length);
@@ -85,6 +161,16 @@ fn packets(stage: &Stage, senders: usize, order: Order, length: Duration) -> Res
     Ok(Rate { packets: packets / time.as_secs_f64(), work: busy.as_nanos() as f64 / packets })
 }
 
+/// Sends at a rate and counts what has arrived after everything under way had its time.
+fn trial(stage: &Stage, rate: Option<f64>, length: Duration) -> Result<Trial, Failure> {
+    let before = stage.received()?;
+    let load = Load { rate, ..load(stage, FLOWS, Order::Interleaved, length) };
+    let sent = Sender::start(&stage.sender, DEVICE, 0, load)?.wait()?;
+    let received = stage.settled()?.packets_since(&before, payload_len(SMALL));
+    let seconds = sent.time.as_secs_f64();
+    Ok(Trial { sent: sent.frames as f64 / seconds, received: received / seconds })
+}
+
 /// Waits until the CPUs have little to do: what the last measurement left (a table that is cleared away) must not
 /// burden the next. Gives up after a while; the report judges noise.
 ///
@@ -92,7 +178,7 @@ fn packets(stage: &Stage, senders: usize, order: Order, length: Duration) -> Res
 /// When the kernel does not tell how idle it is.
 pub(crate) fn settle() -> Result<(), Failure> {
     const LOOK: Duration = Duration::from_millis(50);
-    const LIMIT: Duration = Duration::from_secs(3);
+    const LIMIT: Duration = Duration::from_secs(2);
     let cpus = cpu::online()? as u32;
     let start = Instant::now();
     loop {

@@ -22,6 +22,17 @@ pub(crate) enum Test {
     Pps1kLoaded,
     /// 64-byte packets in bursts of 32 per flow
     Ppsb,
+    /// The highest rate without loss: less than one packet of a thousand
+    Ndr,
+    /// Round trip of a datagram on an idle machine
+    Echo,
+    /// The same beside 100,000 packets a second
+    #[value(name = "echo_loaded")]
+    EchoLoaded,
+    /// Packets that each open a session
+    Newflows,
+    /// 64-byte packets of a million open sessions in turn
+    Sessions1m,
 }
 
 /// One value that a test yields.
@@ -48,6 +59,8 @@ impl Test {
         let packets = |key, title, cpu| higher(key, title, Unit::PacketsPerSecond, cpu);
         let work =
             |key, title, cpu| Value { key, title, unit: Unit::Nanoseconds, better: Better::Lower, cpu };
+        let latency =
+            |key, title, cpu| Value { key, title, unit: Unit::Microseconds, better: Better::Lower, cpu };
         let (free, loaded) = (CpuSituation::CoreFree, CpuSituation::AllLoaded);
         match self {
             Test::Tcp1 => vec![bits("tcp1", "TCP, 1 stream")],
@@ -63,23 +76,68 @@ impl Test {
                 loaded,
             )],
             Test::Ppsb => vec![packets("ppsb", "64-byte UDP in bursts of 32 per flow, one sender", free)],
+            Test::Ndr => vec![packets("ndr", "64-byte UDP without loss (< 0.1 %), 1,000 flows", free)],
+            Test::Echo => vec![
+                latency("echo", "UDP round trip, idle machine, median", CpuSituation::Idle),
+                latency("echo_p99", "UDP round trip, idle machine, 99th percentile", CpuSituation::Idle),
+            ],
+            Test::EchoLoaded => vec![
+                latency("echo_loaded", "UDP round trip beside 100,000 packets/s, median", free),
+                latency("echo_loaded_p99", "UDP round trip beside 100,000 packets/s, 99th percentile", free),
+            ],
+            Test::Newflows => {
+                vec![higher("newflows", "new UDP sessions, one packet each", Unit::SessionsPerSecond, free)]
+            }
+            Test::Sessions1m => {
+                vec![packets("sessions1m", "64-byte UDP of all open sessions in turn, one sender", free)]
+            }
         }
     }
 
-    /// Whether each measurement needs a router that has just been started.
-    pub(crate) fn wants_fresh_tables(self) -> bool {
-        false
+    /// Open sessions, where the measurement needs a router that has just been started and has room for them.
+    /// `usable` is how many connections the kernel may track.
+    pub(crate) fn sessions(self, usable: u64) -> Option<u64> {
+        match self {
+            Test::Newflows | Test::Sessions1m => Some(usable.min(MANY)),
+            _ => None,
+        }
     }
 }
 
-/// What issue and documentation promise for AF_PACKET on veth: key, bounds of the ratio to the kernel.
-const AF_PACKET: [(&str, f64, f64); 6] = [
+/// Sessions of the tests with many of them.
+const MANY: u64 = 1_000_000;
+
+/// Key, the bound that must be kept and the one to be proud of; of ratios to the kernel.
+type Bounds = (&'static str, f64, f64);
+
+/// What is expected of packet sockets on veth devices.
+const AF_PACKET: [Bounds; 11] = [
     ("tcp1", 0.95, 1.05),
     ("tcp4", 0.45, 0.6),
     ("tcp1off", 2.5, 3.5),
     ("pps1k", 1.7, 2.2),
     ("pps1k_loaded", 0.6, 1.0),
     ("ppsb", 2.5, 4.0),
+    ("ndr", 1.5, 2.0),
+    ("echo", 1.1, 0.8),
+    ("echo_loaded", 2.0, 1.5),
+    ("newflows", 2.0, 2.5),
+    ("sessions1m", 1.6, 2.0),
+];
+
+/// What is expected where the hosts' devices are TAPs.
+const TAP: [Bounds; 11] = [
+    ("tcp1", 1.0, 1.15),
+    ("tcp4", 0.45, 0.6),
+    ("tcp1off", 2.0, 2.5),
+    ("pps1k", 2.0, 2.5),
+    ("pps1k_loaded", 0.6, 1.0),
+    ("ppsb", 3.0, 4.0),
+    ("ndr", 1.8, 2.0),
+    ("echo", 1.0, 0.8),
+    ("echo_loaded", 1.6, 1.5),
+    ("newflows", 2.0, 3.0),
+    ("sessions1m", 1.8, 2.2),
 ];
 
 impl Value {
@@ -110,7 +168,8 @@ impl Value {
     pub(crate) fn goals(&self, contender: Contender) -> Vec<Goal> {
         let bounds: &[_] = match contender {
             Contender::Genkan(Backend::AfPacket) => &AF_PACKET,
-            Contender::Kernel | Contender::KernelTuned => &[],
+            Contender::Genkan(Backend::Tap) => &TAP,
+            Contender::Genkan(Backend::AfXdp) | Contender::Kernel | Contender::KernelTuned => &[],
         };
         let to_kernel = bounds.iter().filter(|(key, ..)| *key == self.key).map(|&(_, must, stretch)| Goal {
             of: Measure::RatioToKernel,
@@ -118,9 +177,38 @@ impl Value {
             stretch: Some(stretch),
         });
         let mut goals: Vec<Goal> = to_kernel.collect();
-        if self.key == "tcp1off" && !goals.is_empty() {
+        if self.key == "tcp1off" && contender == Contender::Genkan(Backend::AfPacket) {
             goals.push(Goal { of: Measure::RatioToTunedKernel, must: 0.95, stretch: None });
         }
         goals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_and_what_is_typed() {
+        let keys: Vec<&str> =
+            Test::value_variants().iter().flat_map(|test| test.values()).map(|value| value.key).collect();
+        assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
+        for test in Test::value_variants() {
+            let typed = test.to_possible_value().expect("no test is hidden");
+            assert_eq!(typed.get_name(), test.key());
+        }
+    }
+
+    #[test]
+    fn expectations_are_of_what_is_measured() {
+        let keys: HashSet<&str> =
+            Test::value_variants().iter().flat_map(|test| test.values()).map(|value| value.key).collect();
+        for (key, must, stretch) in AF_PACKET.iter().chain(&TAP) {
+            assert!(keys.contains(key), "{key}");
+            let lower_is_better = key.starts_with("echo");
+            assert_eq!(stretch < must, lower_is_better, "{key}");
+        }
     }
 }

@@ -31,19 +31,22 @@ impl Progress {
 
     /// It has ended with this.
     pub(crate) fn end(&mut self, value: &Value, measured: f64) {
+        self.say(&format!("{:>16}", value.spoken(measured)));
+    }
+
+    /// It could not be done.
+    pub(crate) fn fail(&mut self, why: &str) {
+        self.say(why);
+    }
+
+    fn say(&mut self, what: &str) {
         self.done += 1;
         let left = match self.done {
             done if done == self.all => String::new(),
             done => format!("  ({} to go)", rest(self.start.elapsed(), done, self.all)),
         };
         let width = self.all.to_string().len();
-        output::remark(&format!(
-            "[{:width$}/{}] {}{:>16}{left}",
-            self.done,
-            self.all,
-            self.current,
-            value.spoken(measured)
-        ));
+        output::remark(&format!("[{:width$}/{}] {}{what}{left}", self.done, self.all, self.current));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::contender::{Contender, Room};
-use super::measure::{measure, settle};
+use super::measure::{Measured, measure, settle};
 use super::metric::Test;
 use super::progress::Progress;
 use super::stage::Stage;
@@ -21,71 +21,118 @@ pub(crate) struct Plan {
     pub(crate) rounds: u32,
     /// Of one measurement.
     pub(crate) length: Duration,
+    /// Sessions that all contenders have room for.
+    pub(crate) sessions: u64,
+}
+
+/// Room for so many sessions, and some to spare: an echo is one too.
+pub(crate) fn room_for(sessions: u64) -> u64 {
+    sessions + sessions / 8 + 1_000
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    /// In the order of the tests.
+    pub(crate) metrics: Vec<Metric>,
+    /// What a reader has to know.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The stages of the contenders, side by side: only one of them is under load at any time, and the others sleep.
+#[derive(Default)]
 struct Stages {
     standing: Vec<(Contender, Stage)>,
     built: u32,
 }
 
 impl Stages {
-    /// The contender's stage, which is built if need be. A `fresh` one has seen no traffic yet.
-    fn of(&mut self, contender: Contender, room: Option<Room>) -> Result<&mut Stage, Failure> {
-        if room.is_some() {
-            self.standing.retain(|(standing, _)| *standing != contender);
-        }
+    /// The contender's stage, built if need be. With `sessions` it is one that has room for them, and no others yet.
+    fn of(&mut self, contender: Contender, sessions: Option<u64>) -> Result<&mut Stage, Failure> {
         let found = self.standing.iter().position(|(standing, _)| *standing == contender);
         let index = match found {
-            Some(index) => index,
-            None => {
+            Some(index) if sessions.is_none() => index,
+            _ => {
+                self.end(contender);
                 self.built += 1;
-                let stage =
-                    Stage::build(&format!("bench{}", self.built), contender, room.unwrap_or_default())?;
+                let room = Room { sessions: sessions.map(room_for) };
+                let stage = Stage::build(&format!("bench{}", self.built), contender, room)?;
                 self.standing.push((contender, stage));
                 self.standing.len() - 1
             }
         };
         Ok(&mut self.standing[index].1)
     }
+
+    fn end(&mut self, contender: Contender) {
+        self.standing.retain(|(standing, _)| *standing != contender);
+    }
+
+    /// One turn. A stage with a table full of sessions ends after it.
+    fn turn(&mut self, test: Test, contender: Contender, plan: &Plan) -> Result<Measured, Failure> {
+        let sessions = test.sessions(plan.sessions);
+        let stage = self.of(contender, sessions)?;
+        settle()?;
+        let measured = measure(test, stage, plan.length, sessions);
+        if measured.is_err() || sessions.is_some() {
+            self.end(contender);
+        }
+        measured
+    }
 }
 
-/// Does it all; the metrics in the order of the tests.
+/// Does it all. What cannot be measured of a contender is left out, and a note says why.
 ///
 /// # Errors
-/// At the first measurement that fails.
-pub(crate) fn run(plan: &Plan) -> Result<Vec<Metric>, Failure> {
-    let mut stages = Stages { standing: Vec::new(), built: 0 };
+/// When nothing could be measured.
+pub(crate) fn run(plan: &Plan) -> Result<Outcome, Failure> {
+    let mut stages = Stages::default();
     let mut progress = Progress::new(plan);
-    let mut metrics = Vec::new();
+    let mut outcome = Outcome::default();
+    let mut first_failure = None;
     for &test in &plan.tests {
         let values = test.values();
-        let mut of_test: Vec<Metric> = values.iter().map(|value| value.metric()).collect();
-        for (metric, value) in of_test.iter_mut().zip(&values) {
-            metric.series.extend(plan.contenders.iter().map(|&contender| Series {
-                contender: contender.name().to_owned(),
-                goals: value.goals(contender),
-                rounds: Vec::new(),
-            }));
-        }
+        let mut contenders = plan.contenders.clone();
+        // For each contender its values, round by round.
+        let mut rounds = vec![Vec::new(); contenders.len()];
         for round in 0..plan.rounds {
-            for (place, &contender) in plan.contenders.iter().enumerate() {
+            let mut place = 0;
+            while let Some(&contender) = contenders.get(place) {
                 progress.begin(test, round, contender);
-                let stage = stages.of(contender, None).map_err(|error| within(test, contender, error))?;
-                settle()?;
-                let measured =
-                    measure(test, stage, plan.length).map_err(|error| within(test, contender, error))?;
-                progress.end(&values[0], measured[0]);
-                for (metric, value) in of_test.iter_mut().zip(measured) {
-                    metric.series[place].rounds.push(value);
+                match stages.turn(test, contender, plan) {
+                    Ok(measured) => {
+                        progress.end(&values[0], measured.values[0]);
+                        let what = format!("{} of {}, round {}", test.key(), contender.name(), round + 1);
+                        outcome.notes.extend(measured.note.map(|note| format!("{what}: {note}.")));
+                        rounds[place].push(measured.values);
+                        place += 1;
+                    }
+                    Err(failure) => {
+                        let why = failure.cause();
+                        progress.fail(&why);
+                        let (what, who) = (test.key(), contender.name());
+                        outcome.notes.push(format!("{what} could not be measured of {who}: {why}."));
+                        first_failure.get_or_insert(failure);
+                        contenders.remove(place);
+                        rounds.remove(place);
+                    }
                 }
             }
         }
-        metrics.extend(of_test);
+        if contenders.is_empty() {
+            continue;
+        }
+        for (index, value) in values.iter().enumerate() {
+            let series = contenders.iter().zip(&rounds).map(|(&contender, rounds)| Series {
+                contender: contender.name().to_owned(),
+                goals: value.goals(contender),
+                rounds: rounds.iter().map(|values| values[index]).collect(),
+            });
+            outcome.metrics.push(Metric { series: series.collect(), ..value.metric() });
+        }
     }
-    Ok(metrics)
-}
-
-fn within(test: Test, contender: Contender, error: Failure) -> Failure {
-    error.within(&format!("{} of {}", test.key(), contender.name()))
+    match first_failure {
+        Some(failure) if outcome.metrics.is_empty() => Err(failure),
+        _ => Ok(outcome),
+    }
 }

@@ -38,6 +38,10 @@ const OFFLOADS: [&str; 6] = [
     "rx-gro",
 ];
 
+/// Features of the hosts' devices as they were.
+#[derive(Debug)]
+pub(crate) struct Offloads([Vec<(String, bool)>; 2]);
+
 /// A contender and its hosts, ready to be loaded.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -70,7 +74,10 @@ impl Stage {
         let (sender, receiver) = (lab.namespace(Role::Nas)?, lab.namespace(Role::Isp)?);
         discard(&receiver)?;
         let echo = echo::Server::start(&receiver)?;
-        open_way(&sender, lab.addresses.isp)?;
+        if !opens(&sender, lab.addresses.isp)? {
+            let said = running.log();
+            return Err(Failure::message(format!("nothing passes the router. It said: {}", said.trim())));
+        }
         let gateway = sender.run(|| neighbor(lab.addresses.lan))?;
         let own = sender.run(|| capture::interface(DEVICE))?.mac.map(|mac| mac.octets());
         let own = own.ok_or_else(|| Failure::message("the lan host's device has no MAC address"))?;
@@ -90,6 +97,14 @@ impl Stage {
         Reading::take(&self.receiver, DEVICE)
     }
 
+    /// What has arrived when nothing is under way any more.
+    ///
+    /// # Errors
+    /// When its counters cannot be read.
+    pub(crate) fn settled(&self) -> io::Result<Reading> {
+        Reading::settled(&self.receiver, DEVICE)
+    }
+
     /// Bits per second through TCP.
     ///
     /// # Errors
@@ -103,14 +118,23 @@ impl Stage {
         Ok(receiver.measure(&self.sender, self.lab.addresses.isp, streams, length)?)
     }
 
-    /// Switches the hosts' offloads.
+    /// Switches the hosts' offloads off.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(crate) fn offloads(&self, on: bool) -> Result<(), Failure> {
-        let wanted = OFFLOADS.map(|name| (name, on && name != "rx-gro"));
-        for host in [&self.sender, &self.receiver] {
-            host.run(|| switch_features(DEVICE, &wanted))?;
+    pub(crate) fn offloads_off(&self) -> Result<Offloads, Failure> {
+        let wanted = OFFLOADS.map(|name| (name.to_owned(), false));
+        let off = |host: &Namespace| host.run(|| switch_features(DEVICE, &wanted));
+        Ok(Offloads([off(&self.sender)?, off(&self.receiver)?]))
+    }
+
+    /// Puts the hosts' offloads back.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn restore(&self, offloads: &Offloads) -> Result<(), Failure> {
+        for (host, before) in [&self.sender, &self.receiver].into_iter().zip(&offloads.0) {
+            host.run(|| switch_features(DEVICE, before))?;
         }
         Ok(())
     }
@@ -126,8 +150,8 @@ fn discard(host: &Namespace) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks the echo server until it answers.
-fn open_way(host: &Namespace, to: Ipv4Addr) -> Result<(), Failure> {
+/// Asks the echo server until it answers; whether it has.
+fn opens(host: &Namespace, to: Ipv4Addr) -> io::Result<bool> {
     let socket = host.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
     socket.connect(SocketAddrV4::new(to, echo::PORT))?;
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
@@ -136,10 +160,10 @@ fn open_way(host: &Namespace, to: Ipv4Addr) -> Result<(), Failure> {
         // Refused while a link comes up.
         let _ = socket.send(b"open");
         if socket.recv(&mut [0; 16]).is_ok() {
-            return Ok(());
+            return Ok(true);
         }
     }
-    Err(Failure::message("nothing passes the router"))
+    Ok(false)
 }
 
 /// The MAC address of a neighbour of this thread's namespace.

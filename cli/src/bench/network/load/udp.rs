@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -52,14 +52,8 @@ pub(crate) struct Sent {
 /// A running sender. It ends by itself; dropping it ends it at once.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Sent, IoError>>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    stop: AtomicBool,
-    frames: AtomicU64,
 }
 
 impl Sender {
@@ -70,8 +64,8 @@ impl Sender {
     pub(crate) fn start(host: &Namespace, device: &str, cpu: usize, load: Load) -> Result<Sender, IoError> {
         let mut burst = host.run(|| FrameBurst::open(device, load.frames.frame_len(), BATCH))?;
         burst.frames_mut().for_each(|frame| load.frames.begin(frame));
-        let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
+        let stop = Arc::new(AtomicBool::new(false));
+        let of_thread = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name(format!("sender-{cpu}"))
             .spawn(move || {
@@ -81,17 +75,12 @@ impl Sender {
                 send(&mut burst, &load, &of_thread)
             })
             .map_err(|source| IoError::System { operation: "start a thread", source })?;
-        Ok(Sender { shared, thread: Some(thread) })
-    }
-
-    /// Frames sent so far, a batch more or less.
-    pub(crate) fn frames(&self) -> u64 {
-        self.shared.frames.load(Ordering::Relaxed)
+        Ok(Sender { stop, thread: Some(thread) })
     }
 
     /// Has it end.
     pub(crate) fn stop(self) -> Result<Sent, IoError> {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         self.wait()
     }
 
@@ -106,7 +95,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // Its failure is nobody's concern any more.
             let _ = thread.join();
@@ -114,14 +103,14 @@ impl Drop for Sender {
     }
 }
 
-fn send(burst: &mut FrameBurst, load: &Load, shared: &Shared) -> Result<Sent, IoError> {
+fn send(burst: &mut FrameBurst, load: &Load, stop: &AtomicBool) -> Result<Sent, IoError> {
     let mut pacer = Pacer::new(load.rate);
     let mut sent = 0;
     let count = load.count.unwrap_or(u64::MAX);
     let start = Instant::now();
     loop {
         let elapsed = start.elapsed();
-        if sent >= count || elapsed >= load.limit || shared.stop.load(Ordering::Relaxed) {
+        if sent >= count || elapsed >= load.limit || stop.load(Ordering::Relaxed) {
             return Ok(Sent { frames: sent, time: elapsed });
         }
         let most = usize::try_from(count - sent).unwrap_or(BATCH).min(BATCH);
@@ -141,7 +130,6 @@ fn send(burst: &mut FrameBurst, load: &Load, shared: &Shared) -> Result<Sent, Io
         let taken = burst.send(0, due)?;
         pacer.sent(taken);
         sent += taken as u64;
-        shared.frames.store(sent, Ordering::Relaxed);
         if taken < due {
             // A full queue: whoever empties it may need this CPU.
             thread::yield_now();

@@ -1,0 +1,139 @@
+//! The highest rate without loss (RFC 2544 section 26.1), by bisection with short trials and a confirming one.
+//!
+//! Less than one packet of a thousand lost counts as none: a scheduler that takes a CPU away for a millisecond loses
+//! some on any machine that is not alone with its work.
+
+use std::time::Duration;
+
+/// Part of the packets that may be lost.
+pub(crate) const TOLERANCE: f64 = 0.001;
+
+/// The search ends when it knows the rate to this part of it.
+const RESOLUTION: f64 = 0.03;
+
+/// Most trials of the bisection.
+const TRIALS: u32 = 8;
+
+/// Most confirmations; after each that fails the rate is lowered by [`STEP_BACK`].
+const CONFIRMATIONS: u32 = 6;
+
+/// Part of the rate by which it is lowered.
+const STEP_BACK: f64 = 0.05;
+
+/// What a trial showed, in packets per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Trial {
+    /// Sent, which may be less than asked for.
+    pub(crate) sent: f64,
+    /// Received.
+    pub(crate) received: f64,
+}
+
+impl Trial {
+    fn passed(self) -> bool {
+        self.received > 0.0 && self.received >= self.sent * (1.0 - TOLERANCE)
+    }
+}
+
+/// Finds the rate with trials at a rate (`None`: as fast as possible) of a length. `None` when even the last
+/// confirmation lost packets.
+///
+/// # Errors
+/// Those of `trial`.
+pub(crate) fn search<E>(
+    length: Duration,
+    mut trial: impl FnMut(Option<f64>, Duration) -> Result<Trial, E>,
+) -> Result<Option<f64>, E> {
+    let short = length / 5;
+    let all_out = trial(None, short)?;
+    let (mut low, mut high) = (0.0, all_out.sent);
+    // Where the sender has to wait for the router (veth and the kernel), nothing is ever lost.
+    let mut rate = all_out.passed().then_some(all_out.received);
+    if rate.is_none() {
+        for _ in 0..TRIALS {
+            if high - low <= RESOLUTION * high {
+                break;
+            }
+            let middle = (low + high) / 2.0;
+            let shown = trial(Some(middle), short)?;
+            if shown.passed() {
+                low = middle.min(shown.sent).max(low);
+                rate = Some(low);
+                if shown.sent < middle * (1.0 - RESOLUTION) {
+                    // The sender cannot send more: faster trials would show nothing new.
+                    break;
+                }
+            } else {
+                high = middle;
+            }
+        }
+    }
+    let mut asked = rate;
+    for _ in 0..CONFIRMATIONS {
+        let Some(rate) = asked else { return Ok(None) };
+        let shown = trial(Some(rate), length)?;
+        if shown.passed() {
+            return Ok(Some(shown.received));
+        }
+        asked = Some(rate * (1.0 - STEP_BACK));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_secs(3);
+
+    /// A router that forwards up to `capacity`, and a sender that reaches `most`.
+    fn find(capacity: f64, most: f64) -> (Option<f64>, u32) {
+        let mut trials = 0;
+        let found = search(LENGTH, |rate, _| {
+            trials += 1;
+            let sent = rate.unwrap_or(most).min(most);
+            Ok::<_, Infallible>(Trial { sent, received: sent.min(capacity) })
+        });
+        (found.unwrap_or_else(|never| match never {}), trials)
+    }
+
+    #[test]
+    fn the_capacity_is_found() {
+        for capacity in [31_000.0, 250_000.0, 470_000.0, 699_000.0] {
+            let (found, trials) = find(capacity, 700_000.0);
+            let found = found.expect("some rate is without loss");
+            assert!(found <= capacity * 1.002, "{found} of {capacity}");
+            assert!(found >= capacity * 0.85, "{found} of {capacity}");
+            assert!(trials <= 2 + TRIALS + CONFIRMATIONS);
+        }
+    }
+
+    #[test]
+    fn a_router_that_makes_the_sender_wait_loses_nothing() {
+        let (found, trials) = find(300_000.0, 290_000.0);
+        assert_eq!((found, trials), (Some(290_000.0), 2));
+    }
+
+    #[test]
+    fn a_trial_that_was_lucky_is_not_believed() {
+        // Short trials pass up to 400,000, long ones only up to 330,000.
+        let found = search(LENGTH, |rate, length| {
+            let capacity = if length == LENGTH { 330_000.0 } else { 400_000.0 };
+            let sent = rate.unwrap_or(600_000.0);
+            Ok::<_, Infallible>(Trial { sent, received: sent.min(capacity) })
+        });
+        let found = found.unwrap_or_else(|never| match never {}).expect("a lower rate passes");
+        assert!((300_000.0..=330_331.0).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn a_router_that_always_loses_has_no_such_rate() {
+        let found = search(LENGTH, |rate, _| {
+            let sent = rate.unwrap_or(1_000.0);
+            Ok::<_, Infallible>(Trial { sent, received: sent * 0.9 })
+        });
+        assert_eq!(found.unwrap_or_else(|never| match never {}), None);
+    }
+}
