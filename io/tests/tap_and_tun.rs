@@ -5,6 +5,7 @@ mod common;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use genkan_engine::frame::{GsoKind, Offload};
 use genkan_engine::wire::checksum;
 use genkan_io::host_network::{HostNetwork, HostNetworkConfig};
 use genkan_io::{FrameIo, FrameTransmitter, IoError, host_tun, tap};
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{setsockopt, sockopt};
 
 const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -128,6 +131,83 @@ device_tests! {
         assert!(length > 60_000, "{length}");
         assert_eq!((offload.gso, offload.partial_checksum), (GsoKind::TcpV4, true));
         assert_eq!((left.receiver.lost_frames(), right.receiver.lost_frames()), (0, 0));
+    }
+
+    /// Datagrams that a host hands over in one piece stay in one piece, there and back.
+    fn tap_datagrams_in_one_piece_cross_unharmed() {
+        const DATAGRAM: usize = 1400;
+        let sizes = [&[DATAGRAM; 40][..], &[77]].concat();
+        let (a, b) = (Namespace::new(), Namespace::new());
+        let mut left = host_tap(&a, "a0", A);
+        let mut right = host_tap(&b, "b0", B);
+        let (a_mac, b_mac) = (a.run(|| link("a0")).mac, b.run(|| link("b0")).mac);
+        a.run(|| add_neighbor("a0", B, b_mac.0));
+        b.run(|| add_neighbor("b0", A, a_mac.0));
+        let socket = |host: &Namespace, address| {
+            let socket = host.run(|| UdpSocket::bind((address, 5000)).expect("the address is ours"));
+            socket.set_read_timeout(Some(common::PATIENCE)).expect("a time");
+            setsockopt(&socket, sockopt::UdpGsoSegment, &(DATAGRAM as i32)).expect("every kernel can");
+            socket
+        };
+        let (mut from, mut to) = ((socket(&a, A), B), (socket(&b, B), A));
+        for _ in 0..2 {
+            let octets: Vec<u8> = (0..sizes.iter().sum()).map(|index: usize| (index / 7) as u8).collect();
+            assert_eq!(from.0.send_to(&octets, (from.1, 5000)).expect("there is a route"), octets.len());
+            let mut seen = Vec::new();
+            until("the super-frame", || {
+                let mut look = |frame: &[u8], offload: &Offload| {
+                    seen.push((frame.len(), offload.gso, usize::from(offload.gso_size), offload.partial_checksum));
+                };
+                common::pump(&mut left, &mut right, &mut look).expect("both are there");
+                common::pump(&mut right, &mut left, &mut look).expect("both are there");
+                seen.contains(&(42 + octets.len(), GsoKind::UdpL4, DATAGRAM, true)).then_some(())
+            });
+            let mut rest = &octets[..];
+            for size in &sizes {
+                let mut datagram = [0; 2000];
+                let length = to.0.recv(&mut datagram).expect("all of them arrive");
+                assert_eq!(length, *size);
+                assert_eq!(datagram[..length], rest[..length]);
+                rest = &rest[length..];
+            }
+            std::mem::swap(&mut from, &mut to);
+        }
+    }
+
+    /// A device that somebody made for us is used as it is, or refused with the reason.
+    fn taps_that_are_there_already() {
+        let ip = |arguments: &str| {
+            let output = Command::new("ip").args(arguments.split(' ')).output().expect("iproute2 is installed");
+            assert!(output.status.success(), "ip {arguments}: {output:?}");
+        };
+        let refusal = |result: Result<FrameIo, IoError>| match result {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("it was opened"),
+        };
+        ip("tuntap add dev one mode tap");
+        ip("tuntap add dev many mode tap multi_queue");
+        ip("tuntap add dev tun0 mode tun");
+        for device in ["one", "many"] {
+            set_up(device);
+            let mut port = tap::open(device).expect("nobody else has it");
+            assert!(port.transmitter.transmit_frame(&[0xff; 60], Offload::default()).expect("it is up"));
+        }
+        let one = tap::open("one").expect("it was closed");
+        assert!(refusal(tap::open("one")).contains("another program has it open"));
+        let queues = tap::open_queues("many", 3).expect("three of many");
+        assert_eq!(queues.len(), 3);
+        drop(one);
+        assert_eq!(tap::open_queues("one", 1).expect("one is what it has").len(), 1);
+        let too_many = tap::open_queues("one", 2).map(|mut queues| queues.remove(0));
+        assert!(refusal(too_many).contains("single queue"));
+        assert!(refusal(tap::open("tun0")).contains("no TAP device"));
+        assert!(refusal(tap::open("lo")).contains("no TAP device"));
+        // All of these outlive us; what we made does not, and holds more frames than the kernel's default.
+        drop(tap::open("ours").expect("there is none of that name"));
+        assert!(if_nametoindex("ours").is_err() && if_nametoindex("one").is_ok());
+        let _ours = tap::open("ours").expect("there is none of that name");
+        let shown = Command::new("ip").args(["link", "show", "ours"]).output().expect("iproute2 is installed");
+        assert!(String::from_utf8_lossy(&shown.stdout).contains("qlen 4096"), "{shown:?}");
     }
 
     /// Several queues of one device: all of them send, and the kernel spreads flows over them.

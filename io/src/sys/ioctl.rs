@@ -40,14 +40,15 @@ fn ioctl<T>(fd: BorrowedFd<'_>, request: libc::Ioctl, argument: &mut T) -> io::R
 
 /// TUNSETIFF: attaches a descriptor of /dev/net/tun to the device of this name, which is made if need be.
 /// `flags` are `IFF_TAP`, `IFF_VNET_HDR`, ...
-pub(crate) fn tun_attach(tun: BorrowedFd<'_>, device: &str, flags: i32) -> Result<(), IoError> {
+///
+/// # Errors
+/// What the kernel says: EBUSY, another descriptor is attached to its only queue; EINVAL, it is of another kind, or has
+/// one queue and many are asked for, or the other way round; EPERM, it is another user's, or there is none and this
+/// process may not make it.
+pub(crate) fn tun_attach(tun: BorrowedFd<'_>, device: &str, flags: i32) -> Result<io::Result<()>, IoError> {
     let mut request = request_for(device)?;
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
-    ioctl(tun, libc::TUNSETIFF, &mut request).map_err(|source| IoError::Open {
-        device: device.to_owned(),
-        operation: "attach to it",
-        source,
-    })
+    Ok(ioctl(tun, libc::TUNSETIFF, &mut request))
 }
 
 /// TUNGETIFF: the flags in force, which may differ from those asked for where another queue was first.
@@ -95,6 +96,19 @@ pub(crate) fn mtu(socket: BorrowedFd<'_>, device: &str) -> Result<u32, IoError> 
     // SAFETY: SIOCGIFMTU filled in this member of the union, and every bit pattern is an integer.
     let mtu = unsafe { request.ifr_ifru.ifru_mtu };
     Ok(u32::try_from(mtu).unwrap_or(0))
+}
+
+/// SIOCSIFTXQLEN: frames that may wait on their way out of the device. `socket` may be any socket of the device's
+/// network namespace.
+pub(crate) fn set_queue_len(socket: BorrowedFd<'_>, device: &str, frames: i32) -> Result<(), IoError> {
+    let mut request = request_for(device)?;
+    // The kernel reads it from the place of the metric: all integers of the union lie at its start.
+    request.ifr_ifru.ifru_metric = frames;
+    ioctl(socket, libc::SIOCSIFTXQLEN, &mut request).map_err(|source| IoError::Open {
+        device: device.to_owned(),
+        operation: "set the length of its queue",
+        source,
+    })
 }
 
 /// SIOCGIFHWADDR: the device's `ARPHRD_*` type.
