@@ -10,6 +10,10 @@ use genkan_engine::verdict::Verdict;
 use crate::error::IoError;
 use crate::frame_io::{Capabilities, FrameIo, FrameTransmitter, MAX_BATCH};
 
+/// Octets of finished frames that are gathered before they are sent: with a batch of ordinary frames of an MTU of
+/// 1,500 octets they are sent together, and stay in the cache.
+const GATHERED: usize = 128 << 10;
+
 /// A transmitter that takes everything, over one that does not.
 pub struct SoftwareOffload<T> {
     inner: T,
@@ -17,9 +21,7 @@ pub struct SoftwareOffload<T> {
     /// Finished frames on their way to `inner`.
     memory: Vec<u8>,
     slots: Vec<Slot>,
-    indices: Vec<u16>,
-    /// Where segments are made.
-    scratch: Vec<u8>,
+    indices: [u16; MAX_BATCH],
 }
 
 impl<T: FrameTransmitter> SoftwareOffload<T> {
@@ -31,8 +33,7 @@ impl<T: FrameTransmitter> SoftwareOffload<T> {
             capabilities,
             memory: Vec::new(),
             slots: Vec::new(),
-            indices: Vec::new(),
-            scratch: Vec::new(),
+            indices: std::array::from_fn(|index| index as u16),
         }
     }
 
@@ -46,57 +47,72 @@ impl<T: FrameTransmitter> SoftwareOffload<T> {
         can_segment && (self.capabilities.partial_checksum || !offload.partial_checksum)
     }
 
-    /// Finishes one frame and sends what comes of it; whether all of it was taken.
-    fn finish(&mut self, frame: &[u8], offload: &Offload) -> Result<bool, IoError> {
+    /// Finishes frames and sends what comes of them, many together; how many of the frames were taken.
+    fn finish<'a>(
+        &mut self,
+        frames: impl Iterator<Item = (&'a [u8], &'a Offload)>,
+    ) -> Result<usize, IoError> {
+        let (mut taken, mut gathered) = (0, 0);
+        for (frame, offload) in frames {
+            let (memory, slots) = (&mut self.memory, &mut self.slots);
+            let mut offset = memory.len();
+            let made = segmentation::append_segments(frame, offload, memory, |len| {
+                slots.push(Slot { offset, len, offload: Offload::default(), verdict: Verdict::Consumed });
+                offset += len;
+            });
+            // Else it is not what the engine lets out; no device would make sense of it either.
+            gathered += usize::from(made.is_ok());
+            if self.slots.len() >= MAX_BATCH || self.memory.len() >= GATHERED {
+                taken += self.send(gathered)?;
+                gathered = 0;
+            }
+        }
+        Ok(taken + self.send(gathered)?)
+    }
+
+    /// Sends what was gathered, which stands for so many frames; how many of them were taken.
+    fn send(&mut self, frames: usize) -> Result<usize, IoError> {
+        let mut lost = 0;
+        for slots in self.slots.chunks(MAX_BATCH) {
+            lost += slots.len() - self.inner.transmit(&self.memory, slots, &self.indices[..slots.len()])?;
+        }
         self.memory.clear();
         self.slots.clear();
-        let (memory, slots) = (&mut self.memory, &mut self.slots);
-        let made = segmentation::segment(frame, offload, &mut self.scratch, |segment| {
-            slots.push(Slot {
-                offset: memory.len(),
-                len: segment.len(),
-                offload: Offload::default(),
-                verdict: Verdict::Consumed,
-            });
-            memory.extend_from_slice(segment);
-        });
-        if made.is_err() {
-            // Not what the engine lets out; no device would make sense of it either.
-            return Ok(false);
-        }
-        let mut taken = 0;
-        for slots in self.slots.chunks(MAX_BATCH) {
-            self.indices.clear();
-            self.indices.extend(0..slots.len() as u16);
-            taken += self.inner.transmit(&self.memory, slots, &self.indices)?;
-        }
-        Ok(taken == self.slots.len())
+        Ok(frames.saturating_sub(lost))
     }
 }
 
 impl<T: FrameTransmitter> FrameTransmitter for SoftwareOffload<T> {
-    /// A super-frame of which a segment was not taken counts as not taken.
+    /// Each segment of a super-frame that was not taken counts as a frame that was not, up to all of those that were
+    /// finished with it.
     fn transmit(&mut self, memory: &[u8], slots: &[Slot], indices: &[u16]) -> Result<usize, IoError> {
+        let slot = |index: &u16| &slots[usize::from(*index)];
         let mut taken = 0;
         let mut rest = indices;
         while !rest.is_empty() {
-            // What needs nothing goes on together, in order.
-            let ready = rest
-                .iter()
-                .position(|index| !self.can_send(&slots[usize::from(*index)].offload))
-                .unwrap_or(rest.len());
-            if ready > 0 {
-                taken += self.inner.transmit(memory, slots, &rest[..ready])?;
+            // What needs nothing goes on together from where it lies, and so does what needs something, in order.
+            let is_ready = |index: &u16| self.can_send(&slot(index).offload);
+            let ready = rest.iter().position(|index| !is_ready(index)).unwrap_or(rest.len());
+            let (now, after) = rest.split_at(ready);
+            let unready = after.iter().position(is_ready).unwrap_or(after.len());
+            let (then, after) = after.split_at(unready);
+            if !now.is_empty() {
+                taken += self.inner.transmit(memory, slots, now)?;
             }
-            rest = &rest[ready..];
-            if let Some((index, after)) = rest.split_first() {
-                let slot = &slots[usize::from(*index)];
-                let frame = &memory[slot.offset..slot.offset + slot.len];
-                taken += usize::from(self.finish(frame, &slot.offload)?);
-                rest = after;
-            }
+            // What an error left.
+            self.memory.clear();
+            self.slots.clear();
+            taken += self.finish(then.iter().map(|index| {
+                let Slot { offset, len, offload, .. } = slot(index);
+                (&memory[*offset..offset + len], offload)
+            }))?;
+            rest = after;
         }
         Ok(taken)
+    }
+
+    fn merged_frames(&self) -> u64 {
+        self.inner.merged_frames()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -225,6 +241,45 @@ mod tests {
         assert_eq!(arrived[2].1.gso, GsoKind::TcpV4);
         assert!(is_finished(&arrived[4].0));
         assert_eq!(sent_over(Capabilities::ALL).len(), 6);
+    }
+
+    /// Takes the first frames of every call, and remembers how many there were in each.
+    struct Counting {
+        calls: Vec<usize>,
+        takes: usize,
+    }
+
+    impl FrameTransmitter for Counting {
+        fn transmit(&mut self, _: &[u8], _: &[Slot], indices: &[u16]) -> Result<usize, IoError> {
+            self.calls.push(indices.len());
+            Ok(indices.len().min(self.takes))
+        }
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::NONE
+        }
+    }
+
+    #[test]
+    fn what_needs_work_leaves_together() {
+        let mut port = SoftwareOffload::new(Counting { calls: Vec::new(), takes: usize::MAX });
+        let frame = frame(Protocol::UDP, 100);
+        let slot = |offload| Slot { offset: 0, len: frame.len(), offload, verdict: Verdict::Consumed };
+        let (partial, ready) = (slot(PARTIAL), slot(Offload::default()));
+        let slots = [&[partial; 30][..], &[ready; 4], &[partial; 20]].concat();
+        let indices: Vec<u16> = (0..slots.len() as u16).collect();
+        assert_eq!(port.transmit(&frame, &slots, &indices).expect("it takes all"), 54);
+        assert_eq!(port.inner.calls, [30, 4, 20]);
+
+        // 13 super-frames of 5 segments make one call too many.
+        let cut = slot(Offload { gso: GsoKind::UdpL4, gso_size: 20, ..PARTIAL });
+        port.inner.calls.clear();
+        assert_eq!(port.transmit(&frame, &[cut; 13], &indices[..13]).expect("it takes all"), 13);
+        assert_eq!(port.inner.calls, [64, 1]);
+        port.inner.takes = 60;
+        assert_eq!(port.transmit(&frame, &[cut; 13], &indices[..13]).expect("it takes some"), 13 - 4);
+        port.inner.takes = 0;
+        assert_eq!(port.transmit(&frame, &slots, &indices).expect("it takes none"), 0);
+        assert_eq!(port.transmit(&frame, &[cut; 13], &indices[..13]).expect("it takes none"), 0);
     }
 
     #[test]

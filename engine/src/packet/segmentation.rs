@@ -59,40 +59,101 @@ pub fn segment(
     scratch: &mut Vec<u8>,
     mut emit: impl FnMut(&[u8]),
 ) -> Result<usize, SegmentationError> {
-    if offload.gso == GsoKind::None {
-        if !offload.partial_checksum {
-            emit(frame);
-            return Ok(1);
-        }
-        scratch.clear();
-        scratch.extend_from_slice(frame);
-        finish_checksum(scratch)?;
-        emit(scratch);
+    if offload.gso == GsoKind::None && !offload.partial_checksum {
+        emit(frame);
         return Ok(1);
     }
-    let parsed = parse_ipv4(frame).map_err(SegmentationError::Malformed)?;
-    let fits = match offload.gso {
-        GsoKind::TcpV4 => parsed.kind == Kind::Tcp,
-        GsoKind::UdpL4 => parsed.kind == Kind::Udp,
-        GsoKind::TcpV6 | GsoKind::None => false,
-    };
-    if !fits || offload.gso_size == 0 || parsed.fragment.is_some() {
-        return Err(SegmentationError::Unsupported);
-    }
-    let (headers, payload) = frame[..parsed.end as usize].split_at(usize::from(parsed.payload));
-    let size = usize::from(offload.gso_size);
-    // A super-frame without payload is one ordinary packet.
-    let count = payload.len().div_ceil(size).max(1);
-    for index in 0..count {
-        let start = index * size;
-        let part = &payload[start..payload.len().min(start + size)];
+    let segments = Segments::new(frame, offload)?;
+    for index in 0..segments.count {
         scratch.clear();
-        scratch.extend_from_slice(headers);
-        scratch.extend_from_slice(part);
-        finish_segment(scratch, &parsed, offload, index, index + 1 == count);
+        segments.append(index, scratch);
         emit(scratch);
     }
-    Ok(count)
+    Ok(segments.count)
+}
+
+/// As [`segment`], but the finished frames are added to the end of `memory`, one behind the other, and `placed` is
+/// told the length of each, in octets: for many that are to leave together.
+///
+/// # Errors
+/// See [`SegmentationError`]; then nothing was added.
+pub fn append_segments(
+    frame: &[u8],
+    offload: &Offload,
+    memory: &mut Vec<u8>,
+    mut placed: impl FnMut(usize),
+) -> Result<usize, SegmentationError> {
+    let segments = Segments::new(frame, offload)?;
+    for index in 0..segments.count {
+        let before = memory.len();
+        segments.append(index, memory);
+        placed(memory.len() - before);
+    }
+    Ok(segments.count)
+}
+
+/// A frame and what it is to become.
+struct Segments<'a> {
+    frame: &'a [u8],
+    offload: &'a Offload,
+    work: Work,
+    count: usize,
+}
+
+enum Work {
+    Nothing,
+    /// With the checksum's place in the transport header.
+    Checksum(Parsed, usize),
+    Cut(Parsed),
+}
+
+impl<'a> Segments<'a> {
+    fn new(frame: &'a [u8], offload: &'a Offload) -> Result<Segments<'a>, SegmentationError> {
+        if offload.gso == GsoKind::None {
+            let work = match offload.partial_checksum {
+                true => {
+                    let (parsed, field) = partial_checksum_place(frame)?;
+                    Work::Checksum(parsed, field)
+                }
+                false => Work::Nothing,
+            };
+            return Ok(Segments { frame, offload, work, count: 1 });
+        }
+        let parsed = parse_ipv4(frame).map_err(SegmentationError::Malformed)?;
+        let fits = match offload.gso {
+            GsoKind::TcpV4 => parsed.kind == Kind::Tcp,
+            GsoKind::UdpL4 => parsed.kind == Kind::Udp,
+            GsoKind::TcpV6 | GsoKind::None => false,
+        };
+        if !fits || offload.gso_size == 0 || parsed.fragment.is_some() {
+            return Err(SegmentationError::Unsupported);
+        }
+        let payload = parsed.end as usize - usize::from(parsed.payload);
+        // A super-frame without payload is one ordinary packet.
+        let count = payload.div_ceil(usize::from(offload.gso_size)).max(1);
+        Ok(Segments { frame, offload, work: Work::Cut(parsed), count })
+    }
+
+    /// Adds the `index`-th one to the end of `out`.
+    fn append(&self, index: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        let parsed = match &self.work {
+            Work::Nothing => return out.extend_from_slice(self.frame),
+            Work::Checksum(parsed, field) => {
+                out.extend_from_slice(self.frame);
+                return write_checksum(&mut out[start..], parsed, *field);
+            }
+            Work::Cut(parsed) => parsed,
+        };
+        let (headers, payload) = self.frame[..parsed.end as usize].split_at(usize::from(parsed.payload));
+        let size = usize::from(self.offload.gso_size);
+        let rest = &payload[index * size..];
+        let part = &rest[..rest.len().min(size)];
+        out.reserve(headers.len() + part.len());
+        out.extend_from_slice(headers);
+        out.extend_from_slice(part);
+        finish_segment(&mut out[start..], parsed, self.offload, index, index + 1 == self.count);
+    }
 }
 
 /// Fits the headers of the `index`-th segment, copied from the super-frame, to what they now stand before.
@@ -144,35 +205,46 @@ fn finish_segment(frame: &mut [u8], parsed: &Parsed, offload: &Offload, index: u
 /// # Errors
 /// The frame is malformed, or its protocol has no such checksum; then it is unchanged.
 pub fn finish_checksum(frame: &mut [u8]) -> Result<(), SegmentationError> {
-    let parsed = parse_ipv4(frame).map_err(SegmentationError::Malformed)?;
+    let (parsed, field) = partial_checksum_place(frame)?;
+    write_checksum(frame, &parsed, field);
+    Ok(())
+}
+
+/// Completes the partial checksum at `field` of the transport header.
+fn write_checksum(frame: &mut [u8], parsed: &Parsed, field: usize) {
     let segment = &mut frame[usize::from(parsed.l4)..parsed.end as usize];
-    let field = match parsed.protocol {
-        _ if parsed.fragment.is_some() => return Err(SegmentationError::NoChecksum),
-        Protocol::TCP => tcp::FIELD_CHECKSUM,
-        Protocol::UDP | Protocol::UDP_LITE | Protocol::DCCP => udp::FIELD_CHECKSUM,
-        Protocol::SCTP => return finish_sctp(segment),
-        _ => return Err(SegmentationError::NoChecksum),
-    };
-    if segment.len() < field + 2 {
-        return Err(SegmentationError::Malformed(DropReason::TransportTruncated));
+    if parsed.protocol == Protocol::SCTP {
+        return finish_sctp(segment, field);
     }
     let mut value = checksum::finish(checksum::sum(segment));
     if matches!(parsed.protocol, Protocol::UDP | Protocol::UDP_LITE) {
         value = ones_for_zero(value);
     }
     put16(segment, field, value);
-    Ok(())
 }
 
-fn finish_sctp(packet: &mut [u8]) -> Result<(), SegmentationError> {
-    let Some(field) = packet.get_mut(SCTP_CHECKSUM..SCTP_CHECKSUM + 4) else {
-        return Err(SegmentationError::Malformed(DropReason::TransportTruncated));
+/// Decodes a frame with a partial checksum, and finds where in the transport header that lies.
+fn partial_checksum_place(frame: &[u8]) -> Result<(Parsed, usize), SegmentationError> {
+    let parsed = parse_ipv4(frame).map_err(SegmentationError::Malformed)?;
+    let (field, octets) = match parsed.protocol {
+        _ if parsed.fragment.is_some() => return Err(SegmentationError::NoChecksum),
+        Protocol::TCP => (tcp::FIELD_CHECKSUM, 2),
+        Protocol::UDP | Protocol::UDP_LITE | Protocol::DCCP => (udp::FIELD_CHECKSUM, 2),
+        Protocol::SCTP => (SCTP_CHECKSUM, 4),
+        _ => return Err(SegmentationError::NoChecksum),
     };
-    field.fill(0);
+    if parsed.ip_payload_len() < field + octets {
+        return Err(SegmentationError::Malformed(DropReason::TransportTruncated));
+    }
+    Ok((parsed, field))
+}
+
+/// `field` is where the checksum lies.
+fn finish_sctp(packet: &mut [u8], field: usize) {
+    packet[field..field + 4].fill(0);
     // RFC 4960 Appendix B: the CRC goes out least significant octet first.
     let crc = crc32c(packet);
-    packet[SCTP_CHECKSUM..SCTP_CHECKSUM + 4].copy_from_slice(&crc.to_le_bytes());
-    Ok(())
+    packet[field..field + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// CRC32c (Castagnoli), reflected, by nibbles: SCTP with partial checksums is rare, a large table is not
@@ -229,6 +301,14 @@ mod tests {
         let mut out = Vec::new();
         let count = segment(frame, offload, &mut Vec::new(), |frame| out.push(frame.to_vec()))?;
         assert_eq!(count, out.len());
+        // Both ways come to the same.
+        let (mut memory, mut ends) = (vec![9; 7], vec![7]);
+        let appended =
+            append_segments(frame, offload, &mut memory, |len| ends.push(ends.last().unwrap() + len));
+        assert_eq!(appended, Ok(count));
+        assert_eq!((*ends.last().unwrap(), &memory[..7]), (memory.len(), &[9; 7][..]));
+        let appended: Vec<_> = ends.windows(2).map(|ends| memory[ends[0]..ends[1]].to_vec()).collect();
+        assert_eq!(appended, out);
         Ok(out)
     }
 
