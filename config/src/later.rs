@@ -21,7 +21,6 @@ const KEYS: &[(&str, &str, &str)] = &[
 
 /// Words that some key takes later.
 const WORDS: &[(&str, &str)] = &[
-    ("af-xdp", "the AF_XDP back end comes with a later version"),
     ("dhcp", "DHCP on the wan comes with a later version"),
     ("pppoe", "PPPoE comes with a later version"),
     ("map-e", "MAP-E comes with a later version"),

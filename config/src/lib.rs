@@ -81,8 +81,12 @@ pub struct Device {
 /// How frames are read from and written to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
-    /// A packet socket on an existing device; also what `auto` means in this version.
+    /// AF_XDP sockets where the device needs no copies and makes no super-frames, else packet sockets.
+    Auto,
+    /// Packet sockets on an existing device.
     AfPacket,
+    /// AF_XDP sockets on an existing device, or packet sockets where that is not possible.
+    AfXdp,
     /// A TAP device that Genkan creates or attaches to.
     Tap,
 }

@@ -70,7 +70,7 @@ fn device(
     Some(Device {
         label,
         device: device.as_ref()?.value.0.clone(),
-        backend: backend.as_ref().map_or(Backend::AfPacket, |backend| backend.value.0),
+        backend: backend.as_ref().map_or(Backend::Auto, |backend| backend.value.0),
         mtu: mtu_or_default(mtu),
     })
 }

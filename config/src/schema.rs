@@ -65,8 +65,10 @@ pub(crate) struct Wan {
     /// A network device (VLAN sub-interfaces too) on which the kernel has no address.
     #[schemars(required)]
     pub(crate) device: Field<DeviceName>,
-    /// How frames are read and written: `af-packet` uses an existing device, `tap` creates a TAP device or
-    /// attaches to one. `auto` means `af-packet` in this version.
+    /// How frames are read and written: `af-packet` and `af-xdp` use an existing device, `tap` creates a TAP device or
+    /// attaches to one. `af-xdp` goes by the kernel's stack, and gives way to `af-packet` where it is not possible;
+    /// `auto` takes it where the driver works without copies on a real wire, else `af-packet`. `genkan status` says
+    /// what was taken and why.
     #[schemars(extend("default" = "auto"))]
     pub(crate) backend: Field<Word<Backend>>,
     /// The primary external address and the prefix of the link.

@@ -131,10 +131,7 @@ fn what_needs_a_restart() {
     for (replacement, line) in [
         (("device = \"eth0\"", "device = \"eth9\""), "wan: device eth0 -> eth9"),
         (("device = \"eth1\"", "device = \"eth9\""), "lan home: device eth1 -> eth9"),
-        (
-            ("device = \"eth2\"", "device = \"eth2\"\nbackend = \"tap\""),
-            "lan guest: backend af-packet -> tap",
-        ),
+        (("device = \"eth2\"", "device = \"eth2\"\nbackend = \"tap\""), "lan guest: backend auto -> tap"),
         (("[nat]", "[router]\ntun = \"genkan0\"\n[nat]"), "router: tun none -> genkan0"),
         (
             ("[nat]", "[services]\nsocket = \"/run/g.sock\"\n[nat]"),
@@ -153,7 +150,7 @@ fn what_needs_a_restart() {
     assert_eq!(
         changed(&[("name = \"guest\"", "name = \"visitors\"")]),
         "lan guest: removed (needs a restart)\n\
-         lan visitors: added: device eth2, backend af-packet, address 192.168.1.1/24, mtu 1500 (needs a restart)\n"
+         lan visitors: added: device eth2, backend auto, address 192.168.1.1/24, mtu 1500 (needs a restart)\n"
     );
     let new = load(&OLD.replace("device = \"eth0\"", "device = \"eth9\""));
     assert!(diff(&load(OLD), &new).needs_restart());

@@ -52,9 +52,9 @@ fn example() -> (std::path::PathBuf, String) {
 fn documented_defaults() {
     let Loaded { config, plan, warnings, .. } = load(MINIMAL);
     assert!(warnings.is_empty());
-    assert_eq!(config.wan.backend, Backend::AfPacket);
+    assert_eq!(config.wan.backend, Backend::Auto);
     assert_eq!(config.wan.mtu, 1500);
-    assert_eq!(config.lans[0].backend, Backend::AfPacket);
+    assert_eq!(config.lans[0].backend, Backend::Auto);
     assert_eq!(config.lans[0].mtu, 1500);
     assert_eq!(config.lans[0].label, "eth1");
     assert_eq!(config.tun, None);

@@ -49,8 +49,11 @@ pub struct PortStatus {
     pub role: PortRole,
     /// The network device.
     pub device: String,
-    /// How frames get in and out: `af-packet`, `tap`, `host-tun`, ...
+    /// How frames get in and out: `af-packet`, `af-xdp`, `tap`, `host-tun`, ...
     pub backend: String,
+    /// Why it is this one, where that was to be found out, and in which mode it works.
+    #[serde(default)]
+    pub backend_reason: Option<String>,
     /// Device present, carrier there.
     pub up: bool,
     /// Our MAC address there, once the device was seen.

@@ -35,8 +35,17 @@ pub struct PortConfig {
     pub name: String,
     /// The network device.
     pub device: String,
-    /// How frames get in and out.
+    /// How frames are to get in and out.
     pub backend: String,
+}
+
+/// How a port's frames get in and out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortBackend {
+    /// `af-packet`, `af-xdp`, ...
+    pub name: String,
+    /// Why it is this one, where that was to be found out.
+    pub reason: Option<String>,
 }
 
 impl PortConfig {
@@ -83,6 +92,7 @@ pub struct Snapshot {
     current: ArcSwap<Current>,
     reloads: AtomicU32,
     links: DashMap<PortId, LinkState>,
+    backends: DashMap<PortId, PortBackend>,
     problems: DashMap<String, String>,
     hosts: DashMap<(PortId, Ipv4Addr), HostEntry>,
     host_round: AtomicU64,
@@ -97,6 +107,7 @@ impl Snapshot {
             current: ArcSwap::from_pointee(Current::new(running)),
             reloads: AtomicU32::new(0),
             links: DashMap::new(),
+            backends: DashMap::new(),
             problems: DashMap::new(),
             hosts: DashMap::new(),
             host_round: AtomicU64::new(0),
@@ -140,6 +151,11 @@ impl Snapshot {
     /// The state of a port's link, once known.
     pub fn link(&self, port: PortId) -> Option<LinkState> {
         self.links.get(&port).map(|entry| *entry)
+    }
+
+    /// Remembers how a port's frames get in and out. Returns whether that is news.
+    pub fn set_backend(&self, port: PortId, backend: PortBackend) -> bool {
+        self.backends.insert(port, backend.clone()) != Some(backend)
     }
 
     /// Sets or, with `None`, clears the problem known as `key`. Returns whether that changed anything.
@@ -190,11 +206,14 @@ impl Snapshot {
             }
             None => plan.lans.iter().map(|lan| lan.address.addr().to_string()).collect(),
         };
+        let backend = self.backends.get(&config.id).map(|backend| backend.clone());
+        let backend = backend.unwrap_or(PortBackend { name: config.backend.clone(), reason: None });
         PortStatus {
             name: config.name.clone(),
             role: config.role(),
             device: config.device.clone(),
-            backend: config.backend.clone(),
+            backend: backend.name,
+            backend_reason: backend.reason,
             up: link.is_some_and(|link| link.up),
             mac: link.map(|link| link.mac.to_string()),
             mtu: link.map(|link| link.mtu),

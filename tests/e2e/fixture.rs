@@ -1,6 +1,6 @@
 //! The lab of one test: topology, router, hosts.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -21,6 +21,22 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to listen for something that is not to happen.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
+
+thread_local! {
+    static BACKEND: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Runs a test whose routers have this back end on every port that the test says nothing about.
+pub(crate) fn with_backend<T>(word: &'static str, test: impl FnOnce() -> T) -> T {
+    let before = BACKEND.replace(Some(word));
+    let result = test();
+    BACKEND.set(before);
+    result
+}
+
+fn backend() -> Option<String> {
+    BACKEND.get().map(str::to_owned).or_else(|| std::env::var("GENKAN_E2E_BACKEND").ok())
+}
 
 /// A lab with a router in it.
 pub(crate) struct Lab {
@@ -80,6 +96,8 @@ gateway = "{}"
         // A rule set may bring further keys of [wan] on lines of their own, before its first table.
         let first_table = if rules.starts_with('[') { Some(0) } else { rules.find("\n[") };
         let (wan, rules) = rules.split_at(first_table.unwrap_or(rules.len()));
+        let backend = backend().map(|word| format!("backend = \"{word}\"\n")).unwrap_or_default();
+        text += &backend;
         text += wan;
         for (name, device, lan, present) in [
             ("home", &self.topology.lan_device, address.lan, true),
@@ -87,8 +105,9 @@ gateway = "{}"
         ] {
             // A rule set that describes a lan itself replaces the default.
             if present && !rules.contains(&format!("name = \"{name}\"\ndevice")) {
-                text +=
-                    &format!("\n[[lan]]\nname = \"{name}\"\ndevice = \"{device}\"\naddress = \"{lan}/24\"\n");
+                text += &format!(
+                    "\n[[lan]]\nname = \"{name}\"\ndevice = \"{device}\"\naddress = \"{lan}/24\"\n{backend}"
+                );
             }
         }
         text + "\n" + rules

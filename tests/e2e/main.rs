@@ -9,6 +9,7 @@
 //! * `GENKAN_BIN=PATH`: test this program instead of building one in the profile of the tests.
 //! * `GENKAN_E2E_ROUTER=kernel`: put the kernel's own NAT in the router's place, to see whether a test is wrong;
 //!   tests of what only Genkan does are left out.
+//! * `GENKAN_E2E_BACKEND=WORD`: give every port of the router this back end, such as `af-xdp`.
 //! * `GENKAN_E2E_PCAP=DIRECTORY`: keep a capture of both sides of every test there (wants tcpdump).
 
 mod cases;

@@ -58,6 +58,11 @@ fn text(status: &Status) -> String {
         ports.row(row(port));
     }
     text.push_str(&ports.text());
+    let reasons = status.ports.iter().filter_map(|port| Some((port, port.backend_reason.as_ref()?)));
+    for (number, (port, reason)) in reasons.enumerate() {
+        text.push_str(if number == 0 { "\nBack ends:\n" } else { "" });
+        text.push_str(&format!("  {}: {}: {reason}\n", port.name, port.backend));
+    }
     if !status.problems.is_empty() {
         text.push_str("\nProblems:\n");
         for problem in &status.problems {
@@ -93,6 +98,7 @@ mod tests {
             role: PortRole::Wan,
             device: "eth0".to_owned(),
             backend: "af-packet".to_owned(),
+            backend_reason: Some("the driver (veth) has no zero-copy AF_XDP".to_owned()),
             up,
             mac: None,
             mtu: Some(1500),
@@ -116,6 +122,7 @@ mod tests {
         assert!(shown.contains("NOT forwarding") && shown.contains("Problems:"), "{shown}");
         assert!(shown.contains("1,234 of 1,000,000 sessions"), "{shown}");
         assert!(shown.contains("203.0.113.1/24, 203.0.113.5"), "{shown}");
+        assert!(shown.contains("Back ends:\n  wan: af-packet: the driver (veth)"), "{shown}");
         assert!(!shown.contains("workers"), "{shown}");
         status.workers = 2;
         assert!(text(&status).contains("5 mappings, 2 workers"), "{}", text(&status));

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use genkan_config::{Backend, Loaded};
+use genkan_control::snapshot::PortBackend;
 use genkan_engine::frame::PortId;
 use genkan_engine::router::LinkState;
 use genkan_engine::team::HostSpread;
 use genkan_engine::{Plan, Team};
 use genkan_io::af_packet::{self, AfPacketOptions, Spread};
+use genkan_io::af_xdp::{self, Advice, AfXdpError, Mode, SharedMemory};
 use genkan_io::device::{self, DeviceAddress, DeviceError, DeviceOptions, Link, PreparedDevice};
 use genkan_io::host_network::{HostNetwork, HostNetworkConfig};
 use genkan_io::isolation::{Isolation, IsolationError};
@@ -29,6 +31,8 @@ enum OpenError {
     Isolation(#[from] IsolationError),
     #[error(transparent)]
     Io(#[from] IoError),
+    #[error(transparent)]
+    AfXdp(#[from] AfXdpError),
 }
 
 impl OpenError {
@@ -44,6 +48,8 @@ impl OpenError {
 pub(crate) enum Change {
     /// A link is other than it was.
     Link(PortId, LinkState),
+    /// How a port's frames get in and out.
+    Backend(PortId, PortBackend),
     /// A device is back, and open.
     Attach(PortId, Vec<PortHalves>, LinkState),
     /// The problem of this name is as follows, or over.
@@ -57,11 +63,41 @@ pub(crate) type OpenPort = (PortId, Vec<PortHalves>, LinkState);
 #[derive(Clone, Debug)]
 enum Kind {
     /// From an existing device.
-    Device,
+    Device(Wish),
     /// From a TAP device that is the wire to somebody else's kernel.
     Tap,
     /// From the box itself.
     Host(HostNetworkConfig),
+}
+
+/// What the configuration wants of an existing device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    AfPacket,
+    AfXdp,
+    /// What suits it.
+    Any,
+}
+
+/// How a device was opened.
+struct Picked {
+    backend: PortBackend,
+    /// Why that is not what was asked for.
+    shortfall: Option<String>,
+    /// The greatest IP MTU in octets that it works with.
+    greatest_mtu: u32,
+}
+
+impl Picked {
+    /// The only way there is.
+    fn plain(name: &str) -> Picked {
+        Picked::because(name, None)
+    }
+
+    fn because(name: &str, reason: Option<String>) -> Picked {
+        let backend = PortBackend { name: name.to_owned(), reason };
+        Picked { backend, shortfall: None, greatest_mtu: u32::MAX }
+    }
 }
 
 /// What has to be given back to the kernel.
@@ -80,6 +116,7 @@ struct Port {
     device: String,
     kind: Kind,
     hold: Option<Hold>,
+    picked: Option<Picked>,
     known: Option<LinkState>,
 }
 
@@ -88,6 +125,8 @@ pub(crate) struct Devices {
     state: PathBuf,
     team: Arc<Team>,
     ports: Vec<Port>,
+    /// Of the ports with AF_XDP.
+    memory: SharedMemory,
 }
 
 impl Devices {
@@ -105,12 +144,17 @@ impl Devices {
                 warn!(error = output::chain(&error), "cannot put back what a killed router had changed");
             }
         }
-        let mut devices = Devices { state, team: team.clone(), ports: Vec::new() };
+        let by_xdp = |backend| matches!(backend, Backend::Auto | Backend::AfXdp);
+        let on_xdp = std::iter::once(&config.wan).chain(&config.lans).filter(|it| by_xdp(it.backend)).count();
+        let memory = SharedMemory::new(on_xdp);
+        let mut devices = Devices { state, team: team.clone(), ports: Vec::new(), memory };
         let lans = config.lans.iter().enumerate().map(|(index, lan)| (PortId::lan(index), lan));
         let mut open = Vec::new();
         for (id, configured) in std::iter::once((PortId::WAN, &config.wan)).chain(lans) {
             let kind = match configured.backend {
-                Backend::AfPacket => Kind::Device,
+                Backend::Auto => Kind::Device(Wish::Any),
+                Backend::AfPacket => Kind::Device(Wish::AfPacket),
+                Backend::AfXdp => Kind::Device(Wish::AfXdp),
                 Backend::Tap => Kind::Tap,
             };
             open.push(devices.add(id, &configured.label, &configured.device, kind)?);
@@ -124,8 +168,9 @@ impl Devices {
     }
 
     fn add(&mut self, id: PortId, label: &str, device: &str, kind: Kind) -> Result<OpenPort, Failure> {
-        let mut port = Port { id, device: device.to_owned(), kind, hold: None, known: None };
-        let (halves, link) = port.open(&self.state, &self.team).map_err(|error| explain(label, &error))?;
+        let mut port = Port { id, device: device.to_owned(), kind, hold: None, picked: None, known: None };
+        let (halves, link) =
+            port.open(&self.state, &self.team, &mut self.memory).map_err(|error| explain(label, &error))?;
         self.ports.push(port);
         Ok((id, halves, link))
     }
@@ -163,7 +208,8 @@ impl Devices {
     pub(crate) fn look(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         for port in &mut self.ports {
-            port.look(&self.state, &self.team, &mut changes);
+            port.look(&self.state, &self.team, &mut self.memory, &mut changes);
+            port.tell_backend(&mut changes);
         }
         changes
     }
@@ -188,9 +234,17 @@ impl Devices {
 }
 
 impl Port {
-    fn open(&mut self, state: &Path, team: &Team) -> Result<(Vec<PortHalves>, LinkState), OpenError> {
-        let (halves, mut link, hold) = match &self.kind {
-            Kind::Device => open_device(&self.device, state, team.workers(), spread(self.id, team))?,
+    fn open(
+        &mut self,
+        state: &Path,
+        team: &Team,
+        memory: &mut SharedMemory,
+    ) -> Result<(Vec<PortHalves>, LinkState), OpenError> {
+        let Opened { halves, mut link, hold, picked } = match &self.kind {
+            Kind::Device(wish) => {
+                let device = Candidate { name: &self.device, wish: *wish, spread: spread(self.id, team) };
+                device.open(state, team.workers(), memory)?
+            }
             Kind::Tap => open_tap(&self.device, team.workers())?,
             Kind::Host(config) => open_host(&self.device, config, team.workers())?,
         };
@@ -199,11 +253,12 @@ impl Port {
             link.mac = known.mac;
         }
         self.hold = Some(hold);
+        self.picked = Some(picked);
         self.known = Some(link);
         Ok((halves, link))
     }
 
-    fn look(&mut self, state: &Path, team: &Team, changes: &mut Vec<Change>) {
+    fn look(&mut self, state: &Path, team: &Team, memory: &mut SharedMemory, changes: &mut Vec<Change>) {
         match &self.hold {
             Some(Hold::Device { prepared, .. }) => {
                 // Another device of the same name is not this one.
@@ -222,7 +277,7 @@ impl Port {
             self.known = Some(down);
             changes.push(Change::Link(self.id, down));
         }
-        let problem = match self.open(state, team) {
+        let problem = match self.open(state, team, memory) {
             Ok((halves, link)) => {
                 changes.push(Change::Attach(self.id, halves, link));
                 None
@@ -243,6 +298,23 @@ impl Port {
         changes.push(Change::Problem(self.problem_key(), problem));
     }
 
+    /// Says how the device works, for as long as it is open.
+    fn tell_backend(&self, changes: &mut Vec<Change>) {
+        let Some(picked) = self.picked.as_ref().filter(|_| self.hold.is_some()) else { return };
+        changes.push(Change::Backend(self.id, picked.backend.clone()));
+        let mtu = self.known.map_or(0, |link| u32::from(link.mtu));
+        let problem = if mtu > picked.greatest_mtu {
+            let (device, backend, greatest) = (&self.device, &picked.backend.name, picked.greatest_mtu);
+            Some(format!(
+                "{device}: its MTU is {mtu} by now, and {backend} was opened for up to {greatest} octets: longer \
+                 packets are lost until the router is started anew"
+            ))
+        } else {
+            picked.shortfall.clone()
+        };
+        changes.push(Change::Problem(format!("backend of {}", self.device), problem));
+    }
+
     fn problem_key(&self) -> String {
         format!("device {}", self.device)
     }
@@ -257,17 +329,88 @@ fn spread(port: PortId, team: &Team) -> Spread {
     Spread::Source { multiplier, addend }
 }
 
-type Opened = (Vec<PortHalves>, LinkState, Hold);
+/// What opening a port gives.
+struct Opened {
+    halves: Vec<PortHalves>,
+    link: LinkState,
+    hold: Hold,
+    picked: Picked,
+}
 
-fn open_device(device: &str, state: &Path, workers: u8, spread: Spread) -> Result<Opened, OpenError> {
-    let found = device::link(device)?;
-    // Looked at before the kernel is kept away: this may be the device that somebody logged in through.
-    refuse_addresses(&found)?;
-    let isolation = Isolation::new(device)?;
-    let prepared = PreparedDevice::prepare(device, state, &DeviceOptions::default())?;
-    let ios = af_packet::open_workers(device, &AfPacketOptions::default(), workers, spread)?;
-    let link = prepared.link().state();
-    Ok((ios.into_iter().map(halves).collect(), link, Hold::Device { prepared, _isolation: isolation }))
+/// An existing device that is to become a port.
+struct Candidate<'a> {
+    name: &'a str,
+    wish: Wish,
+    spread: Spread,
+}
+
+impl Candidate<'_> {
+    fn open(&self, state: &Path, workers: u8, memory: &mut SharedMemory) -> Result<Opened, OpenError> {
+        let found = device::link(self.name)?;
+        // Looked at before the kernel is kept away: this may be the device that somebody logged in through.
+        refuse_addresses(&found)?;
+        let isolation = Isolation::new(self.name)?;
+        let against = match self.advice(workers)? {
+            Advice::AfPacket(reason) => reason,
+            Advice::AfXdp => match self.open_af_xdp(state, memory)? {
+                Ok((io, prepared, picked)) => {
+                    let link = prepared.link().state();
+                    let hold = Hold::Device { prepared, _isolation: isolation };
+                    return Ok(Opened { halves: vec![halves(io)], link, hold, picked });
+                }
+                Err(reason) => reason,
+            },
+        };
+        let prepared = PreparedDevice::prepare(self.name, state, &DeviceOptions::default())?;
+        let ios = af_packet::open_workers(self.name, &AfPacketOptions::default(), workers, self.spread)?;
+        let link = prepared.link().state();
+        let shortfall = (self.wish == Wish::AfXdp).then(|| {
+            let name = self.name;
+            format!(
+                "{name}: backend = \"af-xdp\" is not possible, packet sockets are used instead: {against}"
+            )
+        });
+        let reason = (self.wish != Wish::AfPacket).then_some(against);
+        let picked = Picked { shortfall, ..Picked::because("af-packet", reason) };
+        let hold = Hold::Device { prepared, _isolation: isolation };
+        Ok(Opened { halves: ios.into_iter().map(halves).collect(), link, hold, picked })
+    }
+
+    fn advice(&self, workers: u8) -> Result<Advice, IoError> {
+        match self.wish {
+            Wish::AfPacket => Ok(Advice::AfPacket(String::new())),
+            // A worker would need a queue of its own to send by.
+            Wish::AfXdp | Wish::Any if workers > 1 => {
+                Ok(Advice::AfPacket(format!("AF_XDP works with one worker, and there are {workers}")))
+            }
+            Wish::AfXdp => Ok(Advice::AfXdp),
+            Wish::Any => af_xdp::advise(self.name),
+        }
+    }
+
+    /// The inner error is why it is not possible, in words.
+    fn open_af_xdp(
+        &self,
+        state: &Path,
+        memory: &mut SharedMemory,
+    ) -> Result<Result<(FrameIo, PreparedDevice, Picked), String>, OpenError> {
+        let bare = DeviceOptions { bare: true, ..DeviceOptions::default() };
+        let prepared = PreparedDevice::prepare(self.name, state, &bare)?;
+        let modes = if self.wish == Wish::Any { &[Mode::ZeroCopy][..] } else { af_xdp::ALL_MODES };
+        match af_xdp::open(self.name, memory, modes) {
+            Ok(opened) => {
+                let reason = Some(opened.to_string());
+                let picked = Picked {
+                    shortfall: opened.warning,
+                    greatest_mtu: opened.greatest_mtu,
+                    ..Picked::because("af-xdp", reason)
+                };
+                Ok(Ok((opened.io, prepared, picked)))
+            }
+            Err(AfXdpError::Io(error)) => Err(error.into()),
+            Err(refusal) => Ok(Err(refusal.to_string())),
+        }
+    }
 }
 
 fn open_tap(device: &str, workers: u8) -> Result<Opened, OpenError> {
@@ -275,8 +418,8 @@ fn open_tap(device: &str, workers: u8) -> Result<Opened, OpenError> {
     let found = device::link(device)?;
     let link = LinkState { mac: tap::router_mac(found.mac), up: true, ..found.state() };
     // Each frame is a system call, and no GRO of the kernel came before us.
-    let merging = ios.into_iter().map(FrameIo::with_merging);
-    Ok((merging.map(halves).collect(), link, Hold::Tap))
+    let halves = ios.into_iter().map(FrameIo::with_merging).map(halves).collect();
+    Ok(Opened { halves, link, hold: Hold::Tap, picked: Picked::plain("tap") })
 }
 
 fn open_host(device: &str, config: &HostNetworkConfig, workers: u8) -> Result<Opened, OpenError> {
@@ -290,7 +433,7 @@ fn open_host(device: &str, config: &HostNetworkConfig, workers: u8) -> Result<Op
     let halves = halves.collect();
     let network = HostNetwork::configure(device, config)?;
     let link = LinkState { mac: host_tun::ROUTER_MAC, mtu: config.mtu, up: true };
-    Ok((halves, link, Hold::Host(network)))
+    Ok(Opened { halves, link, hold: Hold::Host(network), picked: Picked::plain("host-tun") })
 }
 
 /// The engine takes every port for one that finishes checksums and cuts super-frames.

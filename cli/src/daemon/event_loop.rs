@@ -235,6 +235,13 @@ impl Daemon {
                     self.snapshot().set_link(port, link);
                     self.workers.attach(port, halves, link).await?;
                 }
+                Change::Backend(port, backend) => {
+                    if self.snapshot().set_backend(port, backend.clone()) {
+                        let (port, reason) =
+                            (self.snapshot().port_name(port), backend.reason.unwrap_or_default());
+                        info!(port, backend = backend.name, reason, "back end");
+                    }
+                }
                 Change::Problem(key, problem) => {
                     if self.snapshot().set_problem(&key, problem.clone()) {
                         match problem {
@@ -318,7 +325,9 @@ fn running(path: &Path, loaded: &Loaded, plan: Arc<Plan>) -> Running {
         name: device.label.clone(),
         device: device.device.clone(),
         backend: match device.backend {
+            Backend::Auto => "auto".to_owned(),
             Backend::AfPacket => "af-packet".to_owned(),
+            Backend::AfXdp => "af-xdp".to_owned(),
             Backend::Tap => "tap".to_owned(),
         },
     };

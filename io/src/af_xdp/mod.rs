@@ -213,6 +213,8 @@ pub struct Opened {
     pub mode: Mode,
     /// Why no better mode was taken.
     pub refusals: Vec<Refusal>,
+    /// The greatest IP MTU in octets whose packets the memory has room for.
+    pub greatest_mtu: u32,
     /// What the administrator should know: in generic mode, that frames may get lost.
     pub warning: Option<String>,
 }
@@ -261,7 +263,8 @@ pub fn open(device: &str, memory: &mut SharedMemory, modes: &[Mode]) -> Result<O
                         chunk - HEADROOM
                     )
                 });
-                return Ok(Opened { io, mode, refusals, warning });
+                let greatest_mtu = chunk - HEADROOM - LINK_HEADERS;
+                return Ok(Opened { io, mode, refusals, greatest_mtu, warning });
             }
             Err(cause) => refusals.push(Refusal { mode, cause }),
         }

@@ -1,5 +1,6 @@
 //! The tests, by what they are about.
 
+mod backend;
 mod flood;
 mod forward;
 mod lab;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Case> {
         flood::all(),
         lab::all(),
         tap::all(),
+        backend::all(),
     ]
     .into_iter()
     .flatten()

@@ -27,7 +27,7 @@ cases![
 
 const PAGE: &str = "a page from the other side of the entrance\n";
 
-fn curl_out_and_in() -> Outcome {
+pub(super) fn curl_out_and_in() -> Outcome {
     need("curl")?;
     let lab = Lab::start(
         "[[forward]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 80\nto = \"192.168.0.10:8080\"\n",
@@ -45,7 +45,7 @@ fn curl_out_and_in() -> Outcome {
     Ok(())
 }
 
-fn nc_tcp_and_udp() -> Outcome {
+pub(super) fn nc_tcp_and_udp() -> Outcome {
     need("nc")?;
     let lab = Lab::start(
         "[[forward]]\nname = \"chat\"\nprotocol = \"tcp\"\nport = 4000\nto = \"192.168.0.10:4000\"\n",
@@ -66,7 +66,7 @@ fn nc_tcp_and_udp() -> Outcome {
 }
 
 /// Sizes beyond the MTU go as fragments, which the router has to tie together both ways.
-fn ping_small_and_large() -> Outcome {
+pub(super) fn ping_small_and_large() -> Outcome {
     need("ping")?;
     let lab = Lab::start("");
     for size in ["0", "56", "1472", "1473", "4000", "20000", "65507"] {
@@ -140,7 +140,7 @@ fn dig_asks_a_name_server() -> Outcome {
     Ok(())
 }
 
-fn iperf3_both_ways() -> Outcome {
+pub(super) fn iperf3_both_ways() -> Outcome {
     need("iperf3")?;
     let lab = Lab::start("");
     let remote = lab.host(Remote);
@@ -151,9 +151,10 @@ fn iperf3_both_ways() -> Outcome {
     for extra in [&[][..], &["--reverse"], &["--parallel", "4"], &["--udp", "--bitrate", "50M"]] {
         let mut arguments = vec!["--client", "198.51.100.7", "--time", "1"];
         arguments.extend(extra);
-        // The server takes one client at a time and needs a moment after the last.
+        // The server takes one client at a time, and closes its door for a moment after the last.
         let mut said = run_for(&lab.host(Laptop), "iperf3", &arguments, Duration::from_secs(15));
-        if said.stderr.contains("busy") || said.stdout.contains("busy") {
+        let turned_away = |text: &str| text.contains("busy") || text.contains("unable to connect");
+        if turned_away(&said.stderr) || turned_away(&said.stdout) {
             thread::sleep(Duration::from_millis(500));
             said = run_for(&lab.host(Laptop), "iperf3", &arguments, Duration::from_secs(15));
         }
