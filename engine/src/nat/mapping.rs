@@ -49,6 +49,13 @@ pub(crate) struct Wanted {
     hash: u64,
 }
 
+impl Wanted {
+    /// What the index knows it by.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
 /// The part of a remote endpoint that a mapping depends on.
 fn scope(behavior: MappingBehavior, remote: SocketAddrV4) -> SocketAddrV4 {
     match behavior {
@@ -155,6 +162,16 @@ impl MappingTable {
             let mapping = &self.mappings[id];
             mapping.internal == internal && mapping.scope == scope && mapping.protocol == protocol
         })
+    }
+
+    /// Reads where the look-up of a wanted mapping begins; see [`Index::touch`].
+    pub(crate) fn touch_index(&self, hash: u64) -> u64 {
+        self.by_internal.touch(hash)
+    }
+
+    /// A guess at [`MappingTable::find_internal`] that touches the index only.
+    pub(crate) fn candidate(&self, hash: u64) -> Option<u32> {
+        self.by_internal.candidate(hash)
     }
 
     /// The mapping that owns an external endpoint.

@@ -32,6 +32,7 @@ pub(crate) mod hairpin;
 pub(crate) mod hash;
 pub(crate) mod host;
 pub(crate) mod index;
+pub(crate) mod look_ahead;
 pub(crate) mod mapping;
 pub(crate) mod ownership;
 pub(crate) mod peer;

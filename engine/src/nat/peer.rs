@@ -46,6 +46,11 @@ impl PeerTable {
         })
     }
 
+    /// Reads where the look-up of a pair begins; see [`Index::touch`].
+    pub(crate) fn touch_index(&self, mapping: u32, remote: Ipv4Addr) -> u64 {
+        self.index.touch(self.hash(mapping, remote))
+    }
+
     /// Whether the mapping has such a session with this remote address.
     pub(crate) fn contains(&self, mapping: u32, remote: Ipv4Addr) -> bool {
         self.find(mapping, remote, self.hash(mapping, remote)).is_some()

@@ -4,6 +4,7 @@ use std::net::SocketAddrV4;
 
 use super::Router;
 use crate::frame::{Offload, PortId};
+use crate::nat::look_ahead::{self, Unknown};
 use crate::nat::policy::Direction;
 use crate::nat::session::{SessionId, SessionKey};
 use crate::nat::settings::Refreshed;
@@ -46,6 +47,17 @@ impl Prepared {
     /// Octets of the largest IPv4 packet that a common packet, whose frame this is, turns into on the link.
     pub(super) fn largest_segment(&self, frame: &[u8], offload: &Offload) -> usize {
         segmentation::largest_segment(&self.parsed(frame), offload)
+    }
+
+    /// A common packet that no session was found for.
+    fn unknown(&self) -> Unknown {
+        let [a, b, c, d, e, f, g, h] = self.key.addresses();
+        let ports = self.key.ports();
+        Unknown {
+            protocol: self.protocol,
+            source: SocketAddrV4::new([a, b, c, d].into(), (ports >> 16) as u16),
+            destination: SocketAddrV4::new([e, f, g, h].into(), ports as u16),
+        }
     }
 
     /// All about a common packet, whose frame this is.
@@ -157,6 +169,24 @@ impl Router {
     #[inline(always)]
     pub(super) fn touch_session(&self, prepared: &Prepared) -> u64 {
         prepared.hint.map_or(0, |(id, _)| self.nat.sessions.touch(id))
+    }
+
+    /// Reads what the packets will need that no session was found for.
+    #[inline(always)]
+    pub(super) fn look_ahead_of_first_packets(&self, now: Timestamp, port: PortId, prepared: &[Prepared]) {
+        let is_unknown = |packet: &&Prepared| packet.is_common && packet.hint.is_none();
+        // A single one has nothing to wait for meanwhile.
+        if prepared.iter().filter(is_unknown).count() > 1 {
+            for portion in prepared.chunks(look_ahead::PORTION) {
+                let unknown = portion.iter().filter(is_unknown).map(Prepared::unknown);
+                let read = if port == PortId::WAN {
+                    self.nat.look_ahead_inbound(now, unknown)
+                } else {
+                    self.nat.look_ahead_outbound(unknown)
+                };
+                std::hint::black_box(read);
+            }
+        }
     }
 
     /// Judges a prepared frame and counts. `frame` shrinks when link padding is cut off.

@@ -255,6 +255,7 @@ impl Router {
         done(Pass::Index);
         let touched = prepared_slots.iter().fold(0, |all, entry| all ^ self.touch_session(entry));
         std::hint::black_box(touched);
+        self.look_ahead_of_first_packets(now, port, prepared_slots);
         done(Pass::Sessions);
         let mut octets = 0;
         for (slot, entry) in slots.iter_mut().zip(prepared_slots.iter()) {
