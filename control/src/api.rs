@@ -255,10 +255,13 @@ pub struct IoCounters {
 
 impl std::ops::AddAssign for IoCounters {
     fn add_assign(&mut self, other: IoCounters) {
-        self.rx_lost += other.rx_lost;
-        self.tx_refused += other.tx_refused;
-        self.rx_errors += other.rx_errors;
-        self.tx_errors += other.tx_errors;
+        // Named one by one, so that none is forgotten.
+        let IoCounters { rx_lost, tx_refused, rx_errors, tx_errors, tx_merged } = other;
+        self.rx_lost += rx_lost;
+        self.tx_refused += tx_refused;
+        self.rx_errors += rx_errors;
+        self.tx_errors += tx_errors;
+        self.tx_merged += tx_merged;
     }
 }
 
