@@ -4,7 +4,8 @@
 #   lan host --veth-- router --veth-- wan host        offloads as the kernel sets them, congestion control cubic
 #
 # Measured are TCP with one stream and with eight, out through the NAT and in through a forward (iperf3), and 64-octet
-# UDP frames of one thousand flows per second, counted at the receiving device from octets, so that a merged frame counts as what it holds.
+# UDP frames per second of one thousand flows, interleaved and in bursts of 32 per flow. They come from one packet socket
+# on the first CPU and are counted at the receiving device from octets, so that a merged frame counts as what it holds.
 # Printed are medians, the range, and the ratio of the medians. What a ratio says depends on free cores: on veth the
 # kernel works on the sender's core, Genkan on another one.
 #
@@ -16,7 +17,7 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 lab_options='--hosts 1'
 private "$@"
-need iperf3 nft awk
+need iperf3 nft awk taskset
 
 rounds=3
 seconds=3
@@ -95,10 +96,12 @@ tcp() {
     echo "$rate"
 }
 
-# Mpps at the receiving device. A merged frame carries one header (42 octets) and many payloads (18 octets each).
+# packets OPTIONS...: Mpps at the receiving device. A merged frame carries one header (42 octets) and many payloads (18
+# octets each).
 packets() {
+    mac=$(at router ip -br link show "$lan_device" | awk '{ print $3 }')
     before=$(received)
-    at nas "$blast" "$isp_address:9" "$seconds" >/dev/null
+    at nas taskset --cpu-list 0 "$blast" eth0 "$mac" "$nas_address" "$isp_address:9" "$seconds" "$@" >/dev/null
     after=$(received)
     echo "$before $after" | awk -v seconds="$seconds" '{ print (($3 - $1) - 42 * ($4 - $2)) / 18 / seconds / 1e6 }'
 }
@@ -118,6 +121,7 @@ while [ $round -lt "$rounds" ]; do
             echo "$contender tcp_forward_Gbit/s $(tcp isp "$wan_address")"
             echo "$contender tcp_forward_8_streams_Gbit/s $(tcp isp "$wan_address" --parallel 8)"
             echo "$contender udp_64_octets_Mpps $(packets)"
+            echo "$contender udp_in_bursts_Mpps $(packets --burst 32)"
         } >>"$results"
         end "$contender"
     done
