@@ -18,7 +18,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use genkan_engine::frame::{FrameBatch, Offload, Slot};
+use genkan_engine::frame::{FrameBatch, Slot};
 use genkan_engine::verdict::Verdict;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -30,8 +30,8 @@ use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, MA
 use crate::sys::ioctl;
 use crate::sys::packet_socket;
 use crate::sys::ring::{RingShape, RxRings, SlotHeader};
-use crate::sys::send_batch::{Refused, SendBatch};
-use crate::vnet_header::{self, VnetHeader};
+use crate::sys::send_batch::{Outgoing, Refused, SendBatch};
+use crate::vnet_header;
 
 mod fanout;
 
@@ -48,6 +48,10 @@ const LINK_HEADERS: u32 = 14 + 2 * 4;
 /// Slots start on cache lines. With an odd number of lines per slot, the headers of a batch spread over all cache
 /// sets instead of competing for a few.
 const CACHE_LINE: u32 = 64;
+
+/// A worker looks at empty rings some ten million times a second while it waits for more frames, too often for a
+/// system call each.
+const LOOKS_PER_CHECK: u32 = 64;
 
 /// Longest frame for the middle ring, in octets.
 const MEDIUM_FRAME: u32 = 16 << 10;
@@ -174,6 +178,8 @@ pub struct AfPacketReceiver {
     interface: u32,
     /// An error said so, and no frame came since.
     down: bool,
+    /// Times the rings were found empty since the device was looked at.
+    empty_looks: u32,
     slots: Vec<Slot>,
     lost: u64,
 }
@@ -257,10 +263,21 @@ impl AfPacketReceiver {
         let rings = RxRings::map(std::array::from_fn(|ring| (sockets[ring].as_fd(), shapes[ring])))
             .map_err(at("map the receive rings"))?;
         let slots = Vec::with_capacity(MAX_BATCH);
-        Ok(AfPacketReceiver { rings, sockets, shapes, readable, interface, down: false, slots, lost: 0 })
+        Ok(AfPacketReceiver {
+            rings,
+            sockets,
+            shapes,
+            readable,
+            interface,
+            down: false,
+            empty_looks: 0,
+            slots,
+            lost: 0,
+        })
     }
 
-    /// Asked when the rings are empty: one system call while all is well.
+    /// Asked now and then when the rings are empty: one system call while all is well. An error makes the sockets
+    /// readable, so that a worker that would sleep comes back for it.
     ///
     /// A device that goes down shows as an error of the sockets, which must be taken off or they stay readable. One
     /// that is deleted goes down first, and the deletion itself then shows nowhere: so while it is down its existence
@@ -317,10 +334,12 @@ fn slot_of(memory: &mut [u8], header: &SlotHeader) -> Option<Slot> {
     }
     let (before, rest) = memory.split_at_mut_checked(header.frame)?;
     let frame = rest.get_mut(..header.captured)?;
-    let mut received = vnet_header::parse(before.last_chunk::<{ vnet_header::LEN }>()?)?;
+    let before = before.last_chunk_mut::<{ vnet_header::LEN }>()?;
+    let mut received = vnet_header::parse(before)?;
     if received.checksum.is_some() && !vnet_header::settle_checksum(frame, &mut received) {
         return None;
     }
+    vnet_header::normalize(before, &received);
     let mut offload = received.offload;
     if header.status & libc::TP_STATUS_VLAN_VALID != 0 {
         offload.vlan_tci = Some(header.vlan_tci);
@@ -343,10 +362,13 @@ impl FrameReceiver for AfPacketReceiver {
                 None => self.lost += 1,
             }
         }
-        if self.slots.is_empty() {
+        if !self.slots.is_empty() {
+            self.down = false;
+        } else if self.down || self.empty_looks >= LOOKS_PER_CHECK {
+            self.empty_looks = 0;
             self.check_device()?;
         } else {
-            self.down = false;
+            self.empty_looks += 1;
         }
         Ok(FrameBatch { memory: self.rings.memory(), slots: &mut self.slots })
     }
@@ -394,16 +416,22 @@ impl AfPacketTransmitter {
     }
 }
 
-/// The virtio header for a frame, or nothing where the frame cannot be sent as `offload` says.
-fn header_for<'a>(memory: &'a [u8], slot: &Slot) -> Option<(VnetHeader, &'a [u8])> {
+/// A frame with its virtio header, or nothing where the frame cannot be sent as its slot says.
+#[inline]
+fn outgoing<'a>(memory: &'a [u8], slot: &Slot) -> Option<Outgoing<'a, { vnet_header::LEN }>> {
     let frame = &memory[slot.offset..slot.offset + slot.len];
-    let offload: &Offload = &slot.offload;
-    Some((vnet_header::emit(frame, offload)?, frame))
+    let header = vnet_header::emit(frame, &slot.offload)?;
+    // A frame of a ring has the header that it came with before it, which mostly is the one to go with.
+    let start = slot.offset.wrapping_sub(vnet_header::LEN);
+    match memory.get(start..slot.offset + slot.len) {
+        Some(whole) if whole.starts_with(&header) => Some(Outgoing::Whole(whole)),
+        _ => Some(Outgoing::Parts(header, frame)),
+    }
 }
 
 impl FrameTransmitter for AfPacketTransmitter {
     fn transmit(&mut self, memory: &[u8], slots: &[Slot], indices: &[u16]) -> Result<usize, IoError> {
-        let frames = indices.iter().filter_map(|index| header_for(memory, &slots[usize::from(*index)]));
+        let frames = indices.iter().filter_map(|index| outgoing(memory, &slots[usize::from(*index)]));
         let mut gone = false;
         let taken = self.batch.send(self.socket.as_fd(), frames, |errno| match errno {
             // The buffer is full, or the link is down: so it will be for the rest.

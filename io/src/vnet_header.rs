@@ -74,6 +74,14 @@ pub(crate) fn parse(header: &VnetHeader) -> Option<Received> {
     })
 }
 
+/// Makes a received header of an ordinary frame, the frame checked by [`settle_checksum`], what [`emit`] makes for it.
+/// Where the header lies right before the frame, both can be sent as they lie.
+pub(crate) fn normalize(header: &mut VnetHeader, received: &Received) {
+    if received.offload.gso == GsoKind::None && received.checksum.is_none() {
+        *header = [0; LEN];
+    }
+}
+
 /// Where the transport header of an IPv4 frame starts and where its checksum field lies from there.
 fn checksum_place(frame: &[u8]) -> Option<(usize, usize)> {
     if frame.get(12..14)? != ETHERTYPE_IPV4 {

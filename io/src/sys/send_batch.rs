@@ -1,4 +1,4 @@
-//! Many frames out with one sendmmsg(2), each gathered from a header and the frame where it lies.
+//! Many frames out with one sendmmsg(2), each from where it lies, gathered with its header if that lies elsewhere.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -10,6 +10,14 @@ pub(crate) enum Refused {
     Skip,
     /// Lose this one and all that follow.
     Stop,
+}
+
+/// A frame to be sent.
+pub(crate) enum Outgoing<'a, const H: usize> {
+    /// The header lies right before the frame. The kernel takes a message of one part faster than one of two.
+    Whole(&'a [u8]),
+    /// The header, and the frame.
+    Parts([u8; H], &'a [u8]),
 }
 
 /// Reusable message headers for up to a batch of frames.
@@ -33,33 +41,41 @@ impl<const H: usize> SendBatch<H> {
     pub(crate) fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
-        frames: impl Iterator<Item = ([u8; H], &'a [u8])>,
+        frames: impl Iterator<Item = Outgoing<'a, H>>,
         mut refused: impl FnMut(Errno) -> Refused,
     ) -> usize {
         self.headers.clear();
         self.parts.clear();
         self.messages.clear();
-        for (header, frame) in frames {
+        let part = |octets: &[u8]| libc::iovec {
+            iov_base: octets.as_ptr().cast_mut().cast(),
+            iov_len: octets.len(),
+        };
+        for frame in frames {
+            let (header, parts) = match frame {
+                Outgoing::Whole(whole) => ([0; H], [part(whole), part(&[])]),
+                Outgoing::Parts(header, frame) => (header, [part(&header), part(frame)]),
+            };
             self.headers.push(header);
-            self.parts.push([
-                libc::iovec { iov_base: std::ptr::null_mut(), iov_len: H },
-                libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() },
-            ]);
+            self.parts.push(parts);
         }
         // Only now do headers and parts keep their places.
         for (header, parts) in self.headers.iter_mut().zip(&mut self.parts) {
-            parts[0].iov_base = header.as_mut_ptr().cast();
+            let whole = parts[1].iov_len == 0;
+            if !whole {
+                parts[0].iov_base = header.as_mut_ptr().cast();
+            }
             // SAFETY: mmsghdr is plain data, for which all zeroes (no name, no control data) is a value.
             let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
             message.msg_hdr.msg_iov = parts.as_mut_ptr();
-            message.msg_hdr.msg_iovlen = 2;
+            message.msg_hdr.msg_iovlen = if whole { 1 } else { 2 };
             self.messages.push(message);
         }
         let (mut next, mut taken) = (0, 0);
         while next < self.messages.len() {
             let rest = &mut self.messages[next..];
-            // SAFETY: `rest` holds as many messages as said; each points to two parts in `self.parts`, which point
-            // to a header in `self.headers` and to a frame that lives for 'a, past this call. The kernel only
+            // SAFETY: `rest` holds as many messages as said; each points to one or two parts in `self.parts`, which
+            // point to a header in `self.headers` and to octets that live for 'a, past this call. The kernel only
             // reads through them, and writes the `msg_len` of `rest`.
             let sent = unsafe {
                 libc::sendmmsg(
