@@ -1,7 +1,7 @@
 //! How a worker sleeps: first it looks around a little longer, then it waits in the kernel.
 //!
 //! Waking a sleeping CPU costs far more than receiving a batch, so after a batch the worker keeps looking for a while.
-//! How long depends on whether that paid lately: beside hosts that want both CPUs it must not burn one of them.
+//! How long depends on whether that paid lately, and it ends as soon as somebody else wants this CPU.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -111,33 +111,39 @@ const SPIN_LEAST: Duration = Duration::from_micros(4);
 const SPIN_MOST: Duration = Duration::from_micros(50);
 /// After so many sleeps without looking around first, it is tried again.
 const RETRY: u32 = 64;
+/// Between two looks lies far less than a microsecond, or an interrupt. After a longer time somebody else had the CPU.
+const INTERRUPTED: Duration = Duration::from_micros(20);
+/// How long a CPU that somebody else wants is left to them.
+const REST: Duration = Duration::from_millis(2);
 
 /// Decides between looking once more and sleeping.
 #[derive(Debug)]
 pub(crate) struct Spin {
     budget: Duration,
-    idle_since: Option<Timestamp>,
+    /// Since when nothing came, and the last look.
+    idle: Option<(Timestamp, Timestamp)>,
     sleeps: u32,
+    rest_until: Timestamp,
     enabled: bool,
 }
 
 impl Spin {
     /// `enabled`: there is another CPU for those who send the frames.
     pub(crate) fn new(enabled: bool) -> Spin {
-        Spin { budget: SPIN_LEAST, idle_since: None, sleeps: 0, enabled }
+        Spin { budget: SPIN_LEAST, idle: None, sleeps: 0, rest_until: Timestamp::ZERO, enabled }
     }
 
     /// Frames came.
     pub(crate) fn found(&mut self) {
         // Only frames that came while looking around speak for doing so longer.
-        if self.idle_since.take().is_some() {
+        if self.idle.take().is_some() {
             self.budget = (self.budget * 2).min(SPIN_MOST);
         }
     }
 
     /// No frames came: whether to sleep now.
     pub(crate) fn should_sleep(&mut self, now: Timestamp) -> bool {
-        if !self.enabled {
+        if !self.enabled || now < self.rest_until {
             return true;
         }
         if self.budget < SPIN_LEAST {
@@ -148,12 +154,16 @@ impl Spin {
             self.sleeps = 0;
             self.budget = SPIN_LEAST;
         }
-        let since = *self.idle_since.get_or_insert(now);
-        if now.saturating_since(since) < self.budget {
+        let (since, last) = *self.idle.get_or_insert((now, now));
+        if now.saturating_since(last) > INTERRUPTED {
+            self.rest_until = now + REST;
+        } else if now.saturating_since(since) < self.budget {
+            self.idle = Some((since, now));
             return false;
+        } else {
+            self.budget /= 2;
         }
-        self.idle_since = None;
-        self.budget /= 2;
+        self.idle = None;
         true
     }
 }
@@ -176,8 +186,9 @@ mod tests {
             spin.found();
         }
         assert_eq!(spin.budget, SPIN_MOST);
-        assert!(!spin.should_sleep(at(now)));
-        assert!(!spin.should_sleep(at(now + 49)));
+        for micros in 0..50 {
+            assert!(!spin.should_sleep(at(now + micros)));
+        }
         assert!(spin.should_sleep(at(now + 50)));
 
         // Nothing ever comes: soon it sleeps at once, and only rarely tries again.
@@ -197,6 +208,17 @@ mod tests {
         }
         // One look around of the shortest length in 64 sleeps.
         assert!(looks <= 10 * SPIN_LEAST.as_micros(), "{looks}");
+    }
+
+    #[test]
+    fn a_cpu_that_others_want_is_left_to_them() {
+        let mut spin = Spin::new(true);
+        assert!(!spin.should_sleep(at(1)));
+        assert!(!spin.should_sleep(at(2)));
+        // Somebody had the CPU for 30 microseconds.
+        assert!(spin.should_sleep(at(32)));
+        assert!(spin.should_sleep(at(32 + 1_999)));
+        assert!(!spin.should_sleep(at(32 + 2_000)));
     }
 
     #[test]
