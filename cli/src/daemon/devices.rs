@@ -373,7 +373,9 @@ impl Candidate<'_> {
         let reason = (self.wish != Wish::AfPacket).then_some(against);
         let picked = Picked { shortfall, ..Picked::because("af-packet", reason) };
         let hold = Hold::Device { prepared, _isolation: isolation };
-        Ok(Opened { halves: ios.into_iter().map(halves).collect(), link, hold, picked })
+        // Each frame out is a walk through the kernel, and GRO on arrival saw few of those that follow each other.
+        let merging = ios.into_iter().map(FrameIo::with_merging);
+        Ok(Opened { halves: merging.map(halves).collect(), link, hold, picked })
     }
 
     fn advice(&self, workers: u8) -> Result<Advice, IoError> {

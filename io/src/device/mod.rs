@@ -106,6 +106,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// How the kernel makes IPv6 link-local addresses for it (`IN6_ADDR_GEN_MODE_*`); `None` without IPv6.
     pub address_generation: Option<u8>,
+    /// What kind of virtual device it is, as `ip -details link` says: "veth", "vlan", "bridge", ...
+    pub kind: Option<String>,
 }
 
 impl Link {
@@ -140,6 +142,9 @@ impl Link {
                 .and_then(|families| attribute(families, libc::AF_INET6 as u16))
                 .and_then(|inet6| attribute(inet6, IFLA_INET6_ADDR_GEN_MODE))
                 .and_then(|mode| mode.first().copied()),
+            kind: attribute(attributes, libc::IFLA_LINKINFO)
+                .and_then(|info| attribute(info, IFLA_INFO_KIND))
+                .map(as_text),
         })
     }
 }
@@ -186,6 +191,8 @@ impl fmt::Display for DeviceAddress {
 const LINK_HEADER_LEN: usize = 16;
 /// Octets of `struct ifaddrmsg`.
 const ADDRESS_HEADER_LEN: usize = 8;
+/// Of IFLA_LINKINFO (linux/if_link.h).
+const IFLA_INFO_KIND: u16 = 1;
 /// Of the AF_INET6 part of IFLA_AF_SPEC (linux/if_link.h).
 pub(crate) const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 /// The kernel makes no link-local address.

@@ -28,7 +28,12 @@ const LARGE_RECEIVE_OFFLOAD: &str = "rx-lro";
 /// Chains packets of a flow without merging them, which no virtio header can describe.
 const CHAINING: &str = "rx-gro-list";
 /// Merge packets of a flow into super-frames that are cut again faithfully on their way out.
-const MERGING: [&str; 2] = ["rx-gro", "rx-udp-gro-forwarding"];
+const MERGING: [&str; 2] = ["rx-gro", UDP_MERGING];
+/// Does so for UDP. Not switched on for a veth: there the kernel handles each datagram as it is sent, so that it hardly
+/// ever has two to merge, and the way of every datagram through GRO is long.
+const UDP_MERGING: &str = "rx-udp-gro-forwarding";
+/// The kind of device of which two are the ends of a cable.
+const VETH: &str = "veth";
 /// Take VLAN tags off arriving frames and tell them apart from the frame.
 const UNTAGGING: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
 
@@ -165,7 +170,7 @@ impl PreparedDevice {
         let mut netlink = route_socket(device)?;
         let link = find_link(&mut netlink, device)?;
         let link_local = check(&mut netlink, &link)?;
-        let wanted = wanted_features(&netlink, device, options)?;
+        let wanted = wanted_features(&netlink, &link, options)?;
 
         DirBuilder::new()
             .recursive(true)
@@ -274,20 +279,21 @@ fn check(netlink: &mut Netlink, link: &Link) -> Result<Vec<DeviceAddress>, Devic
 /// Features that are not as they should be, and what they should be.
 fn wanted_features(
     netlink: &Netlink,
-    device: &str,
+    link: &Link,
     options: &DeviceOptions,
 ) -> Result<Vec<(String, bool)>, DeviceError> {
-    let features = match ethtool::features(netlink.as_fd(), device) {
+    let features = match ethtool::features(netlink.as_fd(), &link.name) {
         // A driver without such features.
         Err(error) if ethtool::is_unsupported(&error) => Vec::new(),
         result => result?,
     };
+    let is_veth = link.kind.as_deref() == Some(VETH);
     let mut wanted = Vec::new();
     for feature in features {
         let is_lro = feature.name == LARGE_RECEIVE_OFFLOAD;
         if (is_lro || feature.name == CHAINING) && feature.active {
             if is_lro && !feature.changeable {
-                return Err(DeviceError::LargeReceiveOffload(device.to_owned()));
+                return Err(DeviceError::LargeReceiveOffload(link.name.clone()));
             }
             wanted.push((feature.name, false));
             continue;
@@ -296,6 +302,7 @@ fn wanted_features(
         let untags = UNTAGGING.contains(&feature.name.as_str());
         let wish = match options {
             DeviceOptions { bare: true, .. } => (merges || untags).then_some(false),
+            DeviceOptions { merge: true, .. } if is_veth && feature.name == UDP_MERGING => None,
             DeviceOptions { merge: true, .. } => merges.then_some(true),
             _ => None,
         };
