@@ -1,7 +1,7 @@
 //! The router as a program: devices, the packet worker, and everything that happens beside packets.
 //!
-//! - [`worker`] and [`forwarder`]: a thread that moves packets; [`poller`]: how it sleeps; [`exchange`]: what it gives
-//!   to the other workers; [`workers`]: all of them together;
+//! - [`worker`] and [`forwarder`]: a thread that moves packets; [`poller`]: how it sleeps; [`priority`]: when it goes
+//!   first; [`exchange`]: what it gives to the other workers; [`workers`]: all of them together;
 //! - [`devices`]: network devices opened, opened again, and put back; [`watch`]: when to look at them;
 //! - [`event_loop`]: signals, reloads, reports of the worker, the control API, on tokio;
 //! - [`limiter`]: a log that a wire cannot flood.
@@ -14,6 +14,7 @@ mod exchange;
 mod forwarder;
 mod limiter;
 mod poller;
+mod priority;
 mod suggest;
 mod watch;
 mod worker;

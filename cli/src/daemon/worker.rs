@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::exchange::Exchange;
 use super::forwarder::{Forwarder, PortHalves, PortTrouble};
 use super::poller::{Poller, Spin, Waker};
+use super::priority::Priority;
 
 /// Commands and questions taken between two rounds, so that a flood of them cannot stall packets.
 const REQUESTS_PER_ROUND: usize = 4;
@@ -126,6 +127,7 @@ struct Loop {
     poller: Poller,
     waker: Waker,
     spin: Spin,
+    priority: Priority,
     commands: mpsc::Receiver<(Command, oneshot::Sender<()>)>,
     requests: mpsc::Receiver<WorkerRequest>,
     reports: mpsc::Sender<Report>,
@@ -146,6 +148,7 @@ impl Loop {
             poller: Poller::new(config.waker.clone()),
             waker: config.waker,
             spin: Spin::new(spare_cpu),
+            priority: Priority::new(),
             commands,
             requests: config.requests,
             reports: config.reports,
@@ -178,12 +181,14 @@ impl Loop {
                 Turn::Busy => continue,
                 Turn::Idle => {}
             }
+            self.priority.received(frames);
             if frames > 0 {
                 self.spin.found();
             } else if self.spin.should_sleep(now) {
                 let due = self.forwarder.router().poll_timeout();
                 let pause = due.map(|due| due.saturating_since(self.clock.now()));
                 if pause.is_none_or(|pause| !pause.is_zero()) {
+                    self.priority.rest();
                     self.waker.fall_asleep();
                     // From here on the others wake us; before, they might have seen us awake.
                     if !self.forwarder.has_handed_over() {
