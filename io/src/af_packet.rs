@@ -19,6 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use genkan_engine::frame::{FrameBatch, Slot};
+use genkan_engine::packet::merge::Merged;
 use genkan_engine::verdict::Verdict;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -393,6 +394,7 @@ impl FrameReceiver for AfPacketReceiver {
 pub struct AfPacketTransmitter {
     socket: OwnedFd,
     batch: SendBatch<{ vnet_header::LEN }>,
+    uso: bool,
 }
 
 impl AfPacketTransmitter {
@@ -412,26 +414,44 @@ impl AfPacketTransmitter {
         set(libc::SO_SNDBUFFORCE).or_else(|_| set(libc::SO_SNDBUF)).map_err(at("enlarge the send buffer"))?;
         // Protocol 0: this socket receives nothing.
         packet_socket::bind(fd, interface, 0).map_err(at("bind a packet socket"))?;
-        Ok(AfPacketTransmitter { socket, batch: SendBatch::new() })
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+        let uso = release.is_ok_and(|release| release_number(&release) >= Some(FIRST_WITH_USO));
+        Ok(AfPacketTransmitter { socket, batch: SendBatch::new(), uso })
     }
+}
+
+/// The first kernel that takes a virtio header with VIRTIO_NET_HDR_GSO_UDP_L4; older ones refuse the frame.
+const FIRST_WITH_USO: (u32, u32) = (6, 2);
+
+/// The first two numbers of a kernel's release: "6.18.44-generic".
+fn release_number(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// A frame with its virtio header, or nothing where the frame cannot be sent as its slot says.
 #[inline]
-fn outgoing<'a>(memory: &'a [u8], slot: &Slot) -> Option<Outgoing<'a, { vnet_header::LEN }>> {
-    let frame = &memory[slot.offset..slot.offset + slot.len];
+fn outgoing<'a>(memory: &'a [u8], slot: &Slot) -> Option<Whole<'a>> {
+    let end = slot.offset + slot.len;
+    let frame = &memory[slot.offset..end];
     let header = vnet_header::emit(frame, &slot.offload)?;
     // A frame of a ring has the header that it came with before it, which mostly is the one to go with.
-    let start = slot.offset.wrapping_sub(vnet_header::LEN);
-    match memory.get(start..slot.offset + slot.len) {
-        Some(whole) if whole.starts_with(&header) => Some(Outgoing::Whole(whole)),
-        _ => Some(Outgoing::Parts(header, frame)),
-    }
+    let before = slot.offset.wrapping_sub(vnet_header::LEN);
+    let (header, start) = match memory.get(before..end) {
+        Some(whole) if whole.starts_with(&header) => (None, whole),
+        _ => (Some(header), frame),
+    };
+    Some(Outgoing { header, start, rest: std::iter::empty(), count: 1 })
 }
 
-impl FrameTransmitter for AfPacketTransmitter {
-    fn transmit(&mut self, memory: &[u8], slots: &[Slot], indices: &[u16]) -> Result<usize, IoError> {
-        let frames = indices.iter().filter_map(|index| outgoing(memory, &slots[usize::from(*index)]));
+/// A frame that lies in one piece.
+type Whole<'a> = Outgoing<'a, { vnet_header::LEN }, std::iter::Empty<&'a [u8]>>;
+
+impl AfPacketTransmitter {
+    fn send<'a, R: Iterator<Item = &'a [u8]>>(
+        &mut self,
+        frames: impl Iterator<Item = Outgoing<'a, { vnet_header::LEN }, R>>,
+    ) -> Result<usize, IoError> {
         let mut gone = false;
         let taken = self.batch.send(self.socket.as_fd(), frames, |errno| match errno {
             // The buffer is full, or the link is down: so it will be for the rest.
@@ -445,9 +465,23 @@ impl FrameTransmitter for AfPacketTransmitter {
         });
         if gone { Err(IoError::DeviceGone) } else { Ok(taken) }
     }
+}
+
+impl FrameTransmitter for AfPacketTransmitter {
+    fn transmit(&mut self, memory: &[u8], slots: &[Slot], indices: &[u16]) -> Result<usize, IoError> {
+        self.send(indices.iter().filter_map(|index| outgoing(memory, &slots[usize::from(*index)])))
+    }
+
+    fn transmit_merged(&mut self, merged: &Merged<'_>) -> Result<usize, IoError> {
+        self.send(merged.frames().filter_map(|frame| {
+            let header = vnet_header::emit(frame.start(), frame.offload())?;
+            let (start, rest, count) = (frame.start(), frame.rest(), frame.count());
+            Some(Outgoing { header: Some(header), start, rest, count })
+        }))
+    }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::ALL
+        Capabilities { uso: self.uso, ..Capabilities::ALL }
     }
 }
 
@@ -473,6 +507,16 @@ mod tests {
             assert_eq!(shape.slot % 128, 64, "an odd number of cache lines");
             assert!(shape.block / shape.slot >= 15);
         }
+    }
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        assert_eq!(release_number("6.18.44-generic\n"), Some((6, 18)));
+        assert!(
+            release_number("5.15.0") < Some(FIRST_WITH_USO) && release_number("10.0") > Some(FIRST_WITH_USO)
+        );
+        assert_eq!(release_number("6.x"), None);
+        assert!(release_number("") < Some(FIRST_WITH_USO));
     }
 
     #[test]

@@ -11,10 +11,11 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    Namespace, add_address, add_neighbor, add_veth, delete_link, link, no_ipv6, receive_until,
+    Frame, Namespace, add_address, add_neighbor, add_veth, delete_link, link, no_ipv6, receive_until,
     receive_waiting, set_down, set_mtu, set_up, until, wait, wire,
 };
-use genkan_engine::frame::{GsoKind, Offload};
+use genkan_engine::frame::{GsoKind, Offload, Slot};
+use genkan_engine::verdict::Verdict;
 use genkan_io::af_packet::{self, AfPacketOptions};
 use genkan_io::{FrameIo, IoError};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -35,6 +36,14 @@ fn experimental(octets: usize, mark: u32) -> Vec<u8> {
     frame.extend_from_slice(&mark.to_be_bytes());
     frame.resize(octets, 0);
     frame
+}
+
+/// Makes a datagram go back where it came from: MAC addresses, IP addresses and ports swapped. No sum changes by that.
+fn turn_around(frame: &mut [u8]) {
+    for (at, length) in [(0, 6), (26, 4), (34, 2)] {
+        let (first, second) = frame[at..at + 2 * length].split_at_mut(length);
+        first.swap_with_slice(second);
+    }
 }
 
 fn mark(frame: &[u8]) -> Option<u32> {
@@ -201,7 +210,7 @@ namespace_tests! {
         for frame in [&tagged, &plain] {
             assert!(sender.transmitter.transmit_frame(frame, Offload::default()).expect("h0 is there"));
         }
-        let is_ours = |frame: &common::Frame| mark(&frame.bytes).is_some();
+        let is_ours = |frame: &Frame| mark(&frame.bytes).is_some();
         let frames = receive_until(&mut port.receiver, "two frames", |frames| {
             frames.iter().filter(|frame| is_ours(frame)).count() == 2
         });
@@ -372,18 +381,49 @@ namespace_tests! {
         let frames = receive_until(&mut port.receiver, "the datagram", |frames| {
             frames.iter().any(|frame| frame.offload.partial_checksum)
         });
-        // Send it back: MAC addresses, IP addresses and ports swapped. No sum changes by that.
         let mut frame = frames.into_iter().find(|frame| frame.offload.partial_checksum).expect("just seen");
-        let bytes = &mut frame.bytes;
-        let (destination, source) = bytes.split_at_mut(6);
-        destination.swap_with_slice(&mut source[..6]);
-        let (source, destination) = bytes[26..34].split_at_mut(4);
-        source.swap_with_slice(destination);
-        let (source, destination) = bytes[34..38].split_at_mut(2);
-        source.swap_with_slice(destination);
-        assert!(port.transmitter.transmit_frame(bytes, frame.offload).expect("r0 is there"));
+        turn_around(&mut frame.bytes);
+        assert!(port.transmitter.transmit_frame(&frame.bytes, frame.offload).expect("r0 is there"));
         let mut octets = [0; 100];
         let (length, from) = socket.recv_from(&mut octets).expect("a good checksum");
         assert_eq!((&octets[..length], from), (&b"there"[..], (B, 7).into()));
+    }
+
+    /// Datagrams that left as one super-frame, gathered from where they lie, arrive one by one at a stack.
+    fn merged_datagrams_come_apart_again() {
+        let host = Namespace::new();
+        wire("r0", &host, "h0");
+        let mac = link("r0").mac;
+        host.run(|| {
+            add_address("h0", A, 24);
+            add_neighbor("h0", B, mac.0);
+        });
+        let mut port = open("r0").with_merging();
+        let socket = host.run(|| UdpSocket::bind((A, 5001)).expect("the address is ours"));
+        socket.set_read_timeout(Some(common::PATIENCE)).expect("a time");
+        for number in 0..3 {
+            socket.send_to(&[number; 100], (B, 7)).expect("there is a route");
+        }
+        let is_ours = |frame: &Frame| frame.offload.partial_checksum;
+        let mut frames = receive_until(&mut port.receiver, "three datagrams", |frames| {
+            frames.iter().filter(|frame| is_ours(frame)).count() == 3
+        });
+        frames.retain(is_ours);
+        let (mut memory, mut slots) = (Vec::new(), Vec::new());
+        for Frame { bytes, offload } in &mut frames {
+            turn_around(bytes);
+            let (offset, len) = (memory.len(), bytes.len());
+            slots.push(Slot { offset, len, offload: *offload, verdict: Verdict::Consumed });
+            memory.extend_from_slice(bytes);
+        }
+        assert_eq!(port.transmitter.transmit(&memory, &slots, &[0, 1, 2]).expect("r0 is there"), 3);
+        // Kernels before 6.2 take no UDP super-frames.
+        let merged = if port.transmitter.capabilities().uso { 2 } else { 0 };
+        assert_eq!(port.transmitter.merged_frames(), merged);
+        for number in 0..3 {
+            let mut octets = [0; 200];
+            let (length, from) = socket.recv_from(&mut octets).expect("a good checksum");
+            assert_eq!((&octets[..length], from), (&[number; 100][..], (B, 7).into()));
+        }
     }
 }
