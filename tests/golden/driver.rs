@@ -49,7 +49,7 @@ impl Driver {
         ports.extend(plan.host_port.then(|| ("host".to_owned(), PortId::HOST)));
         ports.extend(plan.lans.iter().enumerate().map(|(at, lan)| (lan.name.clone(), PortId::lan(at))));
         let mut driver = Driver {
-            router: Crew::new(plan.clone(), SEED, clock.now(), clock.wall()),
+            router: Crew::alike(plan.clone(), SEED, clock.now(), clock.wall()),
             door,
             config: config.to_owned(),
             plan,

@@ -64,6 +64,10 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
+/// Cases that go otherwise with several workers: where each asks by ARP for itself and finds a machine silent, where
+/// a port is chosen at random, and where a session makes room, which is one of the worker's own if it has any.
+const OWN_WAYS: [&str; 4] = ["arp_unreachable", "external_addresses", "one_to_one", "limit_sessions"];
+
 /// Runs one case; in order when its file would not change.
 fn check(name: &str, path: &Path) -> Result<(), Failed> {
     let text = fs::read_to_string(path)?;
@@ -74,7 +78,8 @@ fn check(name: &str, path: &Path) -> Result<(), Failed> {
     if comparable(&by_batch) != comparable(&written) {
         return Err(failure("batches differ from single frames", &written, &by_batch, name, &driver));
     }
-    if comparable(&written) == comparable(&text) {
+    let goes_its_own_way = crew::workers() > 1 && OWN_WAYS.contains(&name);
+    if goes_its_own_way || comparable(&written) == comparable(&text) {
         return Ok(());
     }
     let may_bless = crew::workers() == 1;

@@ -47,13 +47,26 @@ pub struct Crew {
 impl Crew {
     /// As many workers as [`workers`] says.
     pub fn new(plan: Arc<Plan>, seed: [u64; 2], now: Timestamp, wall: UnixTime) -> Crew {
-        Crew::of(workers(), plan, seed, now, wall)
+        let seed_of = |worker: u8| [seed[0].wrapping_add(u64::from(worker)), seed[1]];
+        Crew::made(workers(), plan, seed, seed_of, now, wall)
     }
 
-    /// So many workers.
-    pub fn of(workers: u8, plan: Arc<Plan>, seed: [u64; 2], now: Timestamp, wall: UnixTime) -> Crew {
+    /// As [`Crew::new`], but all choose at random as the only worker would.
+    pub fn alike(plan: Arc<Plan>, seed: [u64; 2], now: Timestamp, wall: UnixTime) -> Crew {
+        Crew::made(workers(), plan, seed, |_| seed, now, wall)
+    }
+
+    fn made(
+        workers: u8,
+        plan: Arc<Plan>,
+        seed: [u64; 2],
+        seed_of: impl Fn(u8) -> [u64; 2],
+        now: Timestamp,
+        wall: UnixTime,
+    ) -> Crew {
         let team = Team::new(workers, seed);
         let router = |worker| {
+            let seed = seed_of(worker);
             let config =
                 RouterConfig { plan: plan.clone(), seed, team: team.clone(), worker: WorkerId(worker) };
             Router::new(config, now, wall)

@@ -6,12 +6,17 @@
 
 use super::session::{NONE, Session, SessionId, SessionTable};
 use super::tcp_state::TcpState;
+use crate::team::Member;
 use crate::wire::ipv4::Protocol;
 
 /// The queues, threaded through the sessions.
 #[derive(Debug)]
 pub(crate) struct EvictionQueues {
     ends: [Ends; QUEUES],
+    /// Sessions in all of them.
+    len: usize,
+    /// Who wants to know whether there are any.
+    member: Option<Member>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +49,22 @@ const fn unanswered(protocol: Protocol) -> usize {
 }
 
 impl EvictionQueues {
-    pub(crate) fn new() -> EvictionQueues {
-        EvictionQueues { ends: [Ends { oldest: NONE, youngest: NONE }; QUEUES] }
+    pub(crate) fn new(member: Option<Member>) -> EvictionQueues {
+        EvictionQueues { ends: [Ends { oldest: NONE, youngest: NONE }; QUEUES], len: 0, member }
+    }
+
+    fn change_len(&mut self, len: usize) {
+        if let Some(member) = &self.member
+            && (len == 0) != (self.len == 0)
+        {
+            member.set_has_victims(len > 0);
+        }
+        self.len = len;
     }
 
     /// Puts a session at the young end of `queue`.
     pub(crate) fn push(&mut self, sessions: &mut SessionTable, queue: usize, id: SessionId) {
+        self.change_len(self.len + 1);
         let ends = &mut self.ends[queue];
         let previous = ends.youngest;
         sessions[id].evict_previous = previous;
@@ -64,6 +79,7 @@ impl EvictionQueues {
 
     /// Takes a session out of `queue`, which it must be in.
     pub(crate) fn unlink(&mut self, sessions: &mut SessionTable, queue: usize, id: SessionId) {
+        self.change_len(self.len - 1);
         let (previous, next) = (sessions[id].evict_previous, sessions[id].evict_next);
         let ends = &mut self.ends[queue];
         if previous == NONE {

@@ -345,6 +345,36 @@ impl MappingTable {
         Some(Timestamp::from_secs(at.as_nanos().div_ceil(SECOND)))
     }
 
+    /// Asks the other workers for a port of an address that has none left.
+    pub(crate) fn ask_for_port(&self, protocol: Protocol, external: Ipv4Addr) {
+        let ports = self.externals.get(&external).zip(pool_index(protocol));
+        if let Some(claims) = ports.and_then(|(ports, pool)| ports[pool].pool.claims()) {
+            claims.ports().ask();
+        }
+    }
+
+    /// Whether another worker has asked for a port.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.member.is_some() && self.externals.values().flatten().any(|ports| ports.pool.is_asked())
+    }
+
+    /// What another worker has asked for and this one has not looked into.
+    pub(crate) fn take_request(&mut self) -> Option<(Protocol, Ipv4Addr)> {
+        self.externals.iter_mut().find_map(|(address, ports)| {
+            let pools = POOL_PROTOCOLS.into_iter().zip(ports);
+            let mut asked =
+                pools.filter_map(|(protocol, ports)| ports.pool.take_request().then_some(protocol));
+            asked.next().map(|protocol| (protocol, *address))
+        })
+    }
+
+    /// Says that this worker makes room for what was asked; false when another has done so.
+    pub(crate) fn answer_request(&self, protocol: Protocol, external: Ipv4Addr) -> bool {
+        let ports = self.externals.get(&external).zip(pool_index(protocol));
+        let claims = ports.and_then(|(ports, pool)| ports[pool].pool.claims());
+        claims.is_some_and(|claims| claims.ports().answer())
+    }
+
     /// Frees ports that this worker need not keep from others any longer, a portion of them.
     pub(crate) fn expire(&mut self, now: Timestamp) {
         if self.member.is_none() {

@@ -39,6 +39,7 @@ pub(crate) mod peer;
 pub mod policy;
 pub mod port_pool;
 pub(crate) mod revalidate;
+mod room_for_others;
 pub(crate) mod session;
 pub(crate) mod settings;
 pub(crate) mod slab;
@@ -119,7 +120,7 @@ impl Nat {
             stages: StageCounters::default(),
             hosts: HostTable::new(most_hosts(capacity), key),
             peers: PeerTable::new(capacity, key),
-            queues: EvictionQueues::new(),
+            queues: EvictionQueues::new(member.clone()),
             wheel: TimerWheel::new(capacity, Duration::from_secs(1), now),
             rng,
             key,
@@ -234,6 +235,9 @@ impl Nat {
     /// A portion of what time and plan changes have ended.
     pub(crate) fn expire(&mut self, now: Timestamp) {
         self.mappings.expire(now);
+        if self.is_asked_for_room() {
+            self.make_room_for_others(now);
+        }
         for _ in 0..PORTION {
             let Some(id) = self.wheel.pop_due(now) else { break };
             let Some(session) = self.sessions.get(id) else { continue };
@@ -249,7 +253,7 @@ impl Nat {
 
     /// When there will be something to expire; at once while a sweep is under way.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        if self.sweep.is_some() {
+        if self.sweep.is_some() || self.is_asked_for_room() {
             return Some(Timestamp::ZERO);
         }
         let forwards = self.forwards.next_expiry(self.expiries_seen).map(|(at, _)| at);

@@ -79,11 +79,14 @@ pub(crate) struct Claims {
     /// Which protocol's.
     pool: usize,
     worker: WorkerId,
+    /// The last request of another worker that was looked into.
+    seen: u32,
 }
 
 impl Claims {
     pub(crate) fn new(owners: Arc<AddressOwners>, pool: usize, worker: WorkerId) -> Claims {
-        Claims { owners, pool, worker }
+        let seen = owners[pool].requests();
+        Claims { owners, pool, worker, seen }
     }
 
     pub(crate) fn ports(&self) -> &PortOwners {
@@ -120,6 +123,18 @@ impl PortPool {
     /// Who has the ports, where several workers share them.
     pub(crate) fn claims(&self) -> Option<&Claims> {
         self.claims.as_ref()
+    }
+
+    /// Whether another worker has asked for a port since [`PortPool::take_request`].
+    pub(crate) fn is_asked(&self) -> bool {
+        self.claims.as_ref().is_some_and(|claims| claims.ports().requests() != claims.seen)
+    }
+
+    /// Whether there is a request that this worker has not looked into.
+    pub(crate) fn take_request(&mut self) -> bool {
+        let Some(claims) = &mut self.claims else { return false };
+        let requests = claims.ports().requests();
+        std::mem::replace(&mut claims.seen, requests) != requests
     }
 
     /// Tells the other workers where the host is that owns `port`.

@@ -14,7 +14,7 @@ use crate::verdict::DropReason;
 use crate::wire::ipv4::Protocol;
 
 /// Sessions that are looked at for one that frees a port of a pool that is full.
-const VICTIMS_LOOKED_AT: usize = 64;
+pub(super) const VICTIMS_LOOKED_AT: usize = 64;
 
 /// Who takes a packet from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,7 +270,10 @@ impl Nat {
         if used >= self.settings.max_sessions_per_host {
             return Err(DropReason::HostSessionLimit);
         }
-        if self.evict_for_room(now) && self.has_room() { Ok(()) } else { Err(DropReason::SessionLimit) }
+        let has_room = self.borrow_room(false)
+            || (self.evict_for_room(now) && self.has_room())
+            || self.borrow_room(true);
+        if has_room { Ok(()) } else { Err(DropReason::SessionLimit) }
     }
 
     /// Counts a session to come on its host, which has the number `known` if that was found already.
@@ -430,7 +433,10 @@ impl Nat {
             self.stages.sessions_evicted += 1;
             create(self)
         });
-        let mapping = created.ok_or(DropReason::PortsExhausted)?;
+        let Some(mapping) = created else {
+            self.mappings.ask_for_port(wanted.protocol, external);
+            return Err(DropReason::PortsExhausted);
+        };
         self.hosts[host].ports[pool] += 1;
         self.stages.mappings_created += 1;
         Ok(mapping)

@@ -10,6 +10,7 @@ use crate::link::neighbor::{HeldFrame, NeighborAction};
 use crate::packet::build::{self, IcmpErrorKind};
 use crate::packet::rewrite;
 use crate::plan::Plan;
+use crate::team::{Stage, WorkerId};
 use crate::time::Timestamp;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::arp;
@@ -63,7 +64,12 @@ impl Router {
             return Verdict::Drop(DropReason::ArpMalformed);
         }
         if self.is_ours_on(port, packet.sender_ip) {
-            return self.defend(now, port, packet.sender_ip, packet.sender_mac);
+            // One speaks for all, so that together they do not speak too often.
+            let first = self.give(WorkerId::FIRST, Stage::Arrived);
+            return match first {
+                Some(handed_over) => handed_over,
+                None => self.defend(now, port, packet.sender_ip, packet.sender_mac),
+            };
         }
         let to_us = self.is_ours_on(port, packet.target_ip);
         let is_probe = packet.sender_ip.is_unspecified();

@@ -107,7 +107,7 @@ impl Router {
     }
 
     /// Gives a frame to its owner, if that is another worker.
-    fn give(&self, to: WorkerId, stage: Stage) -> Option<Verdict> {
+    pub(super) fn give(&self, to: WorkerId, stage: Stage) -> Option<Verdict> {
         let member = self.member.as_ref()?;
         (to != member.id && self.stage < Some(stage)).then_some(Verdict::HandOver(to, stage))
     }

@@ -58,7 +58,8 @@ const RESETS_PER_SECOND: u32 = 1_000;
 pub struct RouterConfig {
     /// The configuration.
     pub plan: Arc<Plan>,
-    /// Secret randomness: keys of the tables, port choice. 128 bits.
+    /// Secret randomness: keys of the tables, port choice. 128 bits, of its own for every worker: equal ones would
+    /// choose the same ports.
     pub seed: [u64; 2],
     /// What this router shares with the other workers.
     pub team: Arc<Team>,

@@ -14,7 +14,7 @@ mod port_owners;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dashmap::DashMap;
@@ -58,6 +58,10 @@ pub struct Team {
     owners: Mutex<BTreeMap<Ipv4Addr, Weak<AddressOwners>>>,
     /// Sessions that workers may have, together.
     granted: AtomicU32,
+    /// A number that changes when some worker needs room for a session.
+    room_requests: AtomicU32,
+    /// One bit per worker that has sessions which may make room.
+    victims: AtomicU64,
     /// Sessions by internal host.
     hosts: DashMap<Ipv4Addr, u32, SeededState>,
 }
@@ -73,6 +77,8 @@ impl Team {
             key,
             owners: Mutex::default(),
             granted: AtomicU32::new(0),
+            room_requests: AtomicU32::new(0),
+            victims: AtomicU64::new(0),
             hosts: DashMap::with_hasher(SeededState::new(key.hash(0, HOST_TABLE))),
         })
     }
@@ -195,6 +201,16 @@ impl Member {
         self.team.hosts.remove_if(&internal, |_, sessions| *sessions == 0);
     }
 
+    /// Says whether this worker has sessions that may make room for others.
+    pub(crate) fn set_has_victims(&self, has_victims: bool) {
+        let bit = 1 << self.id.0;
+        if has_victims {
+            self.team.victims.fetch_or(bit, Ordering::AcqRel);
+        } else {
+            self.team.victims.fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+
     /// How many sessions a worker asks for at once, and keeps at most unused.
     fn chunk(&self, most: u32) -> u32 {
         (most / IDLE_QUOTA_PART / u32::from(self.team.workers)).max(1)
@@ -206,11 +222,63 @@ impl Member {
 pub(crate) struct Quota {
     member: Member,
     granted: u32,
+    /// The last request for room that was looked into.
+    seen: u32,
 }
 
 impl Quota {
     pub(crate) fn new(member: Member) -> Quota {
-        Quota { member, granted: 0 }
+        let seen = member.team.room_requests.load(Ordering::Acquire);
+        Quota { member, granted: 0, seen }
+    }
+
+    pub(crate) fn workers(&self) -> u8 {
+        self.member.workers()
+    }
+
+    /// One session more than all may have together, where others have sessions that may make room for it: they
+    /// are asked to. No more than 5 % are on loan.
+    pub(crate) fn borrow(&mut self, most: u32) -> bool {
+        let team = &self.member.team;
+        if team.victims.load(Ordering::Acquire) & !(1 << self.member.id.0) == 0 {
+            return false;
+        }
+        let limit = most.saturating_add((most / IDLE_QUOTA_PART).max(1));
+        let lent = team.granted.fetch_update(Ordering::AcqRel, Ordering::Acquire, |granted| {
+            (granted < limit).then(|| granted + 1)
+        });
+        if lent.is_err() {
+            return false;
+        }
+        self.granted += 1;
+        let before = team.room_requests.fetch_add(1, Ordering::AcqRel);
+        if self.seen == before {
+            self.seen = before.wrapping_add(1);
+        }
+        true
+    }
+
+    /// Whether another worker has asked for room since [`Quota::take_request`].
+    pub(crate) fn is_asked(&self) -> bool {
+        self.seen != self.member.team.room_requests.load(Ordering::Acquire)
+    }
+
+    /// Whether there is a request that this worker has not looked into.
+    pub(crate) fn take_request(&mut self) -> bool {
+        let requests = self.member.team.room_requests.load(Ordering::Acquire);
+        std::mem::replace(&mut self.seen, requests) != requests
+    }
+
+    /// Whether all workers together have more than they may.
+    pub(crate) fn is_overdrawn(&self, most: u32) -> bool {
+        self.member.team.granted.load(Ordering::Acquire) > most
+    }
+
+    /// Gives back all that is not used.
+    pub(crate) fn give_back(&mut self, used: u32) {
+        let back = self.granted.saturating_sub(used);
+        self.granted -= back;
+        self.member.team.granted.fetch_sub(back, Ordering::AcqRel);
     }
 
     /// Whether one more than `used` is within what all workers may have, `most`. What is not used yet is kept for
@@ -245,5 +313,109 @@ impl Quota {
 impl Drop for Quota {
     fn drop(&mut self) {
         self.member.team.granted.fetch_sub(self.granted, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 10);
+
+    fn members(workers: u8) -> Vec<Member> {
+        let team = Team::new(workers, [1, 2]);
+        (0..workers).filter_map(|worker| Member::new(team.clone(), WorkerId(worker))).collect()
+    }
+
+    #[test]
+    fn a_worker_alone_shares_nothing() {
+        assert!(Member::new(Team::alone(), WorkerId::FIRST).is_none());
+        assert_eq!((Team::new(0, [0; 2]).workers(), Team::new(200, [0; 2]).workers()), (1, 64));
+    }
+
+    #[test]
+    fn all_know_the_same_owners_and_both_directions_have_one() {
+        let all = members(3);
+        let mut seen = [0; 3];
+        for number in 0..3_000u32 {
+            let (one, other) = (Ipv4Addr::from_bits(0x0a00_0000 + number), Ipv4Addr::from_bits(number * 7));
+            let pair = all[0].of_pair(one, other);
+            for member in &all {
+                assert_eq!(member.of_pair(other, one), pair);
+                assert_eq!(member.of_remote(one), all[0].of_remote(one));
+                assert_eq!(member.of_host(one), all[0].of_host(one));
+                assert_eq!(member.draw_for(one, 4), all[0].draw_for(one, 4));
+            }
+            seen[pair.index()] += 1;
+        }
+        assert!(seen.iter().all(|&count| count > 800), "{seen:?}");
+    }
+
+    #[test]
+    fn sessions_of_a_host_are_counted_together() {
+        let all = members(2);
+        assert!(all[0].add_session_of(HOST, 2) && all[1].add_session_of(HOST, 2));
+        assert!(!all[0].add_session_of(HOST, 2));
+        all[1].subtract_session_of(HOST);
+        assert!(all[0].add_session_of(HOST, 2));
+        all[0].subtract_session_of(HOST);
+        all[0].subtract_session_of(HOST);
+        assert!(!all[0].add_session_of(HOST, 0) && all[0].team.hosts.is_empty(), "idle hosts are forgotten");
+    }
+
+    /// The property: never more than allowed, and never refused with 5 % unused.
+    #[test]
+    fn totals_hold_within_five_percent() {
+        for (workers, most) in [(2u8, 1_000_000u32), (64, 1_000_000), (3, 100), (64, 40), (5, 1)] {
+            let mut quotas: Vec<Quota> = members(workers).into_iter().map(Quota::new).collect();
+            let mut used = vec![0u32; workers.into()];
+            let mut rng = crate::rng::Rng::new(u64::from(most));
+            for step in 0..3 * u64::from(most).min(60_000) {
+                let at = rng.below(workers.into()) as usize;
+                // In portions, so that a large table fills.
+                let portion = (most / 20_000).max(1);
+                if step % 4 == 3 {
+                    used[at] = used[at].saturating_sub(portion);
+                    quotas[at].settle(used[at], most);
+                    continue;
+                }
+                for _ in 0..portion {
+                    let total: u32 = used.iter().sum();
+                    if quotas[at].has_room(used[at], most) {
+                        used[at] += 1;
+                        assert!(total < most);
+                    } else {
+                        assert!(total >= most - most / IDLE_QUOTA_PART, "{total} of {most} at {workers}");
+                        break;
+                    }
+                }
+            }
+            let total: u32 = used.iter().sum();
+            assert!(total >= most - most / IDLE_QUOTA_PART, "{total} of {most} at {workers}");
+        }
+    }
+
+    #[test]
+    fn room_is_lent_where_others_can_make_it() {
+        let all = members(2);
+        let (mut rich, mut poor) = (Quota::new(all[0].clone()), Quota::new(all[1].clone()));
+        assert!((0..100).all(|used| rich.has_room(used, 100)) && !rich.has_room(100, 100));
+        assert!(!poor.has_room(0, 100) && !poor.borrow(100), "nobody has anything to give");
+        all[0].set_has_victims(true);
+        assert!((0..5).all(|_| poor.borrow(100)) && !poor.borrow(100), "5 % are on loan");
+        assert!(rich.take_request() && !rich.take_request() && !poor.take_request());
+        assert!(rich.is_overdrawn(100));
+        rich.give_back(95);
+        assert!(!rich.is_overdrawn(100));
+    }
+
+    #[test]
+    fn ports_of_an_address_are_the_same_for_all_while_anybody_has_it() {
+        let all = members(2);
+        let first = all[0].owners_of(HOST);
+        assert!(first[1].claim(53, WorkerId(0)));
+        assert!(!all[1].owners_of(HOST)[1].claim(53, WorkerId(1)));
+        drop(first);
+        assert!(all[1].owners_of(HOST)[1].claim(53, WorkerId(1)), "made anew");
     }
 }
