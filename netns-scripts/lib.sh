@@ -65,11 +65,13 @@ router() {
 device  = "$wan_device"
 address = "$wan_address/$wan_prefix"
 gateway = "$isp_address"
+backend = "${backend:-auto}"
 
 [[lan]]
 name    = "home"
 device  = "$lan_device"
 address = "$lan_address/$lan_prefix"
+backend = "${backend:-auto}"
 
 $1
 CONFIG

@@ -9,10 +9,11 @@
 # Printed are medians, the range, and the ratio of the medians. What a ratio says depends on free cores: on veth the
 # kernel works on the sender's core, Genkan on another one.
 #
-# Usage: throughput.sh [--rounds N] [--seconds N] [--kernel-gro]
+# Usage: throughput.sh [--rounds N] [--seconds N] [--af-xdp] [--kernel-gro]
 #   --rounds N      turns of each (3)
 #   --seconds N     length of each measurement (3)
-#   --kernel-gro    a third contender: the kernel with GRO switched on at the router's devices
+#   --af-xdp        a further contender: Genkan with `backend = "af-xdp"`; wants root
+#   --kernel-gro    a further contender: the kernel with GRO switched on at the router's devices
 set -eu
 . "$(dirname "$0")/lib.sh"
 lab_options='--hosts 1'
@@ -26,6 +27,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --rounds) rounds=$2 && shift ;;
     --seconds) seconds=$2 && shift ;;
+    --af-xdp) contenders="$contenders genkan-xdp" ;;
     --kernel-gro)
         need ethtool
         contenders="$contenders kernel-gro"
@@ -60,6 +62,11 @@ to = \"$nas_address\""
 begin() {
     case $1 in
     genkan) router "$forward" ;;
+    genkan-xdp)
+        backend=af-xdp
+        router "$forward"
+        backend=
+        ;;
     kernel*)
         "$here/kernel-nat.sh" up "$GENKAN_LAB" --forward "tcp:5201:$nas_address:5201"
         if [ "$1" = kernel-gro ]; then gro on; fi
@@ -69,7 +76,7 @@ begin() {
 
 end() {
     case $1 in
-    genkan) stop_router ;;
+    genkan*) stop_router ;;
     kernel*)
         if [ "$1" = kernel-gro ]; then gro off; fi
         "$here/kernel-nat.sh" down "$GENKAN_LAB"
@@ -138,8 +145,8 @@ sort -k2,2 -k1,1 -k3,3g "$results" | awk '
         printf "%-26s %-12s %8s   %-15s %s\n", "", "", "median", "range", "genkan / it"
         for (m = 1; m <= metrics; m++) {
             name = order[m]; gsub("_", " ", name)
-            for (i = split("genkan kernel kernel-gro", who, " "); i > 0; i--) rank[i] = who[i]
-            for (i = 1; i <= 3; i++) {
+            for (i = split("genkan genkan-xdp kernel kernel-gro", who, " "); i > 0; i--) rank[i] = who[i]
+            for (i = 1; i <= 4; i++) {
                 key = order[m] " " rank[i]
                 if (!count[key]) continue
                 ratio = rank[i] == "genkan" ? "" : sprintf("%.2f", median(order[m] " genkan") / median(key))

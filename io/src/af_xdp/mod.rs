@@ -395,7 +395,7 @@ fn advise_for(facts: &Facts) -> Advice {
     let against = match facts.features {
         None => "this kernel does not tell what drivers can do with XDP".to_owned(),
         Some(features) if !features.zero_copy() => {
-            format!("the driver ({driver}) has no zero-copy AF_XDP, and copying ones are no faster")
+            format!("the driver ({driver}) has no zero-copy AF_XDP, and a copying one slows TCP streams down")
         }
         Some(_) if facts.joins_stacks() => {
             format!("the driver ({driver}) passes on super-frames, which AF_XDP cannot carry")
