@@ -16,7 +16,7 @@ use genkan_io::frame_arena::MAX_FRAME;
 use genkan_io::pcap_file::PcapFileReceiver;
 use genkan_traffic::BATCH;
 
-use super::stopwatch::{Lap, Presence, clock_cost};
+use super::stopwatch::{Lap, Stopwatch};
 use super::{Measured, Rounds, metric, series};
 use crate::bench::report::Unit;
 use crate::output::{Failure, grouped};
@@ -36,46 +36,37 @@ pub(super) fn measure(
 ) -> Result<Measured, Failure> {
     let (port, name) = port_of(&plan, port)?;
     let mut player = Player::new(Input { port, path: path.to_owned() }, plan)?;
-    let clock = clock_cost();
-    player.pass(&mut Lap::default());
+    let watch = Stopwatch::new();
+    player.pass(&mut Lap::default(), &watch);
     player.fates.clear();
     let mut laps = Vec::new();
-    let mut presence: f64 = 1.0;
     for _ in 0..rounds.count {
-        let present = Presence::start();
         let (mut lap, start) = (Lap::default(), Instant::now());
         while start.elapsed() < rounds.length {
-            player.pass(&mut lap);
+            player.pass(&mut lap, &watch);
         }
-        presence = presence.min(present.share());
         laps.push(lap);
     }
-    let times: Vec<f64> = laps.iter().map(|lap| lap.each(clock)).collect();
+    let times: Vec<f64> = laps.iter().map(Lap::cpu).collect();
     let mut rate = metric("rate", "Packets of the capture, per second and core", Unit::PacketsPerSecond);
     rate.series.push(series("capture", None, times.iter().map(|time| 1e9 / time.max(1e-3)).collect()));
-    let mut each = metric("capture", "Packets of the capture, time for each", Unit::Nanoseconds);
+    let mut each = metric("capture", "Packets of the capture, CPU time for each", Unit::Nanoseconds);
     each.series.push(series("capture", None, times));
-    let mut notes = vec![
-        "Timed is only the engine, in batches of 64 on one CPU; receiving and sending are left out."
-            .to_owned(),
-        player.fates(),
-    ];
+    let mut wall = metric("capture_wall", "Packets of the capture, wall time for each", Unit::Nanoseconds);
+    wall.series.push(series("capture", None, laps.iter().map(Lap::wall).collect()));
+    let mut notes = vec![super::SCOPE.to_owned(), player.fates()];
     if player.from_router > 0 {
         notes.push(format!(
             "{} frames of the capture were sent by the router that was captured, and are left out.",
             grouped(player.from_router)
         ));
     }
-    notes.push(format!(
-        "In the worst round the thread had its CPU for {:.1} % of the time (CPU time by wall time).",
-        presence * 100.0
-    ));
     let settings = vec![
         ("capture".to_owned(), path.display().to_string()),
         ("port".to_owned(), name),
         ("frames".to_owned(), grouped(player.frames.len() as u64)),
     ];
-    Ok(Measured { metrics: vec![rate, each], notes, settings })
+    Ok(Measured { metrics: vec![rate, each, wall], notes, settings })
 }
 
 fn port_of(plan: &Plan, name: Option<&str>) -> Result<(PortId, String), Failure> {
@@ -145,7 +136,7 @@ impl Player {
     }
 
     /// Hands all frames over once.
-    fn pass(&mut self, lap: &mut Lap) {
+    fn pass(&mut self, lap: &mut Lap, watch: &Stopwatch) {
         let frames = std::mem::take(&mut self.frames);
         for batch in frames.chunks(BATCH) {
             self.memory.clear();
@@ -161,9 +152,8 @@ impl Player {
                 self.memory.extend_from_slice(frame);
             }
             let handed = FrameBatch { memory: &mut self.memory, slots: &mut self.slots };
-            let began = Instant::now();
-            self.router.handle_batch(Timestamp::ZERO, self.port, handed);
-            lap.add(batch.len(), began.elapsed());
+            let took = watch.time(|| self.router.handle_batch(Timestamp::ZERO, self.port, handed));
+            lap.add(batch.len(), took);
             for slot in &self.slots {
                 *self.fates.entry(fate(slot.verdict)).or_default() += 1;
             }

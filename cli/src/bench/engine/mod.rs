@@ -106,6 +106,10 @@ enum Direction {
     Both,
 }
 
+/// What all times here are of.
+const SCOPE: &str =
+    "Timed is only the engine, in batches of 64 on one CPU; receiving and sending are left out.";
+
 /// Rounds, and how long each of them is for each series.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rounds {

@@ -1,4 +1,5 @@
-//! Times of single batches, added up; what the clock itself costs is taken off.
+//! What batches take, by the thread's CPU time and by the clock on the wall; what looking at the clocks costs is taken
+//! off.
 
 use std::time::{Duration, Instant};
 
@@ -6,41 +7,67 @@ use nix::time::{ClockId, clock_gettime};
 
 /// Passes of `Router::handle_batch`.
 pub(super) const PASSES: usize = 4;
+/// A batch that took this many times as long as the fastest one was interrupted: its passes say nothing.
+const INTERRUPTED: u32 = 20;
 
-/// What one reading of the clock costs, in nanoseconds: the mean of many in a row.
-pub(super) fn clock_cost() -> f64 {
-    const READINGS: u32 = 100_000;
-    let start = Instant::now();
-    for _ in 0..READINGS {
-        std::hint::black_box(Instant::now());
+/// Both clocks, and what one stretch of nothing takes by each of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stopwatch {
+    cpu: Duration,
+    wall: Duration,
+}
+
+impl Stopwatch {
+    /// Finds out what looking at the clocks costs: the median of many stretches of nothing.
+    pub(super) fn new() -> Stopwatch {
+        const STRETCHES: usize = 10_001;
+        let mut stretches = [(); STRETCHES].map(|()| Stopwatch::default().time(|| {}));
+        let half = STRETCHES / 2;
+        stretches.sort_unstable_by_key(|(cpu, _)| *cpu);
+        let cpu = stretches[half].0;
+        stretches.sort_unstable_by_key(|(_, wall)| *wall);
+        Stopwatch { cpu, wall: stretches[half].1 }
     }
-    start.elapsed().as_nanos() as f64 / f64::from(READINGS)
+
+    /// CPU time and wall time of `work`.
+    pub(super) fn time(&self, work: impl FnOnce()) -> (Duration, Duration) {
+        let cpu = thread_cpu_time();
+        let wall = Instant::now();
+        work();
+        let wall = wall.elapsed();
+        (thread_cpu_time().saturating_sub(cpu + self.cpu), wall.saturating_sub(self.wall))
+    }
+
+    /// What one look at the clock on the wall costs.
+    pub(super) fn look(&self) -> Duration {
+        self.wall
+    }
 }
 
 /// What one round took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lap {
     packets: u64,
-    batches: u64,
-    /// In the router, with one reading of the clock for each batch.
-    busy: Duration,
-    /// In each pass, with one reading of the clock for each batch and pass.
-    passes: [Duration; PASSES],
+    cpu: Duration,
+    wall: Duration,
 }
 
 impl Lap {
-    /// A batch was handled in this time.
-    pub(super) fn add(&mut self, packets: usize, took: Duration) {
+    /// So many packets took this CPU time and wall time.
+    pub(super) fn add(&mut self, packets: usize, (cpu, wall): (Duration, Duration)) {
         self.packets += packets as u64;
-        self.batches += 1;
-        self.busy += took;
+        self.cpu += cpu;
+        self.wall += wall;
     }
 
-    /// A pass over the current batch took this time.
-    pub(super) fn add_pass(&mut self, pass: usize, took: Duration) {
-        if let Some(sum) = self.passes.get_mut(pass) {
-            *sum += took;
-        }
+    /// CPU time for each packet, in nanoseconds.
+    pub(super) fn cpu(&self) -> f64 {
+        per_packet(self.cpu, self.packets)
+    }
+
+    /// Wall time for each packet, in nanoseconds.
+    pub(super) fn wall(&self) -> f64 {
+        per_packet(self.wall, self.packets)
     }
 
     /// Packets of the round.
@@ -48,45 +75,45 @@ impl Lap {
     pub(super) fn packets(&self) -> u64 {
         self.packets
     }
+}
 
-    /// Nanoseconds for one packet.
-    pub(super) fn each(&self, clock_cost: f64) -> f64 {
-        self.per_packet(self.busy, clock_cost)
+/// What the passes of one round took, by the clock on the wall.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PassLap {
+    packets: u64,
+    sums: [Duration; PASSES],
+    fastest: Option<Duration>,
+}
+
+impl PassLap {
+    /// A batch's passes ended at these times after its start; the clock was looked at after each of them.
+    pub(super) fn add(&mut self, packets: usize, ends: [Duration; PASSES], look: Duration) {
+        let whole = ends[PASSES - 1];
+        let fastest = self.fastest.map_or(whole, |fastest| fastest.min(whole));
+        self.fastest = Some(fastest);
+        if whole > fastest * INTERRUPTED {
+            return;
+        }
+        self.packets += packets as u64;
+        let mut start = Duration::ZERO;
+        for (sum, end) in self.sums.iter_mut().zip(ends) {
+            *sum += end.saturating_sub(start + look);
+            start = end;
+        }
     }
 
-    /// Nanoseconds of each pass for one packet.
-    pub(super) fn each_pass(&self, clock_cost: f64) -> [f64; PASSES] {
-        self.passes.map(|pass| self.per_packet(pass, clock_cost))
-    }
-
-    fn per_packet(&self, time: Duration, clock_cost: f64) -> f64 {
-        let net = time.as_nanos() as f64 - self.batches as f64 * clock_cost;
-        net.max(0.0) / self.packets.max(1) as f64
+    /// Wall time of each pass for one packet, in nanoseconds.
+    pub(super) fn each(&self) -> [f64; PASSES] {
+        self.sums.map(|sum| per_packet(sum, self.packets))
     }
 }
 
-/// How much of a stretch of time this thread really had its CPU.
-#[derive(Debug)]
-pub(super) struct Presence {
-    wall: Instant,
-    cpu: Duration,
-}
-
-impl Presence {
-    /// From now on.
-    pub(super) fn start() -> Presence {
-        Presence { wall: Instant::now(), cpu: thread_cpu_time() }
-    }
-
-    /// CPU time by wall time, at most 1.
-    pub(super) fn share(&self) -> f64 {
-        let cpu = thread_cpu_time().saturating_sub(self.cpu).as_secs_f64();
-        (cpu / self.wall.elapsed().as_secs_f64().max(1e-9)).min(1.0)
-    }
+fn per_packet(time: Duration, packets: u64) -> f64 {
+    time.as_nanos() as f64 / packets.max(1) as f64
 }
 
 fn thread_cpu_time() -> Duration {
-    // Every thread has this clock; without it the share would come out as 0 and show.
+    // Every thread has this clock; without it all times would come out as 0, and show.
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
@@ -94,28 +121,37 @@ fn thread_cpu_time() -> Duration {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_clock_is_taken_off_once_per_batch_and_pass() {
-        let mut lap = Lap::default();
-        for _ in 0..10 {
-            lap.add(64, Duration::from_nanos(64 * 30 + 25));
-            lap.add_pass(1, Duration::from_nanos(64 * 10 + 25));
-        }
-        assert_eq!(lap.packets(), 640);
-        assert!((lap.each(25.0) - 30.0).abs() < 1e-9);
-        let passes = lap.each_pass(25.0);
-        assert!((passes[1] - 10.0).abs() < 1e-9);
-        assert_eq!(passes[0], 0.0);
-        assert_eq!(Lap::default().each(25.0), 0.0);
+    const fn ns(count: u64) -> Duration {
+        Duration::from_nanos(count)
     }
 
     #[test]
-    fn a_thread_that_works_is_present() {
-        assert!(clock_cost() > 0.0);
-        let presence = Presence::start();
-        let cpu = thread_cpu_time();
-        while thread_cpu_time() - cpu < Duration::from_millis(2) {}
-        let share = presence.share();
-        assert!(share > 0.0 && share <= 1.0, "{share}");
+    fn laps_are_means_by_packet() {
+        let mut lap = Lap::default();
+        lap.add(64, (ns(640), ns(1_280)));
+        lap.add(64, (ns(640), ns(2_560)));
+        assert_eq!((lap.packets(), lap.cpu(), lap.wall()), (128, 10.0, 30.0));
+        assert_eq!(Lap::default().cpu(), 0.0);
+    }
+
+    #[test]
+    fn passes_are_the_gaps_without_the_looks() {
+        let mut lap = PassLap::default();
+        let ends = [ns(120), ns(240), ns(300), ns(500)];
+        lap.add(10, ends, ns(20));
+        lap.add(10, ends, ns(20));
+        assert_eq!(lap.each(), [10.0, 10.0, 4.0, 18.0]);
+        // Somebody else had the CPU meanwhile.
+        lap.add(10, [ns(120), ns(240), ns(4_000_000), ns(4_000_200)], ns(20));
+        assert_eq!(lap.each(), [10.0, 10.0, 4.0, 18.0]);
+    }
+
+    #[test]
+    fn work_takes_time_and_nothing_takes_little() {
+        let watch = Stopwatch::new();
+        let start = thread_cpu_time();
+        let (cpu, wall) = watch.time(|| while thread_cpu_time() - start < ns(2_000_000) {});
+        assert!(cpu > ns(1_000_000) && wall > ns(1_000_000), "{cpu:?} {wall:?}");
+        assert!(watch.look() < ns(100_000), "{watch:?}");
     }
 }

@@ -13,7 +13,7 @@ use genkan_traffic::network::{self, EXTERNAL, INSIDE, OUTSIDE, REMOTES};
 use genkan_traffic::rig::DEFAULT_MAX_SESSIONS;
 use genkan_traffic::{BATCH, Batch, Flows, Rig, Template, Transport};
 
-use super::stopwatch::{Lap, PASSES, Presence, clock_cost};
+use super::stopwatch::{Lap, PASSES, PassLap, Stopwatch};
 use super::{Direction, EngineArguments, Measured, Rounds, metric, series, spoken};
 use crate::bench::report::{Metric, Unit};
 use crate::bench::statistics::median;
@@ -21,6 +21,9 @@ use crate::output::{Failure, grouped};
 
 /// Sessions that a round may open at most: few beside the table, enough to time.
 const OPENED: u32 = 32_768;
+/// Batches between two looks at the clocks: enough that a look costs little beside them, few enough that their frames
+/// stay in the second-level cache.
+const GROUP: usize = 4;
 /// Octets of memory that a session is taken to need, table and all.
 const SESSION_MEMORY: u64 = 256;
 
@@ -37,31 +40,27 @@ pub(super) fn measure(arguments: &EngineArguments, rounds: Rounds) -> Result<Mea
     if arguments.new > 0 && arguments.direction == Direction::Inbound {
         return Err(Failure::message("--new needs outbound packets: sessions are opened from inside"));
     }
-    let clock = clock_cost();
+    let watch = Stopwatch::new();
     let mut scenes: Vec<Scene> =
         arguments.sessions.iter().map(|&sessions| Scene::new(arguments, sessions)).collect();
     let mut doors: Vec<Doors> = arguments.forwards.iter().map(|&count| Doors::new(count)).collect();
-    let mut presence: f64 = 1.0;
     for _ in 0..rounds.count {
         for scene in &mut scenes {
-            let present = Presence::start();
-            let established = scene.round(rounds.length, arguments.new, None)?;
-            presence = presence.min(present.share());
-            scene.laps.push(established);
-            let mut passes = Lap::default();
-            scene.round(rounds.length, arguments.new, Some(&mut passes))?;
+            let lap = scene.round(rounds.length, arguments.new, &watch)?;
+            scene.laps.push(lap);
+            let passes = scene.round_of_passes(rounds.length, arguments.new, &watch)?;
             scene.pass_laps.push(passes);
-            let opened = scene.round(rounds.length, 100, None)?;
+            let opened = scene.round(rounds.length, 100, &watch)?;
             scene.opened.push(opened);
         }
         for door in &mut doors {
-            let lap = door.round()?;
+            let lap = door.round(&watch)?;
             door.laps.push(lap);
         }
     }
     Ok(Measured {
-        notes: notes(&scenes, clock, presence),
-        metrics: metrics(arguments, &scenes, &doors, clock),
+        notes: notes(&scenes, &watch),
+        metrics: metrics(arguments, &scenes, &doors),
         settings: vec![
             ("octets of a frame".to_owned(), arguments.size.to_string()),
             ("direction".to_owned(), format!("{:?}", arguments.direction).to_lowercase()),
@@ -71,36 +70,39 @@ pub(super) fn measure(arguments: &EngineArguments, rounds: Rounds) -> Result<Mea
     })
 }
 
-fn metrics(arguments: &EngineArguments, scenes: &[Scene], doors: &[Doors], clock: f64) -> Vec<Metric> {
+fn metrics(arguments: &EngineArguments, scenes: &[Scene], doors: &[Doors]) -> Vec<Metric> {
     let what = match arguments.new {
         0 => "Packets of established sessions".to_owned(),
         new => format!("Packets, {new} % of the outbound ones open a session"),
     };
     let mut rate = metric("rate", &format!("{what}, per second and core"), Unit::PacketsPerSecond);
-    let mut each = metric("established", &format!("{what}, time for each"), Unit::Nanoseconds);
-    let mut opening = metric("new_session", "First packet of a session, time for each", Unit::Nanoseconds);
+    let mut each = metric("established", &format!("{what}, CPU time for each"), Unit::Nanoseconds);
+    let mut wall = metric("established_wall", &format!("{what}, wall time for each"), Unit::Nanoseconds);
+    let mut opening =
+        metric("new_session", "First packet of a session, CPU time for each", Unit::Nanoseconds);
     let mut passes = TITLES.map(|(key, title)| metric(key, title, Unit::Nanoseconds));
     for scene in scenes {
         let name = format!("{} sessions", spoken(scene.sessions));
-        let times: Vec<f64> = scene.laps.iter().map(|lap| lap.each(clock)).collect();
+        let times: Vec<f64> = scene.laps.iter().map(Lap::cpu).collect();
         let goal = goal(scene.sessions).filter(|_| arguments.new == 0);
         rate.series.push(series(&name, None, times.iter().map(|time| 1e9 / time.max(1e-3)).collect()));
         each.series.push(series(&name, goal, times));
-        let opened = scene.opened.iter().map(|lap| lap.each(clock)).collect();
+        wall.series.push(series(&name, None, scene.laps.iter().map(Lap::wall).collect()));
+        let opened = scene.opened.iter().map(Lap::cpu).collect();
         opening.series.push(series(&name, Some(350.0), opened));
         for (index, pass) in passes.iter_mut().enumerate() {
-            let times = scene.pass_laps.iter().map(|lap| lap.each_pass(clock)[index]).collect();
+            let times = scene.pass_laps.iter().map(|lap| lap.each()[index]).collect();
             pass.series.push(series(&name, None, times));
         }
     }
-    let title = "First packet of a session from outside through a forward, time for each";
+    let title = "First packet of a session through a forward, CPU time for each";
     let mut forwards = metric("forward", title, Unit::Nanoseconds);
     for door in doors {
         let count = u64::from(door.count);
         let name = if count == 1 { "1 forward".to_owned() } else { format!("{} forwards", grouped(count)) };
-        forwards.series.push(series(&name, None, door.laps.iter().map(|lap| lap.each(clock)).collect()));
+        forwards.series.push(series(&name, None, door.laps.iter().map(Lap::cpu).collect()));
     }
-    [rate, each].into_iter().chain(passes).chain([opening, forwards]).collect()
+    [rate, each, wall].into_iter().chain(passes).chain([opening, forwards]).collect()
 }
 
 /// What an established packet may cost, in nanoseconds, at the sizes that were agreed on.
@@ -113,39 +115,33 @@ fn goal(sessions: u32) -> Option<f64> {
     }
 }
 
-fn notes(scenes: &[Scene], clock: f64, presence: f64) -> Vec<String> {
+fn notes(scenes: &[Scene], watch: &Stopwatch) -> Vec<String> {
     let mut notes = vec![
-        "Timed is only the engine, in batches of 64 on one CPU; receiving and sending are left out.".to_owned(),
+        super::SCOPE.to_owned(),
+        "CPU time is that of the thread: what others took in between does not count. On a quiet machine it is the \
+         wall time."
+            .to_owned(),
         "A session that is opened opens a mapping too, as long as there are ports: below some 61,000 sessions."
             .to_owned(),
         format!(
-            "Passes are timed in runs of their own, with a look at the clock after each; its {clock:.0} ns are \
-             taken off, once for each batch."
+            "Passes are timed by the wall, in runs of their own, with a look at the clock after each; its {} ns are \
+             taken off, and batches that were interrupted are left out.",
+            watch.look().as_nanos()
         ),
     ];
-    let sum = |laps: &[Lap]| {
-        let sums: Vec<f64> = laps.iter().map(|lap| lap.each_pass(clock).iter().sum()).collect();
-        median(&sums)
-    };
-    let whole = |laps: &[Lap]| {
-        let each: Vec<f64> = laps.iter().map(|lap| lap.each(clock)).collect();
-        median(&each)
-    };
     for scene in scenes {
-        if let (Some(sum), Some(whole)) = (sum(&scene.pass_laps), whole(&scene.laps))
+        let sums: Vec<f64> = scene.pass_laps.iter().map(|lap| lap.each().iter().sum()).collect();
+        let wholes: Vec<f64> = scene.laps.iter().map(Lap::cpu).collect();
+        if let (Some(sum), Some(whole)) = (median(&sums), median(&wholes))
             && whole > 0.0
         {
             notes.push(format!(
-                "With {} sessions the passes add up to {:.0} % of the whole: so far they may be wrong.",
+                "With {} sessions the passes add up to {:.0} % of the whole: so far a single one may be wrong.",
                 spoken(scene.sessions),
                 sum / whole * 100.0
             ));
         }
     }
-    notes.push(format!(
-        "In the worst round the thread had its CPU for {:.1} % of the time (CPU time by wall time).",
-        presence * 100.0
-    ));
     notes
 }
 
@@ -215,13 +211,13 @@ struct Scene {
     sessions: u32,
     rig: Rig,
     groups: Vec<Group>,
-    batch: Batch,
+    batches: Vec<Batch>,
     ports: &'static [PortId],
     /// Which packets open sessions, and which group is next: the state of a generator of its own.
     chance: u32,
     opened_in_round: u32,
     laps: Vec<Lap>,
-    pass_laps: Vec<Lap>,
+    pass_laps: Vec<PassLap>,
     opened: Vec<Lap>,
 }
 
@@ -237,7 +233,7 @@ impl Scene {
         let mut scene = Scene {
             sessions,
             rig: Rig::with_plan(groups[0].flows, network::plan(room)),
-            batch: Batch::new(&groups[0].templates.out),
+            batches: vec![Batch::new(&groups[0].templates.out); GROUP],
             groups,
             ports: match arguments.direction {
                 Direction::Outbound => &[INSIDE],
@@ -264,45 +260,68 @@ impl Scene {
     }
 
     /// Hands over batches for `length`, or until no session may be opened any more; `new` percent of the outbound
-    /// packets open one. `passes` gets the times of the passes.
-    fn round(&mut self, length: Duration, new: u8, mut passes: Option<&mut Lap>) -> Result<Lap, Failure> {
+    /// packets open one.
+    fn round(&mut self, length: Duration, new: u8, watch: &Stopwatch) -> Result<Lap, Failure> {
         let mut lap = Lap::default();
-        let mut ports = if new == 100 { &[INSIDE] } else { self.ports }.iter().cycle();
+        let mut ports = self.ports(new);
         let start = Instant::now();
-        while start.elapsed() < length && self.opened_in_round + (BATCH as u32) <= OPENED {
+        while start.elapsed() < length && self.has_room() {
             let port = ports.next().copied().unwrap_or(INSIDE);
-            self.fill(port, new);
-            let Scene { rig, batch, .. } = self;
-            let began = Instant::now();
-            match &mut passes {
-                None => batch.handle(&mut rig.router, rig.now, port),
-                Some(passes) => {
-                    let mut last = began;
-                    batch.handle_observed(&mut rig.router, rig.now, port, |pass: Pass| {
-                        let now = Instant::now();
-                        passes.add_pass(pass as usize, now - last);
-                        last = now;
-                    });
-                }
-            }
-            let took = began.elapsed();
-            lap.add(BATCH, took);
-            if let Some(passes) = &mut passes {
-                passes.add(BATCH, took);
-            }
-            forwarded(self.batch.verdicts())?;
+            (0..GROUP).for_each(|index| self.fill(index, port, new));
+            let Scene { rig, batches, .. } = self;
+            let took = watch.time(|| {
+                batches.iter_mut().for_each(|batch| batch.handle(&mut rig.router, rig.now, port));
+            });
+            lap.add(GROUP * BATCH, took);
+            forwarded(self.batches.iter().flat_map(Batch::verdicts))?;
         }
+        self.restore();
+        Ok(lap)
+    }
+
+    /// The same one batch at a time, with a look at the clock after each pass.
+    fn round_of_passes(&mut self, length: Duration, new: u8, watch: &Stopwatch) -> Result<PassLap, Failure> {
+        let mut lap = PassLap::default();
+        let mut ports = self.ports(new);
+        let start = Instant::now();
+        while start.elapsed() < length && self.has_room() {
+            let port = ports.next().copied().unwrap_or(INSIDE);
+            self.fill(0, port, new);
+            let Scene { rig, batches, .. } = self;
+            let mut ends = [Duration::ZERO; PASSES];
+            let began = Instant::now();
+            batches[0].handle_observed(&mut rig.router, rig.now, port, |pass: Pass| {
+                ends[pass as usize] = began.elapsed();
+            });
+            lap.add(BATCH, ends, watch.look());
+            forwarded(self.batches[0].verdicts())?;
+        }
+        self.restore();
+        Ok(lap)
+    }
+
+    fn ports(&self, new: u8) -> impl Iterator<Item = &'static PortId> + use<> {
+        if new == 100 { &[INSIDE] } else { self.ports }.iter().cycle()
+    }
+
+    /// Whether the next group may open sessions with all of its packets.
+    fn has_room(&self) -> bool {
+        self.opened_in_round + (GROUP * BATCH) as u32 <= OPENED
+    }
+
+    /// Lets the sessions end that a round has opened: all of them, and the established ones start anew.
+    fn restore(&mut self) {
         if self.opened_in_round > 0 {
             self.rig.expire_all();
             self.establish();
         }
-        Ok(lap)
     }
 
-    fn fill(&mut self, port: PortId, new: u8) {
-        let Scene { batch, groups, chance, opened_in_round, sessions, .. } = self;
+    /// Writes packets that come in by `port` into the batch of that number.
+    fn fill(&mut self, index: usize, port: PortId, new: u8) {
+        let Scene { batches, groups, chance, opened_in_round, sessions, .. } = self;
         let first = groups[0].flows.count();
-        batch.fill(|frame| {
+        batches[index].fill(|frame| {
             // Numerical Recipes' generator; its upper bits are the good ones.
             *chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let drawn = u64::from(*chance);
@@ -347,7 +366,7 @@ impl Doors {
     }
 
     /// Opens [`OPENED`] sessions, and lets them end.
-    fn round(&mut self) -> Result<Lap, Failure> {
+    fn round(&mut self, watch: &Stopwatch) -> Result<Lap, Failure> {
         let mut lap = Lap::default();
         let mut number: u32 = 0;
         for _ in 0..OPENED / BATCH as u32 {
@@ -359,9 +378,8 @@ impl Doors {
                 template.write(frame, SocketAddrV4::new(remote, 40_000), SocketAddrV4::new(EXTERNAL, port));
                 number += 1;
             });
-            let began = Instant::now();
-            batch.handle(&mut rig.router, rig.now, OUTSIDE);
-            lap.add(BATCH, began.elapsed());
+            let took = watch.time(|| batch.handle(&mut rig.router, rig.now, OUTSIDE));
+            lap.add(BATCH, took);
             forwarded(batch.verdicts())?;
         }
         self.rig.expire_all();
@@ -406,7 +424,10 @@ mod tests {
         let measured = measure(&arguments(), rounds).expect("synthetic packets are forwarded");
         let keys: Vec<_> = measured.metrics.iter().map(|metric| metric.key).collect();
         let passes = TITLES.map(|(key, _)| key);
-        assert_eq!(keys, [&["rate", "established"], &passes[..], &["new_session", "forward"]].concat());
+        assert_eq!(
+            keys,
+            [&["rate", "established", "established_wall"], &passes[..], &["new_session", "forward"]].concat()
+        );
         for metric in &measured.metrics {
             assert_eq!(metric.series.len(), 2, "{}", metric.key);
             for series in &metric.series {
@@ -421,7 +442,7 @@ mod tests {
     fn a_round_leaves_the_table_as_it_was() {
         let mut scene = Scene::new(&arguments(), 1_000);
         assert_eq!(scene.rig.router.session_count(), 1_000);
-        let lap = scene.round(Duration::from_secs(60), 100, None).expect("forwarded");
+        let lap = scene.round(Duration::from_secs(60), 100, &Stopwatch::new()).expect("forwarded");
         assert_eq!(lap.packets(), u64::from(OPENED));
         assert_eq!(scene.rig.router.session_count(), 1_000);
     }
@@ -431,15 +452,15 @@ mod tests {
         let mut scene = Scene::new(&EngineArguments { tcp: 25, new: 0, ..arguments() }, 1_000);
         let mut tcp = 0;
         for _ in 0..100 {
-            scene.fill(INSIDE, 0);
-            tcp += scene.batch.frames().filter(|frame| frame[23] == 6).count();
+            scene.fill(0, INSIDE, 0);
+            tcp += scene.batches[0].frames().filter(|frame| frame[23] == 6).count();
         }
         assert!((1_400..1_800).contains(&tcp), "{tcp} of 6,400 are TCP");
         assert_eq!(scene.opened_in_round, 0);
-        scene.fill(OUTSIDE, 50);
+        scene.fill(0, OUTSIDE, 50);
         assert_eq!(scene.opened_in_round, 0);
         for _ in 0..100 {
-            scene.fill(INSIDE, 20);
+            scene.fill(0, INSIDE, 20);
         }
         assert!((1_100..1_460).contains(&scene.opened_in_round), "{} of 6,400", scene.opened_in_round);
     }
