@@ -110,7 +110,14 @@ gateway = "{}"
                 );
             }
         }
-        text + "\n" + rules
+        text += "\n";
+        match setup::workers() {
+            None => text + rules,
+            Some(workers) if rules.contains("[router]\n") => {
+                text + &rules.replace("[router]\n", &format!("[router]\nworkers = {workers}\n"))
+            }
+            Some(workers) => text + rules + &format!("\n[router]\nworkers = {workers}\n"),
+        }
     }
 
     /// Starts the router (again).

@@ -14,6 +14,12 @@ pub(crate) fn kernel_stands_in() -> bool {
     env::var_os("GENKAN_E2E_ROUTER").is_some_and(|value| value == "kernel")
 }
 
+/// With how many workers the router is to run; `None`: as it does when nobody says anything.
+pub(crate) fn workers() -> Option<u8> {
+    let given = env::var("GENKAN_E2E_WORKERS").ok()?;
+    Some(given.parse().unwrap_or_else(|_| panic!("GENKAN_E2E_WORKERS is a number, not '{given}'")))
+}
+
 /// Whether the tests, and with them the router, are compiled without optimisation: loads are smaller then.
 pub(crate) const fn is_slow() -> bool {
     cfg!(debug_assertions)

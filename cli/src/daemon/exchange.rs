@@ -1,6 +1,6 @@
 //! What one worker gives to the others, and takes from them.
 
-use genkan_engine::frame::{FrameBatch, Offload, PortId};
+use genkan_engine::frame::{Offload, PortId};
 use genkan_engine::{Stage, WorkerId};
 use genkan_io::hand_over::{self, HandOverReceiver, HandOverSender};
 
@@ -9,10 +9,15 @@ use super::poller::Waker;
 /// One worker's ends of the rings between it and every other worker.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// By the other worker's number; none to itself.
-    to: Vec<Option<Outgoing>>,
-    from: Vec<HandOverReceiver>,
+    /// What it gives.
+    pub(crate) outbox: Outbox,
+    /// What it takes, a ring for each other worker.
+    pub(crate) inbox: Vec<HandOverReceiver>,
 }
+
+/// The giving ends, by the other worker's number; none to itself.
+#[derive(Debug)]
+pub(crate) struct Outbox(Vec<Option<Outgoing>>);
 
 #[derive(Debug)]
 struct Outgoing {
@@ -26,27 +31,34 @@ impl Exchange {
     /// Of the only worker: nobody to give to.
     #[cfg(test)]
     pub(crate) fn alone() -> Exchange {
-        Exchange { to: vec![None], from: Vec::new() }
+        Exchange { outbox: Outbox(vec![None]), inbox: Vec::new() }
     }
 
     /// Of each of the workers that these wakers wake.
     pub(crate) fn between(wakers: &[Waker]) -> Vec<Exchange> {
         let mut all: Vec<Exchange> =
-            wakers.iter().map(|_| Exchange { to: Vec::new(), from: Vec::new() }).collect();
+            wakers.iter().map(|_| Exchange { outbox: Outbox(Vec::new()), inbox: Vec::new() }).collect();
         for giver in 0..wakers.len() {
             for (taker, waker) in wakers.iter().enumerate() {
                 if taker == giver {
-                    all[giver].to.push(None);
+                    all[giver].outbox.0.push(None);
                     continue;
                 }
                 let (ring, end) = hand_over::ring();
-                all[giver].to.push(Some(Outgoing { ring, waker: waker.clone(), fresh: false }));
-                all[taker].from.push(end);
+                all[giver].outbox.0.push(Some(Outgoing { ring, waker: waker.clone(), fresh: false }));
+                all[taker].inbox.push(end);
             }
         }
         all
     }
 
+    /// Whether nobody has anything for this worker.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbox.iter().all(HandOverReceiver::is_empty)
+    }
+}
+
+impl Outbox {
     /// Copies a frame to its owner; whether there was room.
     pub(crate) fn push(
         &mut self,
@@ -56,7 +68,7 @@ impl Exchange {
         offload: Offload,
         frame: &[u8],
     ) -> bool {
-        let Some(Some(outgoing)) = self.to.get_mut(to.index()) else { return false };
+        let Some(Some(outgoing)) = self.0.get_mut(to.index()) else { return false };
         let taken = outgoing.ring.push(port, stage, offload, frame);
         outgoing.fresh |= taken;
         taken
@@ -64,26 +76,11 @@ impl Exchange {
 
     /// Wakes those that sleep and have been given something.
     pub(crate) fn notify(&mut self) {
-        for outgoing in self.to.iter_mut().flatten() {
+        for outgoing in self.0.iter_mut().flatten() {
             if std::mem::take(&mut outgoing.fresh) {
                 outgoing.waker.wake_sleeper();
             }
         }
-    }
-
-    /// How many other workers may have something for this one.
-    pub(crate) fn givers(&self) -> usize {
-        self.from.len()
-    }
-
-    /// The next frames of one other worker.
-    pub(crate) fn receive(&mut self, giver: usize) -> Option<(PortId, Stage, FrameBatch<'_>)> {
-        self.from[giver].receive()
-    }
-
-    /// Whether nobody has anything for this worker.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.from.iter().all(HandOverReceiver::is_empty)
     }
 }
 
@@ -100,11 +97,16 @@ mod tests {
                 let frame = [giver << 4 | taker; 60];
                 let offload = Offload::default();
                 let port = PortId::WAN;
-                let pushed =
-                    workers[usize::from(giver)].push(WorkerId(taker), port, Stage::Arrived, offload, &frame);
+                let pushed = workers[usize::from(giver)].outbox.push(
+                    WorkerId(taker),
+                    port,
+                    Stage::Arrived,
+                    offload,
+                    &frame,
+                );
                 assert_eq!(pushed, giver != taker);
             }
-            assert!(!workers[usize::from(giver)].push(
+            assert!(!workers[usize::from(giver)].outbox.push(
                 WorkerId(3),
                 PortId::WAN,
                 Stage::Arrived,
@@ -115,8 +117,8 @@ mod tests {
         for (taker, worker) in workers.iter_mut().enumerate() {
             assert!(!worker.is_empty());
             let mut givers = Vec::new();
-            for giver in 0..worker.givers() {
-                let (.., batch) = worker.receive(giver).expect("each has given something");
+            for giver in &mut worker.inbox {
+                let (.., batch) = giver.receive().expect("each has given something");
                 assert_eq!(batch.slots.len(), 1);
                 let octet = batch.memory[batch.slots[0].offset];
                 assert_eq!(usize::from(octet & 15), taker);

@@ -12,7 +12,7 @@ use genkan_engine::verdict::Verdict;
 use genkan_engine::{Router, Timestamp};
 use genkan_io::{FrameReceiver, FrameTransmitter, IoError, MAX_BATCH};
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Outbox};
 use super::poller::Poller;
 
 /// Octets of frames that the router made, gathered before they are sent.
@@ -136,22 +136,25 @@ impl Forwarder {
             self.router.handle_batch(clock(), inlet.port, batch);
             // What the router made or held on account of this batch goes before the batch itself.
             self.outlets.send_made(&mut self.router, &mut self.troubles);
-            hand_over_made(&mut self.router, &mut self.exchange);
+            hand_over_made(&mut self.router, &mut self.exchange.outbox);
             if self.outlets.send_judged(memory, slots, &mut self.troubles) {
-                hand_over_judged(inlet.port, memory, slots, &mut self.router, &mut self.exchange);
+                hand_over_judged(inlet.port, memory, slots, &mut self.router, &mut self.exchange.outbox);
             }
         }
-        for giver in 0..self.exchange.givers() {
-            let Some((port, stage, batch)) = self.exchange.receive(giver) else { continue };
+        let Exchange { outbox, inbox } = &mut self.exchange;
+        for giver in inbox {
+            let Some((port, stage, batch)) = giver.receive() else { continue };
             let FrameBatch { memory, slots } = batch;
             frames += slots.len();
             let batch = FrameBatch { memory: &mut *memory, slots: &mut *slots };
             self.router.handle_handed_over(clock(), port, stage, batch);
             self.outlets.send_made(&mut self.router, &mut self.troubles);
-            self.outlets.send_judged(memory, slots, &mut self.troubles);
-            hand_over_made(&mut self.router, &mut self.exchange);
+            hand_over_made(&mut self.router, outbox);
+            if self.outlets.send_judged(memory, slots, &mut self.troubles) {
+                hand_over_judged(port, memory, slots, &mut self.router, outbox);
+            }
         }
-        self.exchange.notify();
+        self.exchange.outbox.notify();
         frames
     }
 
@@ -171,8 +174,8 @@ impl Forwarder {
     /// Sends what the router made by itself, also to other workers.
     pub(crate) fn send_made(&mut self) {
         self.outlets.send_made(&mut self.router, &mut self.troubles);
-        hand_over_made(&mut self.router, &mut self.exchange);
-        self.exchange.notify();
+        hand_over_made(&mut self.router, &mut self.exchange.outbox);
+        self.exchange.outbox.notify();
     }
 
     /// What happened to ports since the last call. Ports that are gone are to be detached by the caller.
@@ -205,26 +208,20 @@ impl Forwarder {
 }
 
 /// Passes on what the router has made for other workers.
-fn hand_over_made(router: &mut Router, exchange: &mut Exchange) {
+fn hand_over_made(router: &mut Router, outbox: &mut Outbox) {
     while let Some(made) = router.poll_hand_over() {
-        if !exchange.push(made.to, made.port, made.stage, made.offload, &made.bytes) {
+        if !outbox.push(made.to, made.port, made.stage, made.offload, &made.bytes) {
             router.hand_over_failed();
         }
     }
 }
 
 /// Passes on the frames of a judged batch that are other workers'.
-fn hand_over_judged(
-    port: PortId,
-    memory: &[u8],
-    slots: &[Slot],
-    router: &mut Router,
-    exchange: &mut Exchange,
-) {
+fn hand_over_judged(port: PortId, memory: &[u8], slots: &[Slot], router: &mut Router, outbox: &mut Outbox) {
     for slot in slots {
         if let Verdict::HandOver(to, stage) = slot.verdict {
             let frame = &memory[slot.offset..slot.offset + slot.len];
-            if !exchange.push(to, port, stage, slot.offload, frame) {
+            if !outbox.push(to, port, stage, slot.offload, frame) {
                 router.hand_over_failed();
             }
         }

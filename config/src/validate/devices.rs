@@ -15,14 +15,6 @@ const RESERVED: [&str; 3] = ["wan", "router", "*"];
 /// Checks devices and names, and returns the name of each lan.
 pub(super) fn check(file: &File, report: &mut Report) -> Vec<String> {
     same_device(file, report);
-    if let Some(workers) = file.router.as_ref().and_then(|router| router.workers.as_ref())
-        && workers.value.0 > 1
-    {
-        report
-            .error(Code::NotYet, &workers.span, format!("`router.workers` cannot be {} yet", workers.value.0))
-            .label("more than one worker comes with a later version")
-            .help("write `workers = 1`");
-    }
     if let Some(lan) = file.lan.get(PortId::MAX_LANS) {
         report
             .error(Code::BadValue, &lan.span, format!("there are {} lans", file.lan.len()))
