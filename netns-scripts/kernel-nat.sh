@@ -1,6 +1,6 @@
 #!/bin/sh
 # kernel-nat.sh: the kernel's own NAT (nftables) in the place of Genkan, in a lab of topology.sh.
-# For comparison: throughput.sh measures against it, and the end-to-end tests can be run against it to see
+# For comparison: `genkan bench` measures against it, and the end-to-end tests can be run against it to see
 # whether it is a test that is wrong (GENKAN_E2E_ROUTER=kernel).
 #
 #   kernel-nat.sh up PREFIX [--forward PROTOCOL:PORT:ADDRESS:PORT]... [--dmz ADDRESS]

@@ -48,7 +48,7 @@ fn shell_sits_at_the_host_and_passes_on_the_status() -> Outcome {
 }
 
 /// Whether a process with this argument runs.
-fn runs(argument: &str) -> bool {
+pub(super) fn runs(argument: &str) -> bool {
     let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
     processes
         .filter_map(|process| fs::read(process.path().join("cmdline")).ok())

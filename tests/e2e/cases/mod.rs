@@ -1,6 +1,7 @@
 //! The tests, by what they are about.
 
 mod backend;
+mod bench;
 mod flood;
 mod forward;
 mod lab;
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Vec<Case> {
         lab::all(),
         tap::all(),
         backend::all(),
+        bench::all(),
     ]
     .into_iter()
     .flatten()

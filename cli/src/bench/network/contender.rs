@@ -10,6 +10,7 @@ use genkan_io::device::switch_features;
 use genkan_lab::topology::{self, Role};
 use genkan_lab::{RouterProcess, Topology};
 
+use super::load::tcp::PORT;
 use super::{program, tap};
 use crate::bench::report::{KERNEL, KERNEL_TUNED};
 use crate::output::Failure;
@@ -114,7 +115,7 @@ impl Running {
                 Ok(Running::Genkan(process))
             }
             Contender::Kernel | Contender::KernelTuned => {
-                kernel_nat(lab.prefix(), directory)?;
+                kernel_nat(lab, directory)?;
                 if contender == Contender::KernelTuned {
                     let wanted = TUNING.map(|name| (name.to_owned(), true));
                     for device in [&lab.wan_device, &lab.lan_device] {
@@ -175,8 +176,14 @@ name    = "home"
 device  = "{}"
 address = "{}/24"
 backend = "{backend}"
+
+[[forward]]
+name     = "tcp"
+protocol = "tcp"
+port     = {PORT}
+to       = "{}"
 "#,
-        lab.wan_device, address.wan, address.isp, lab.lan_device, address.lan
+        lab.wan_device, address.wan, address.isp, lab.lan_device, address.lan, address.nas
     );
     if let Some(sessions) = room.sessions {
         text.push_str(&format!("\n[nat]\nmax_sessions = {sessions}\n"));
@@ -184,7 +191,7 @@ backend = "{backend}"
     text
 }
 
-fn kernel_nat(prefix: &str, directory: &Path) -> Result<(), Failure> {
+fn kernel_nat(lab: &Topology, directory: &Path) -> Result<(), Failure> {
     if !program::is_there("nft") {
         return Err(Failure::message(
             "the kernel's NAT is set up by the program 'nft', which is missing (package nftables)",
@@ -196,7 +203,8 @@ fn kernel_nat(prefix: &str, directory: &Path) -> Result<(), Failure> {
         fs::write(&path, text)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     }
+    let forward = format!("tcp:{PORT}:{}:{PORT}", lab.addresses.nas);
     let mut command = Command::new(directory.join("kernel-nat.sh"));
-    program::output(None, "kernel-nat.sh", command.args(["up", prefix]))?;
+    program::output(None, "kernel-nat.sh", command.args(["up", lab.prefix(), "--forward", &forward]))?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::load::flow::{Order, payload_len};
 use super::load::udp::{Load, Sender};
 use super::metric::Test;
 use super::ndr::{self, Trial};
-use super::stage::{DEVICE, Stage};
+use super::stage::{DEVICE, Stage, Way};
 use super::{cpu, many};
 use crate::bench::pinning::allowed_cpus;
 use crate::output::Failure;
@@ -55,11 +55,12 @@ pub(crate) fn measure(
 ) -> Result<Measured, Failure> {
     let one = |rate: Rate| Measured::from(vec![rate.packets]);
     match test {
-        Test::Tcp1 => Ok(vec![stage.tcp(1, length)?].into()),
-        Test::Tcp4 => Ok(vec![stage.tcp(4, length)?].into()),
+        Test::Tcp1 => Ok(vec![stage.tcp(Way::Out, 1, length)?].into()),
+        Test::Tcp4 => Ok(vec![stage.tcp(Way::Out, 4, length)?].into()),
+        Test::Tcp1in => Ok(vec![stage.tcp(Way::In, 1, length)?].into()),
         Test::Tcp1off => {
             let before = stage.offloads_off()?;
-            let measured = stage.tcp(1, length);
+            let measured = stage.tcp(Way::Out, 1, length);
             stage.restore(&before)?;
             Ok(vec![measured?].into())
         }

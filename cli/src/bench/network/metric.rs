@@ -13,6 +13,8 @@ pub(crate) enum Test {
     Tcp1,
     /// TCP, 4 streams
     Tcp4,
+    /// TCP, 1 stream, in through a port forward
+    Tcp1in,
     /// TCP, 1 stream, no segmentation offloads at the hosts
     Tcp1off,
     /// 64-byte packets of 1,000 flows in turn, one sender
@@ -65,6 +67,7 @@ impl Test {
         match self {
             Test::Tcp1 => vec![bits("tcp1", "TCP, 1 stream")],
             Test::Tcp4 => vec![bits("tcp4", "TCP, 4 streams")],
+            Test::Tcp1in => vec![bits("tcp1in", "TCP, 1 stream, in through a forward")],
             Test::Tcp1off => vec![bits("tcp1off", "TCP, 1 stream, hosts without offloads")],
             Test::Pps1k => vec![
                 packets("pps1k", "64-byte UDP, 1,000 flows, one sender", free),

@@ -147,7 +147,7 @@ impl Plan {
             ("rounds".to_owned(), self.rounds.to_string()),
             ("seconds of each measurement".to_owned(), self.length.as_secs().to_string()),
         ];
-        let tcp = [Test::Tcp1, Test::Tcp4, Test::Tcp1off];
+        let tcp = [Test::Tcp1, Test::Tcp4, Test::Tcp1in, Test::Tcp1off];
         if self.tests.iter().any(|test| tcp.contains(test)) {
             let sender = if program::is_there("iperf3") { "iperf3" } else { "threads of genkan bench" };
             settings.push(("TCP".to_owned(), format!("{sender}, cubic")));

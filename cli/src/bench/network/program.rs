@@ -1,6 +1,7 @@
 //! Other programs that the benchmark runs.
 
 use std::env;
+use std::ffi::OsString;
 use std::io;
 use std::process::{Child, Command, Stdio};
 
@@ -66,7 +67,7 @@ pub(crate) fn output(
     name: &'static str,
     command: &mut Command,
 ) -> Result<String, ProgramError> {
-    command.stdin(Stdio::null());
+    command.stdin(Stdio::null()).env("PATH", path());
     let output = match host {
         Some(host) => host.output(command),
         None => command.output(),
@@ -85,8 +86,14 @@ fn missing(name: &'static str, error: io::Error) -> ProgramError {
     }
 }
 
+/// Where programs are looked for. An ordinary user's PATH lacks the directories where nft lives.
+fn path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    path
+}
+
 /// Whether a program can be found.
 pub(crate) fn is_there(name: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|directory| directory.join(name).is_file())
+    env::split_paths(&path()).any(|directory| directory.join(name).is_file())
 }

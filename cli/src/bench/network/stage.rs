@@ -42,11 +42,21 @@ const OFFLOADS: [&str; 6] = [
 #[derive(Debug)]
 pub(crate) struct Offloads([Vec<(String, bool)>; 2]);
 
+/// Whither a load goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From the lan host to the wan host.
+    Out,
+    /// From the wan host to the router's address, where a forward leads to the lan host.
+    In,
+}
+
 /// A contender and its hosts, ready to be loaded.
 #[derive(Debug)]
 pub(crate) struct Stage {
     // In the order in which they must end.
-    tcp: Option<tcp::Receiver>,
+    tcp_out: Option<tcp::Receiver>,
+    tcp_in: Option<tcp::Receiver>,
     #[allow(dead_code, reason = "it lives as long as the stage")]
     echo: echo::Server,
     /// The contender.
@@ -81,7 +91,7 @@ impl Stage {
         let gateway = sender.run(|| neighbor(lab.addresses.lan))?;
         let own = sender.run(|| capture::interface(DEVICE))?.mac.map(|mac| mac.octets());
         let own = own.ok_or_else(|| Failure::message("the lan host's device has no MAC address"))?;
-        Ok(Stage { tcp: None, echo, running, sender, receiver, lab, gateway, own })
+        Ok(Stage { tcp_out: None, tcp_in: None, echo, running, sender, receiver, lab, gateway, own })
     }
 
     /// Frames of `size` octets on the wire for this stage.
@@ -105,17 +115,20 @@ impl Stage {
         Reading::settled(&self.receiver, DEVICE)
     }
 
-    /// Bits per second through TCP.
+    /// Bits per second through TCP, out of the lan or in through a port forward.
     ///
     /// # Errors
     /// When there is no connection.
-    pub(crate) fn tcp(&mut self, streams: usize, length: Duration) -> Result<f64, Failure> {
-        let receiver = match self.tcp.take() {
-            Some(receiver) => receiver,
-            None => tcp::Receiver::start(&self.receiver)?,
+    pub(crate) fn tcp(&mut self, way: Way, streams: usize, length: Duration) -> Result<f64, Failure> {
+        let (from, at, to, receiver) = match way {
+            Way::Out => (&self.sender, &self.receiver, self.lab.addresses.isp, &mut self.tcp_out),
+            Way::In => (&self.receiver, &self.sender, self.lab.addresses.wan, &mut self.tcp_in),
         };
-        let receiver = self.tcp.insert(receiver);
-        Ok(receiver.measure(&self.sender, self.lab.addresses.isp, streams, length)?)
+        let there = match receiver.take() {
+            Some(there) => there,
+            None => tcp::Receiver::start(at)?,
+        };
+        Ok(receiver.insert(there).measure(from, to, streams, length)?)
     }
 
     /// Switches the hosts' offloads off.

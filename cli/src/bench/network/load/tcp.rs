@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::bench::network::program::{self, Program, ProgramError};
 
 /// Where the receiver listens.
-const PORT: u16 = 5201;
+pub(crate) const PORT: u16 = 5201;
 
 /// What is left out at the start, while windows grow.
 const WARM_UP: Duration = Duration::from_secs(1);
