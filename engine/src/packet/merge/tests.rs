@@ -179,6 +179,30 @@ fn other_flags_are_sent_alone_and_in_their_place() {
 }
 
 #[test]
+fn a_difference_in_any_other_field_is_kept() {
+    for (field, at, xor) in [
+        ("destination MAC", 5, 1),
+        ("source MAC", 11, 1),
+        ("ECN", IP + 1, 0x03),
+        ("DF", IP + 6, 0x40),
+        ("TTL", IP + 8, 1),
+        ("acknowledgment number", IP + 31, 1),
+        ("reserved bits", IP + 32, 1),
+        ("window", IP + 35, 1),
+        ("urgent pointer", IP + 39, 1),
+        ("timestamp", IP + 47, 1),
+    ] {
+        let mut stream = Stream::tcp(40_000);
+        let mut frames: Vec<_> = (0..5).map(|_| stream.next(500)).collect();
+        frames[2][at] ^= xor;
+        refill(&mut frames[2]);
+        let batch = plain(&frames);
+        assert_eq!(batch.counts(), [2, 1, 2], "{field}");
+        assert_eq!(batch.merged(&mut Merger::new(), BOTH)[1].0, frames[2], "{field}");
+    }
+}
+
+#[test]
 fn super_frames_are_extended() {
     let mut stream = Stream::tcp(40_000);
     let mut batch = Batch::default();
