@@ -10,7 +10,7 @@ pub(crate) struct SeededState(HashKey);
 
 impl SeededState {
     pub(crate) fn new(seed: u64) -> SeededState {
-        SeededState(HashKey([seed, !seed.rotate_left(32)]))
+        SeededState(HashKey::new([seed, !seed.rotate_left(32)]))
     }
 }
 

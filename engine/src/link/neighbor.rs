@@ -197,7 +197,7 @@ impl NeighborTable {
 
     /// The MAC address of an entry, marked as used. `None` when it has none (any more), or when the entry stands for
     /// another neighbor by now: then [`NeighborTable::resolve`] tells.
-    #[inline]
+    #[inline(always)]
     pub fn mac(&mut self, now: Timestamp, r: NeighborRef) -> Option<MacAddr> {
         let slot = r.0.get() & ((1 << self.slot_bits) - 1);
         let entry = self.entries.get_mut(slot as usize)?;

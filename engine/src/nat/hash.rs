@@ -1,32 +1,48 @@
-//! The keyed hash of table keys: SipHash-1-3 over exactly two 64-bit words.
+//! The keyed hash of table keys: SipHash-1-3 over 16 or 14 octets.
 //!
 //! Remotes choose the 5-tuples that they send, so the hash must not let them choose collisions; the key
 //! is secret and per router. The fixed length saves the buffering of a general hasher.
 
 use crate::rng::Rng;
 
-/// The secret key of one router's tables.
+/// The secret key of one router's tables, as the state that hashing starts from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HashKey(pub [u64; 2]);
+pub(crate) struct HashKey([u64; 4]);
 
 impl HashKey {
     /// The key that a secret seed gives, and randomness for everything else.
     pub(crate) fn from_seed(seed: [u64; 2]) -> (HashKey, Rng) {
         let mut rng = Rng::new(seed[0] ^ seed[1].rotate_left(32));
-        (HashKey([seed[0] ^ rng.next_u64(), seed[1] ^ rng.next_u64()]), rng)
+        (HashKey::new([seed[0] ^ rng.next_u64(), seed[1] ^ rng.next_u64()]), rng)
+    }
+
+    pub(crate) const fn new([k0, k1]: [u64; 2]) -> HashKey {
+        HashKey([
+            k0 ^ 0x736f_6d65_7073_6575,
+            k1 ^ 0x646f_7261_6e64_6f6d,
+            k0 ^ 0x6c79_6765_6e65_7261,
+            k1 ^ 0x7465_6462_7974_6573,
+        ])
     }
 
     /// SipHash-1-3 of the 16 octets `a`, `b` (each little-endian).
     #[inline(always)]
     pub(crate) fn hash(self, a: u64, b: u64) -> u64 {
-        let [k0, k1] = self.0;
-        let mut v = [
-            k0 ^ 0x736f_6d65_7073_6575,
-            k1 ^ 0x646f_7261_6e64_6f6d,
-            k0 ^ 0x6c79_6765_6e65_7261,
-            k1 ^ 0x7465_6462_7974_6573,
-        ];
-        for word in [a, b, 16 << 56] {
+        self.hash_words([a, b, 16 << 56])
+    }
+
+    /// SipHash-1-3 of 14 octets, `a` and the lower six of `b` (each little-endian), whose upper two are 0: a
+    /// round less, since the length fits into the second word.
+    #[inline(always)]
+    pub(crate) fn hash_14(self, a: u64, b: u64) -> u64 {
+        debug_assert!(b >> 48 == 0, "six octets");
+        self.hash_words([a, b | 14 << 56])
+    }
+
+    #[inline(always)]
+    fn hash_words<const N: usize>(self, words: [u64; N]) -> u64 {
+        let HashKey(mut v) = self;
+        for word in words {
             v[3] ^= word;
             round(&mut v);
             v[0] ^= word;
@@ -67,7 +83,11 @@ mod tests {
             let mut oracle = siphasher::sip::SipHasher13::new_with_keys(k0, k1);
             oracle.write(&a.to_le_bytes());
             oracle.write(&b.to_le_bytes());
-            prop_assert_eq!(HashKey([k0, k1]).hash(a, b), oracle.finish());
+            prop_assert_eq!(HashKey::new([k0, k1]).hash(a, b), oracle.finish());
+            let mut oracle = siphasher::sip::SipHasher13::new_with_keys(k0, k1);
+            oracle.write(&a.to_le_bytes());
+            oracle.write(&b.to_le_bytes()[..6]);
+            prop_assert_eq!(HashKey::new([k0, k1]).hash_14(a, b & 0xffff_ffff_ffff), oracle.finish());
         }
     }
 }
