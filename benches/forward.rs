@@ -12,9 +12,15 @@ use genkan_benches::network::{INSIDE, OUTSIDE};
 use genkan_benches::{BATCH, Batch, Flows, Rig, Template, Transport};
 use genkan_engine::wire::tcp::TcpFlags;
 use genkan_engine::{PortId, Verdict};
+use genkan_io::sys::huge_pages::HugePages;
+
+/// As in the program: large tables in huge pages.
+#[global_allocator]
+static MEMORY: HugePages = HugePages;
 
 const FRAME_SIZES: [usize; 3] = [64, 512, 1_500];
-const TABLE_SIZES: [(u32, &str); 4] = [(1_000, "1k"), (64_000, "64k"), (1_000_000, "1M"), (4_000_000, "4M")];
+const TABLE_SIZES: [(u32, &str); 4] =
+    [(1_000, "1k"), (64_000, "64k"), (1_000_000, "1M"), (10_000_000, "10M")];
 const DIRECTIONS: [(&str, PortId); 2] = [("outbound", INSIDE), ("inbound", OUTSIDE)];
 
 /// A router that is made when the first bench asks for it: some take seconds, and a filter may leave them out.

@@ -20,6 +20,10 @@ use crate::commands::{
     check, counters, lab as lab_command, listing, reload, replay as replay_command, run, status,
 };
 
+/// A router's tables are large, and looked up all over.
+#[global_allocator]
+static MEMORY: genkan_io::sys::huge_pages::HugePages = genkan_io::sys::huge_pages::HugePages;
+
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 the answer is no, 2 misuse or a configuration with errors.
 

@@ -8,6 +8,7 @@ pub(crate) mod bpf;
 pub mod clock;
 pub(crate) mod ethtool;
 pub mod frame_burst;
+pub mod huge_pages;
 pub(crate) mod ioctl;
 pub(crate) mod packet_socket;
 pub(crate) mod ring;
