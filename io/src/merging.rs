@@ -2,7 +2,7 @@
 //!
 //! A wrapper over a back end's transmitter: the frames of a batch that leave here pass through
 //! [`genkan_engine::packet::merge`], and what was found goes out by
-//! [`FrameTransmitter::transmit_merged`](crate::FrameTransmitter::transmit_merged), gathered from where it lies.
+//! [`FrameTransmitter::transmit_merged`], gathered from where it lies.
 
 use genkan_engine::frame::Slot;
 use genkan_engine::packet::merge::{Kinds, MAX_FRAMES, Merged, Merger};
