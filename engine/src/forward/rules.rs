@@ -72,6 +72,8 @@ struct Rule {
     from: SourceSet,
     /// Open before this time: `ZERO` when disabled, `MAX` when it does not expire.
     closes: Timestamp,
+    /// New sessions are told of.
+    log: bool,
 }
 
 /// One run of ports of one rule. Numbered in file order.
@@ -253,6 +255,14 @@ impl ForwardTable {
         now < self.rules[rule.0 as usize].closes
     }
 
+    /// Whether a rule's new sessions are to be told of.
+    ///
+    /// # Panics
+    /// When the rule is not of this plan.
+    pub fn is_logged(&self, rule: RuleId) -> bool {
+        self.rules[rule.0 as usize].log
+    }
+
     /// Ranges that hold an external port, in the order of judgement.
     fn candidates(
         &self,
@@ -278,7 +288,8 @@ impl Rule {
                 _ => Timestamp::ZERO,
             },
         };
-        Rule { to: forward.to, address: forward.address, from: SourceSet::compile(&forward.from), closes }
+        let ForwardRule { to, address, log, .. } = *forward;
+        Rule { to, address, from: SourceSet::compile(&forward.from), closes, log }
     }
 }
 

@@ -7,16 +7,17 @@ use crate::rng::Rng;
 
 /// The secret key of one router's tables, as the state that hashing starts from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HashKey([u64; 4]);
+pub struct HashKey([u64; 4]);
 
 impl HashKey {
     /// The key that a secret seed gives, and randomness for everything else.
-    pub(crate) fn from_seed(seed: [u64; 2]) -> (HashKey, Rng) {
+    pub fn from_seed(seed: [u64; 2]) -> (HashKey, Rng) {
         let mut rng = Rng::new(seed[0] ^ seed[1].rotate_left(32));
         (HashKey::new([seed[0] ^ rng.next_u64(), seed[1] ^ rng.next_u64()]), rng)
     }
 
-    pub(crate) const fn new([k0, k1]: [u64; 2]) -> HashKey {
+    /// A key as it is.
+    pub const fn new([k0, k1]: [u64; 2]) -> HashKey {
         HashKey([
             k0 ^ 0x736f_6d65_7073_6575,
             k1 ^ 0x646f_7261_6e64_6f6d,
@@ -27,14 +28,14 @@ impl HashKey {
 
     /// SipHash-1-3 of the 16 octets `a`, `b` (each little-endian).
     #[inline(always)]
-    pub(crate) fn hash(self, a: u64, b: u64) -> u64 {
+    pub fn hash(self, a: u64, b: u64) -> u64 {
         self.hash_words([a, b, 16 << 56])
     }
 
     /// SipHash-1-3 of 14 octets, `a` and the lower six of `b` (each little-endian), whose upper two are 0: a
     /// round less, since the length fits into the second word.
     #[inline(always)]
-    pub(crate) fn hash_14(self, a: u64, b: u64) -> u64 {
+    pub fn hash_14(self, a: u64, b: u64) -> u64 {
         debug_assert!(b >> 48 == 0, "six octets");
         self.hash_words([a, b | 14 << 56])
     }

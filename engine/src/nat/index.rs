@@ -27,7 +27,7 @@ const SPREAD_PORTION: usize = 8;
 
 /// A hash index of `u32` values below `u32::MAX`.
 #[derive(Debug)]
-pub(crate) struct Index {
+pub struct Index {
     /// Upper half: the hash's upper half, from which the home position follows. Lower half: value + 1;
     /// 0 is empty.
     entries: Vec<u64>,
@@ -41,7 +41,7 @@ pub(crate) struct Index {
 
 impl Index {
     /// An index for up to `items` values.
-    pub(crate) fn new(items: usize) -> Index {
+    pub fn new(items: usize) -> Index {
         Self::with_first_slots(items, FIRST_SLOTS)
     }
 
@@ -57,7 +57,7 @@ impl Index {
 
     /// Makes room for up to `items` values, all at once: some 10 ns for each value held. For plan changes, not
     /// for packets.
-    pub(crate) fn grow(&mut self, items: usize) {
+    pub fn grow(&mut self, items: usize) {
         if Self::slots_for(items) <= self.entries.len() {
             return;
         }
@@ -87,20 +87,20 @@ impl Index {
     /// Reads the slot where a search for `hash` begins, so that the search will find it in the cache. The value
     /// read means nothing, but has to be used for the read to happen.
     #[inline]
-    pub(crate) fn touch(&self, hash: u64) -> u64 {
+    pub fn touch(&self, hash: u64) -> u64 {
         self.entries[self.home(hash)]
     }
 
     /// The first value stored under the same 32-bit tag, without proof that it is the one: what a
     /// batch looks at ahead of time so that cache misses overlap.
     #[inline]
-    pub(crate) fn candidate(&self, hash: u64) -> Option<u32> {
+    pub fn candidate(&self, hash: u64) -> Option<u32> {
         self.find(hash, |_| true)
     }
 
     /// The value under `hash` that `is_it` recognises.
     #[inline]
-    pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = hash >> 32;
         let mut position = self.home(hash);
         loop {
@@ -120,7 +120,7 @@ impl Index {
 
     /// Adds `value` under `hash`. The caller keeps the number of values within what it asked for in
     /// [`Index::new`].
-    pub(crate) fn insert(&mut self, hash: u64, value: u32) {
+    pub fn insert(&mut self, hash: u64, value: u32) {
         if self.unsettled > 0 {
             for _ in 0..self.unsettled.min(SPREAD_PORTION) {
                 self.spread_one();
@@ -162,7 +162,7 @@ impl Index {
     }
 
     /// Takes `value` under `hash` out; does nothing when it is not there.
-    pub(crate) fn remove(&mut self, hash: u64, value: u32) {
+    pub fn remove(&mut self, hash: u64, value: u32) {
         let wanted = (hash >> 32) << 32 | u64::from(value + 1);
         let mut hole = self.home(hash);
         while self.entries[hole] != wanted {

@@ -29,9 +29,9 @@
 pub(crate) mod eviction;
 pub(crate) mod fast_path;
 pub(crate) mod hairpin;
-pub(crate) mod hash;
+pub mod hash;
 pub(crate) mod host;
-pub(crate) mod index;
+pub mod index;
 pub(crate) mod look_ahead;
 pub(crate) mod mapping;
 pub(crate) mod ownership;

@@ -172,8 +172,9 @@ impl Router {
     }
 
     fn log_forward_hit(&mut self, source: SocketAddrV4, admission: &Admission) {
-        let rule = admission.rule.and_then(|rule| self.plan.forwards.get(rule.0 as usize));
-        if let Some(rule) = rule.filter(|rule| rule.log) {
+        // The plan's own rules are long, and in no cache.
+        let Some(rule) = admission.rule.filter(|&rule| self.nat.forwards.is_logged(rule)) else { return };
+        if let Some(rule) = self.plan.forwards.get(rule.0 as usize) {
             let forward = rule.name.clone();
             self.push_event(Event::ForwardHit { forward, source: *source.ip(), source_port: source.port() });
         }
