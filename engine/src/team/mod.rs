@@ -130,7 +130,7 @@ impl Member {
     }
 
     fn spread(&self, a: u64, b: u64) -> WorkerId {
-        WorkerId(((self.team.key.hash(a, b) >> 32) * u64::from(self.team.workers) >> 32) as u8)
+        WorkerId((((self.team.key.hash(a, b) >> 32) * u64::from(self.team.workers)) >> 32) as u8)
     }
 
     /// The owner of what an internal host sends through NAT.
