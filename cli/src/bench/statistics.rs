@@ -236,7 +236,7 @@ mod tests {
         #[test]
         fn intervals_are_as_certain_as_they_say(count in 5_usize..200) {
             let (cut, confidence) = sign_test(count);
-            prop_assert!(confidence >= CONFIDENCE && confidence <= 1.0 && cut * 2 < count);
+            prop_assert!((CONFIDENCE..=1.0).contains(&confidence) && cut * 2 < count);
         }
     }
 }

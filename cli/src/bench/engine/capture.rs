@@ -83,11 +83,14 @@ fn port_of(plan: &Plan, name: Option<&str>) -> Result<(PortId, String), Failure>
     Ok((PortId::lan(index), name.to_owned()))
 }
 
+/// A frame of the capture, and what a device would say of it.
+type Played = (Vec<u8>, Offload);
+
 struct Player {
     router: Router,
     neighbors: Neighbors,
     port: PortId,
-    frames: Vec<(Vec<u8>, Offload)>,
+    frames: Vec<Played>,
     /// Frames of the capture that are not played.
     from_router: u64,
     memory: Vec<u8>,
@@ -199,11 +202,7 @@ fn fate(verdict: Verdict) -> &'static str {
 }
 
 /// The frames that the router receives, and how many it had sent itself.
-fn read(
-    input: &Input,
-    router: ethernet::MacAddr,
-    mtu: u16,
-) -> Result<(Vec<(Vec<u8>, Offload)>, u64), Failure> {
+fn read(input: &Input, router: ethernet::MacAddr, mtu: u16) -> Result<(Vec<Played>, u64), Failure> {
     let wrong = |source| ReplayError::Read { path: input.path.clone(), source };
     let mut file = PcapFileReceiver::open(&input.path).map_err(wrong)?;
     let (mut frames, mut octets, mut from_router) = (Vec::new(), 0, 0);

@@ -325,9 +325,10 @@ impl Scene {
             // Numerical Recipes' generator; its upper bits are the good ones.
             *chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let drawn = u64::from(*chance);
-            let is_first = groups.len() == 1 || drawn * u64::from(*sessions) >> 32 < u64::from(first);
+            let is_first = groups.len() == 1 || (drawn * u64::from(*sessions)) >> 32 < u64::from(first);
             let group = if is_first { &mut groups[0] } else { &mut groups[1] };
-            if port == INSIDE && (drawn.wrapping_mul(0x9e37_79b9) & 0xffff_ffff) * 100 >> 32 < u64::from(new)
+            if port == INSIDE
+                && ((drawn.wrapping_mul(0x9e37_79b9) & 0xffff_ffff) * 100) >> 32 < u64::from(new)
             {
                 let number = group.flows.count() + *opened_in_round;
                 *opened_in_round += 1;
