@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::judgement::{Comparison, Judged, judge, times};
+use super::judgement::{Comparison, Judged, judge, notes, times};
 use super::xml::escape;
 use super::{Report, sentence, svg};
 
@@ -56,9 +56,10 @@ pub(super) fn page(report: &Report) -> String {
         let _ = writeln!(page, "<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(value));
     }
     page.push_str("</table>\n");
-    if !report.notes.is_empty() {
+    let notes = notes(report);
+    if !notes.is_empty() {
         page.push_str("<h2>Notes</h2>\n");
-        list(&mut page, &report.notes);
+        list(&mut page, &notes);
     }
     page.push_str("</body>\n</html>\n");
     page

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::judgement::{Comparison, Judged, Reached, Row, judge};
+use super::judgement::{Comparison, Judged, Reached, Row, judge, notes};
 use super::{About, Better, CpuSituation, Goal, NoiseVerdict, Objection, Report, Unit, sentence};
 use crate::bench::statistics::Summary;
 
@@ -17,7 +17,7 @@ pub(super) struct Document<'a> {
     settings: Vec<Setting<'a>>,
     noise: &'a NoiseVerdict,
     metrics: Vec<MetricOut<'a>>,
-    notes: &'a [String],
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -65,7 +65,7 @@ pub(super) fn document(report: &Report) -> Document<'_> {
         settings: report.settings.iter().map(|(name, value)| Setting { name, value }).collect(),
         noise: &report.noise,
         metrics: judge(report).iter().map(metric).collect(),
-        notes: &report.notes,
+        notes: notes(report),
     }
 }
 

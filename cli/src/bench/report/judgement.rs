@@ -5,6 +5,9 @@ use serde::Serialize;
 use super::{Better, Goal, KERNEL, KERNEL_TUNED, Measure, Metric, Objection, Report, Series};
 use crate::bench::statistics::{Ratio, Summary};
 
+/// Rounds from which on the range of ratios holds the true one with some certainty (94 %).
+const ENOUGH: usize = 5;
+
 /// A metric with what follows from its rounds.
 #[derive(Debug)]
 pub(super) struct Judged<'a> {
@@ -62,6 +65,17 @@ pub(super) enum Reached {
 pub(super) fn judge(report: &Report) -> Vec<Judged<'_>> {
     let judged = report.metrics.iter().map(|metric| judge_metric(metric, report.noise.objection(metric.key)));
     judged.filter(|metric| !metric.rows.is_empty()).collect()
+}
+
+/// The report's notes, and a caution when there are too few rounds to rely on.
+pub(super) fn notes(report: &Report) -> Vec<String> {
+    let series = report.metrics.iter().flat_map(|metric| &metric.series);
+    let fewest = series.map(|series| series.rounds.len()).filter(|count| *count > 0).min();
+    let caution = fewest.filter(|count| *count < ENOUGH).map(|count| {
+        let rounds = if count == 1 { "One round is".to_owned() } else { format!("{count} rounds are") };
+        format!("{rounds} a first impression: the ranges say little. Take {ENOUGH} or more to rely on them.")
+    });
+    report.notes.iter().cloned().chain(caution).collect()
 }
 
 fn judge_metric(metric: &Metric, objection: Option<Objection>) -> Judged<'_> {
@@ -169,6 +183,17 @@ mod tests {
         assert_eq!(difference(Better::Lower, [94.0; 5]), Difference::Better);
         // Far enough by the median, but one round says the contrary.
         assert_eq!(difference(Better::Higher, [110.0, 112.0, 99.0, 108.0, 111.0]), Difference::NotSeen);
+    }
+
+    #[test]
+    fn few_rounds_are_called_so() {
+        let with = |count: usize| {
+            let metric = fixture::packets(Better::Higher, &vec![2.0; count], &vec![1.0; count]);
+            notes(&Report { metrics: vec![metric], ..fixture::empty() })
+        };
+        assert!(with(1)[0].starts_with("One round is a first impression"));
+        assert!(with(4)[0].starts_with("4 rounds are a first impression"));
+        assert!(with(5).is_empty() && with(0).is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::judgement::{Comparison, Judged, Row, judge, times};
+use super::judgement::{Comparison, Judged, Row, judge, notes, times};
 use super::{Better, Report, sentence};
 
 /// Columns of the report.
@@ -35,9 +35,10 @@ pub(super) fn render(report: &Report) -> String {
         wrap(&mut text, 2, &metric.metric.title);
         sentence::sentences(metric).iter().for_each(|said| wrap(&mut text, 4, said));
     }
-    if !report.notes.is_empty() {
+    let notes = notes(report);
+    if !notes.is_empty() {
         text.push_str("\nNotes\n");
-        report.notes.iter().for_each(|note| wrap(&mut text, 2, note));
+        notes.iter().for_each(|note| wrap(&mut text, 2, note));
     }
     text
 }
