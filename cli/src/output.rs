@@ -38,9 +38,10 @@ impl Failure {
         Failure { exit: Exit::No, text: format!("error: {}", text.as_ref()) }
     }
 
-    /// What went wrong, to be said within another sentence.
+    /// What went wrong, on one line, to be said within another sentence.
     pub(crate) fn cause(&self) -> String {
-        self.text.strip_prefix("error: ").unwrap_or(&self.text).trim_end().to_owned()
+        let text = self.text.strip_prefix("error: ").unwrap_or(&self.text);
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
     }
 
     /// `text` as it is, already a complete report.
@@ -247,5 +248,7 @@ mod tests {
         }
         let outer = Outer { source: io::Error::other("no such device") };
         assert_eq!(chain(&outer), "cannot open: no such device");
+        assert_eq!(Failure::new("it ended", &outer).cause(), "it ended: cannot open: no such device");
+        assert_eq!(Failure::message("it said:\n  no\n\nhelp: yes\n").cause(), "it said:; no; help: yes");
     }
 }
