@@ -42,7 +42,7 @@ struct Session {
 fn key(number: u32, is_there: bool) -> Key {
     let mapping = u64::from(number % 61_440);
     let remote = 0xc612_0000 + u64::from(number / 61_440);
-    (0x0a01_0001 + mapping % 1_024 << 32 | remote, mapping << 16 | 443 | u64::from(!is_there) << 40)
+    ((0x0a01_0001 + mapping % 1_024) << 32 | remote, mapping << 16 | 443 | u64::from(!is_there) << 40)
 }
 
 /// SipHash-1-3 of two words, as the engine's.
