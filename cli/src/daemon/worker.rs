@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use genkan_control::api::IoCounters;
 use genkan_control::request::WorkerRequest;
@@ -27,6 +28,9 @@ use super::priority::Priority;
 
 /// Commands and questions taken between two rounds, so that a flood of them cannot stall packets.
 const REQUESTS_PER_ROUND: usize = 4;
+
+/// Longest sleep of one worker among several: what the others want of it (room in a full table) wakes nobody.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// What the control side has the worker do. Each is answered when it is done.
 pub(crate) enum Command {
@@ -122,6 +126,8 @@ impl Worker {
 
 struct Loop {
     id: WorkerId,
+    /// `None`: however long.
+    longest_sleep: Option<Duration>,
     forwarder: Forwarder,
     clock: Clock,
     poller: Poller,
@@ -138,11 +144,13 @@ struct Loop {
 impl Loop {
     fn new(config: WorkerConfig, commands: mpsc::Receiver<(Command, oneshot::Sender<()>)>) -> Loop {
         let id = config.router.worker;
-        let spare_cpu = pin(id, config.router.team.workers());
+        let workers = config.router.team.workers();
+        let spare_cpu = pin(id, workers);
         let clock = config.clock;
         let now = clock.now();
         let mut worker = Loop {
             id,
+            longest_sleep: (workers > 1).then_some(LOOK_AROUND),
             forwarder: Forwarder::new(Router::new(config.router, now, clock.wall()), config.exchange),
             clock,
             poller: Poller::new(config.waker.clone()),
@@ -187,6 +195,7 @@ impl Loop {
             } else if self.spin.should_sleep(now) {
                 let due = self.forwarder.router().poll_timeout();
                 let pause = due.map(|due| due.saturating_since(self.clock.now()));
+                let pause = pause.into_iter().chain(self.longest_sleep).min();
                 if pause.is_none_or(|pause| !pause.is_zero()) {
                     self.priority.rest();
                     self.waker.fall_asleep();
