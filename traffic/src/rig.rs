@@ -9,7 +9,7 @@ use genkan_engine::router::LinkState;
 use genkan_engine::wire::arp;
 use genkan_engine::wire::ethernet::{self, MacAddr};
 use genkan_engine::wire::tcp::TcpFlags;
-use genkan_engine::{Offload, PortId, Router, RouterConfig, Timestamp, UnixTime, Verdict};
+use genkan_engine::{Offload, PortId, Router, RouterConfig, Team, Timestamp, UnixTime, Verdict, WorkerId};
 
 use crate::flows::Flows;
 use crate::frames::{Batch, Template, source_port};
@@ -21,6 +21,8 @@ use crate::{BATCH, Transport};
 /// Room in the session table, the default of the configuration, however few sessions there are: half empty
 /// tables are spread over as many pages as full ones.
 pub const DEFAULT_MAX_SESSIONS: u32 = 1_000_000;
+/// Any will do, as nobody attacks.
+const SEED: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 /// The size of frames where it does not matter.
 const SMALL: usize = 64;
 
@@ -43,8 +45,17 @@ impl Rig {
 
     /// As [`Rig::idle`], with a plan of its own.
     pub fn with_plan(flows: Flows, plan: Plan) -> Rig {
+        Rig::with_config(flows, RouterConfig::alone(Arc::new(plan), SEED))
+    }
+
+    /// As [`Rig::idle`], one worker of several.
+    pub fn in_team(flows: Flows, team: Arc<Team>, worker: WorkerId) -> Rig {
+        let plan = Arc::new(plan(DEFAULT_MAX_SESSIONS.max(flows.count())));
+        Rig::with_config(flows, RouterConfig { plan, seed: SEED, team, worker })
+    }
+
+    fn with_config(flows: Flows, config: RouterConfig) -> Rig {
         let now = Timestamp::from_secs(1);
-        let config = RouterConfig::alone(Arc::new(plan), [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
         let mut router = Router::new(config, now, UnixTime(1_800_000_000));
         router.set_link(now, OUTSIDE, LinkState { mac: WAN_MAC, mtu: 1500, up: true });
         router.set_link(now, INSIDE, LinkState { mac: LAN_MAC, mtu: 1500, up: true });
@@ -109,25 +120,32 @@ impl Rig {
     ///
     /// # Panics
     /// When one of the packets is not forwarded, or an external port is not the internal one.
-    pub fn open(&mut self, numbers: std::ops::Range<u32>) {
+    pub fn open(&mut self, numbers: impl IntoIterator<Item = u32>) {
         let first = self.flows.template(INSIDE, SMALL, TcpFlags::SYN);
         let answer = self.flows.template(OUTSIDE, SMALL, TcpFlags::SYN | TcpFlags::ACK);
         let third = self.flows.template(INSIDE, SMALL, TcpFlags::ACK);
         let mut batch = Batch::new(&first);
-        for start in numbers.clone().step_by(BATCH) {
-            let end = numbers.end.min(start.saturating_add(BATCH as u32));
-            self.pass(&mut batch, &first, INSIDE, start..end);
-            self.pass(&mut batch, &answer, OUTSIDE, start..end);
+        let mut numbers = numbers.into_iter();
+        let mut some = Vec::with_capacity(BATCH);
+        loop {
+            some.clear();
+            some.extend(numbers.by_ref().take(BATCH));
+            if some.is_empty() {
+                return;
+            }
+            self.pass(&mut batch, &first, INSIDE, &some);
+            self.pass(&mut batch, &answer, OUTSIDE, &some);
             if self.flows.transport() == Transport::Tcp {
-                self.pass(&mut batch, &third, INSIDE, start..end);
+                self.pass(&mut batch, &third, INSIDE, &some);
             }
         }
     }
 
-    fn pass(&mut self, batch: &mut Batch, template: &Template, port: PortId, numbers: std::ops::Range<u32>) {
+    fn pass(&mut self, batch: &mut Batch, template: &Template, port: PortId, numbers: &[u32]) {
         // A short last batch is filled up by its last session.
-        let mut number = numbers.clone();
-        let mut next = || number.next().unwrap_or(numbers.end - 1);
+        let Some(&last) = numbers.last() else { return };
+        let mut number = numbers.iter().copied();
+        let mut next = || number.next().unwrap_or(last);
         let flows = self.flows;
         batch.fill(|frame| flows.write(template, port, next(), frame));
         batch.handle(&mut self.router, self.now, port);
