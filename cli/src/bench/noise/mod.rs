@@ -20,14 +20,13 @@ use spin::Spin;
 /// How long the machine is watched before anything of ours runs. A hundred clock ticks for each CPU: the limit of
 /// [`OTHERS_BEFORE`] is ten of them.
 const LOOK: Duration = Duration::from_secs(1);
-/// CPUs that other processes may keep busy while nothing of ours runs: the background of an idle machine is a tenth
-/// of this.
+/// CPUs that other processes may keep busy while nothing of ours runs.
 const OTHERS_BEFORE: f64 = 0.10;
 /// The same while it is measured, where the accounts are less exact.
 const OTHERS_DURING: f64 = 0.25;
 /// Part of the CPU time that a hypervisor may keep.
 const STEAL: f64 = 0.02;
-/// Coefficient of variation of equal pieces of work: an idle machine shows less than a third of this.
+/// Coefficient of variation of equal pieces of work.
 const SPIN: f64 = 0.08;
 /// How many times the resolution of a unit the usual distance of a round to the median may be.
 const ROUNDS: f64 = 2.0;
