@@ -2,7 +2,7 @@
 //!
 //! * [`stage`] is a contender between two hosts; [`contender`] says who there is.
 //! * [`load`] is what the hosts do; [`counter`] counts what arrives, [`cpu`] what it costs.
-//! * [`options`] is what can be chosen, [`metric`] names what is measured, [`measure`] does it once, [`run`] does it in turns, [`progress`] shows it.
+//! * [`options`] is what can be chosen, [`metric`] names what is measured, [`measure`] does it once, [`mod@run`] does it in turns, [`progress`] shows it.
 //! * [`ndr`] searches for the highest rate without loss, [`many`] opens very many sessions, for which [`conntrack`] has
 //!   to let the kernel take part; [`tap`] is another kind of stage.
 //! * [`program`] runs other programs (nft, iperf3).
