@@ -1,31 +1,28 @@
 //! Everything that happens beside packets: start, signals, reloads, reports, links, end.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, Read};
 use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use genkan_config::{Backend, Device, Loaded};
-use genkan_control::api::ReloadReport;
+use genkan_config::Loaded;
 use genkan_control::server::{self, Control, ReloadRequest};
-use genkan_control::snapshot::{PortConfig, Running, Snapshot};
+use genkan_control::snapshot::Snapshot;
 use genkan_control::socket::ControlSocket;
-use genkan_engine::frame::PortId;
-use genkan_engine::{Event, Plan, Team};
+use genkan_engine::{Event, Team};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, error, info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing::{debug, info, warn};
 
 use super::devices::{Change, Devices};
 use super::limiter::Limiter;
-use super::watch;
+use super::reload::running;
 use super::worker::{Report, WorkerEnded};
 use super::workers::{Started, Workers};
-use crate::events::Describe;
+use super::{log, watch};
 use crate::output::{self, Exit, Failure};
 
 /// How often devices are looked at even though nothing was heard of them.
@@ -36,7 +33,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Runs the router until a signal ends it.
 pub(crate) fn run(path: &Path, loaded: Loaded, socket: &Path) -> Result<Exit, Failure> {
-    start_log();
+    log::start();
     let mut socket = ControlSocket::bind(socket)?;
     let listener = socket.take_listener();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -69,19 +66,6 @@ pub(crate) fn run(path: &Path, loaded: Loaded, socket: &Path) -> Result<Exit, Fa
     runtime.shutdown_background();
     drop(socket);
     outcome
-}
-
-fn start_log() {
-    let filter = EnvFilter::try_from_env("GENKAN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_writer(io::stderr)
-        .with_ansi(output::color(&io::stderr()));
-    // The journal has its own clock.
-    let to_journal = std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
-    // It fails only when a log is there already.
-    let _ = if to_journal { log.without_time().try_init() } else { log.try_init() };
 }
 
 /// 128 secret bits.
@@ -117,12 +101,13 @@ struct Inputs {
     links: mpsc::Receiver<()>,
 }
 
-struct Daemon {
-    path: PathBuf,
-    loaded: Loaded,
-    control: Control,
-    workers: Workers,
-    devices: Devices,
+/// The router beside its packet workers.
+pub(super) struct Daemon {
+    pub(super) path: PathBuf,
+    pub(super) loaded: Loaded,
+    pub(super) control: Control,
+    pub(super) workers: Workers,
+    pub(super) devices: Devices,
     limiter: Limiter<Discriminant<Event>>,
 }
 
@@ -152,7 +137,7 @@ impl Daemon {
         Ok((daemon, Inputs { reports, reloads, links }))
     }
 
-    fn snapshot(&self) -> &Snapshot {
+    pub(super) fn snapshot(&self) -> &Snapshot {
         &self.control.snapshot
     }
 
@@ -203,7 +188,7 @@ impl Daemon {
         match report {
             Report::Engine(event) => {
                 if let Some(suppressed) = self.limiter.admit(discriminant(&event), Instant::now()) {
-                    log_event(&event, &self.snapshot().port_names(), suppressed);
+                    log::tell_event(&event, &self.snapshot().port_names(), suppressed);
                 }
             }
             Report::PortGone(port) => {
@@ -254,104 +239,10 @@ impl Daemon {
         }
         Ok(())
     }
-
-    async fn reload_by_signal(&mut self) -> Result<(), WorkerEnded> {
-        match self.reload().await? {
-            Ok(report) => {
-                for line in report.warnings.lines().filter(|line| !line.is_empty()) {
-                    warn!("{line}");
-                }
-            }
-            Err(text) => {
-                for line in text.lines().filter(|line| !line.is_empty()) {
-                    error!("{line}");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the file again and follows it as a whole, or not at all. The inner error is the text that `check` prints.
-    async fn reload(&mut self) -> Result<Result<ReloadReport, String>, WorkerEnded> {
-        let monotonic = NotifyState::monotonic_usec_now();
-        if let Ok(now) = monotonic {
-            tell_systemd(&[NotifyState::Reloading, now]);
-        }
-        let outcome = self.try_reload().await;
-        tell_systemd(&[NotifyState::Ready]);
-        match &outcome {
-            Ok(Ok(report)) => info!(changes = report.changes.len(), "configuration reloaded"),
-            Ok(Err(_)) => error!("reload refused, the old configuration stays in force"),
-            Err(_) => {}
-        }
-        outcome
-    }
-
-    async fn try_reload(&mut self) -> Result<Result<ReloadReport, String>, WorkerEnded> {
-        let path = self.path.clone();
-        let loaded = match tokio::task::spawn_blocking(move || genkan_config::load(&path)).await {
-            Ok(Ok(loaded)) => loaded,
-            Ok(Err(errors)) => return Ok(Err(genkan_config::render(&errors, false))),
-            Err(error) => return Ok(Err(format!("error: reading the configuration failed: {error}"))),
-        };
-        let diff = genkan_config::diff(&self.loaded, &loaded);
-        if diff.needs_restart() {
-            let refused = diff.changes.iter().filter(|change| change.needs_restart);
-            let lines = refused.map(|change| {
-                format!("error: {}: {}: cannot change while the router runs\n", change.subject, change.text)
-            });
-            return Ok(Err(lines.chain(["help: restart the router to use it\n".to_owned()]).collect()));
-        }
-        if let Err(text) = self.devices.follow(&loaded.plan) {
-            return Ok(Err(text));
-        }
-        let changes: Vec<String> = diff.changes.iter().map(ToString::to_string).collect();
-        for change in &changes {
-            info!("{change}");
-        }
-        let plan = Arc::new(loaded.plan.clone());
-        self.workers.follow(&plan).await?;
-        self.snapshot().set_running(running(&self.path, &loaded, plan));
-        let warnings = genkan_config::render(&loaded.warnings, false);
-        self.loaded = loaded;
-        Ok(Ok(ReloadReport { config: self.path.display().to_string(), changes, warnings }))
-    }
 }
 
-fn running(path: &Path, loaded: &Loaded, plan: Arc<Plan>) -> Running {
-    let config = &loaded.config;
-    let port = |id, device: &Device| PortConfig {
-        id,
-        name: device.label.clone(),
-        device: device.device.clone(),
-        backend: match device.backend {
-            Backend::Auto => "auto".to_owned(),
-            Backend::AfPacket => "af-packet".to_owned(),
-            Backend::AfXdp => "af-xdp".to_owned(),
-            Backend::Tap => "tap".to_owned(),
-        },
-    };
-    let mut ports = vec![port(PortId::WAN, &config.wan)];
-    ports.extend(config.lans.iter().enumerate().map(|(index, lan)| port(PortId::lan(index), lan)));
-    ports.extend(config.tun.iter().map(|tun| PortConfig {
-        id: PortId::HOST,
-        name: "host".to_owned(),
-        device: tun.clone(),
-        backend: "host-tun".to_owned(),
-    }));
-    Running { config: path.display().to_string(), plan, ports, workers: config.workers }
-}
-
-fn log_event(event: &Event, ports: &[(PortId, String)], suppressed: u64) {
-    let text = Describe { event, ports };
-    let more = if suppressed > 0 { format!(" (and {suppressed} like it before)") } else { String::new() };
-    match event {
-        Event::ForwardHit { .. } | Event::ForwardExpired { .. } => info!("{text}{more}"),
-        _ => warn!("{text}{more}"),
-    }
-}
-
-fn tell_systemd(state: &[NotifyState<'_>]) {
+/// Tells the service manager, where there is one.
+pub(super) fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         debug!(%error, "the service manager was not told");
     }

@@ -3,8 +3,8 @@
 //! - [`worker`] and [`forwarder`]: a thread that moves packets; [`poller`]: how it sleeps; [`priority`]: when it goes
 //!   first; [`exchange`]: what it gives to the other workers; [`workers`]: all of them together;
 //! - [`devices`]: network devices opened, opened again, and put back; [`watch`]: when to look at them;
-//! - [`event_loop`]: signals, reloads, reports of the worker, the control API, on tokio;
-//! - [`limiter`]: a log that a wire cannot flood.
+//! - [`event_loop`]: signals, reports of the worker, the control API, on tokio; [`reload`]: a new configuration;
+//! - [`log`] and [`limiter`]: a log that a wire cannot flood.
 //!
 //! tokio never touches a packet: the worker is a plain thread, reached by bounded channels.
 
@@ -13,8 +13,10 @@ mod event_loop;
 mod exchange;
 mod forwarder;
 mod limiter;
+mod log;
 mod poller;
 mod priority;
+mod reload;
 mod suggest;
 mod watch;
 mod worker;

@@ -1,34 +1,14 @@
-//! The API: HTTP/1.1 with JSON over the unix socket.
-//!
-//! | request | answer |
-//! | --- | --- |
-//! | `GET /v1/status` | [`Status`](crate::api::Status) |
-//! | `GET /v1/sessions` | [`Page`] of [`SessionRow`]; query: [`ListQuery`] |
-//! | `GET /v1/mappings` | [`Page`] of [`MappingRow`]; query: [`ListQuery`] |
-//! | `GET /v1/neighbors` | list of [`NeighborRow`](crate::api::NeighborRow) |
-//! | `GET /v1/counters` | [`CountersReport`] |
-//! | `POST /v1/reload` | [`ReloadReport`] |
-//!
-//! Every failure is an [`ErrorBody`].
-
-use std::future::Future;
-use std::sync::Arc;
+//! Questions to the running router: status, tables, counters.
 
 use axum::Json;
-use axum::Router as Routes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use genkan_engine::view::{MappingView, SessionView};
-use tokio::sync::{mpsc, oneshot};
 
-use crate::api::{
-    CountersReport, ErrorBody, ErrorCode, ListQuery, MappingRow, Page, ReloadReport, SessionRow, Totals,
-};
-use crate::request::{CHUNK, CounterSet, WorkerError, WorkerHandle, WorkerRequest};
-use crate::snapshot::Snapshot;
+use super::{Control, Failure};
+use crate::api::{CountersReport, ListQuery, MappingRow, Page, SessionRow, Totals};
+use crate::request::{CHUNK, CounterSet, WorkerRequest};
 
 /// Rows of a page when the query does not say.
 pub const DEFAULT_LIMIT: u32 = 1_000;
@@ -37,99 +17,24 @@ pub const MAX_LIMIT: u32 = 10_000;
 /// Most requests to the worker for one page, so that a filter that matches little ends its page early.
 const MAX_CHUNKS: u32 = 256;
 
-/// Asks the daemon to read its file again; the error is the text that `check` prints.
-#[derive(Debug)]
-pub struct ReloadRequest {
-    /// Where the outcome goes.
-    pub reply: oneshot::Sender<Result<ReloadReport, String>>,
-}
-
-/// What the handlers work on.
-#[derive(Clone, Debug)]
-pub struct Control {
-    /// Shared state.
-    pub snapshot: Arc<Snapshot>,
-    /// The packet workers.
-    pub worker: WorkerHandle,
-    /// The daemon's ear for reloads.
-    pub reload: mpsc::Sender<ReloadRequest>,
-}
-
-/// A failure on its way to the asker.
-#[derive(Debug)]
-struct Failure(StatusCode, ErrorBody);
-
-impl Failure {
-    fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Failure {
-        Failure(status, ErrorBody { code, message: message.into() })
-    }
-}
-
-impl From<WorkerError> for Failure {
-    fn from(error: WorkerError) -> Failure {
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::WorkerUnavailable, error.to_string())
-    }
-}
-
-impl From<QueryRejection> for Failure {
-    fn from(rejection: QueryRejection) -> Failure {
-        Failure::new(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, rejection.body_text())
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        (self.0, Json(self.1)).into_response()
-    }
-}
-
-/// Serves the API until `shutdown` completes and open answers are out.
-///
-/// # Errors
-/// When the listener cannot be used.
-pub async fn serve(
-    listener: std::os::unix::net::UnixListener,
-    control: Control,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let listener = tokio::net::UnixListener::from_std(listener)?;
-    axum::serve(listener, routes(control)).with_graceful_shutdown(shutdown).await
-}
-
-fn routes(control: Control) -> Routes {
-    Routes::new()
-        .route("/v1/status", get(status))
-        .route("/v1/sessions", get(sessions))
-        .route("/v1/mappings", get(mappings))
-        .route("/v1/neighbors", get(neighbors))
-        .route("/v1/counters", get(counters))
-        .route("/v1/reload", post(reload))
-        .fallback(not_found)
-        .with_state(control)
-}
-
-async fn not_found() -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, ErrorCode::NotFound, "no such resource")
-}
-
-async fn status(State(control): State<Control>) -> Result<Response, Failure> {
+pub(super) async fn status(State(control): State<Control>) -> Result<Response, Failure> {
     let totals = control.worker.ask_all(|reply| WorkerRequest::Totals { reply }).await?;
     let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
     Ok(Json(control.snapshot.status(totals)).into_response())
 }
 
-async fn counters(State(control): State<Control>) -> Result<Response, Failure> {
+pub(super) async fn counters(State(control): State<Control>) -> Result<Response, Failure> {
     let sets = control.worker.ask_all(|reply| WorkerRequest::Counters { reply }).await?;
     let set = CounterSet::sum(sets.iter().map(Box::as_ref));
     Ok(Json(CountersReport::new(&set.engine, &set.io, &control.snapshot.port_names())).into_response())
 }
 
-async fn neighbors(State(control): State<Control>) -> Result<Response, Failure> {
+pub(super) async fn neighbors(State(control): State<Control>) -> Result<Response, Failure> {
     control.snapshot.refresh_hosts(&control.worker).await?;
     Ok(Json(control.snapshot.neighbors()).into_response())
 }
 
-async fn sessions(
+pub(super) async fn sessions(
     State(control): State<Control>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<Page<SessionRow>>, Failure> {
@@ -152,7 +57,7 @@ async fn sessions(
     Ok(Json(pager.page))
 }
 
-async fn mappings(
+pub(super) async fn mappings(
     State(control): State<Control>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<Page<MappingRow>>, Failure> {
@@ -202,19 +107,6 @@ impl<T> Pager<T> {
         self.page.rows.extend(rows.take(room));
         self.page.next = next;
         self.chunks_left -= 1;
-    }
-}
-
-async fn reload(State(control): State<Control>) -> Result<Json<ReloadReport>, Failure> {
-    let (reply, outcome) = oneshot::channel();
-    let gone = || {
-        let message = "the router is ending";
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::WorkerUnavailable, message)
-    };
-    control.reload.send(ReloadRequest { reply }).await.map_err(|_| gone())?;
-    match outcome.await.map_err(|_| gone())? {
-        Ok(report) => Ok(Json(report)),
-        Err(text) => Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::ReloadRefused, text)),
     }
 }
 
