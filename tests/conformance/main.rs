@@ -16,6 +16,7 @@ mod hairpin;
 mod icmp;
 mod lans;
 mod limits;
+mod meeting_rules;
 mod mtu;
 mod neighbors;
 mod other_protocols;

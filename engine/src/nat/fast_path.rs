@@ -71,6 +71,9 @@ impl Nat {
             session.expires = now + self.settings.lifetime(session);
         }
         let (expires, after) = (session.expires, queue_of(session));
+        if is_tcp && state.is_closing() {
+            self.tell_known_session(id);
+        }
         if direction == Direction::Outbound {
             self.note_sent(id);
         }
@@ -97,6 +100,7 @@ impl Nat {
         session.flags.set(SessionFlags::OPENED_INBOUND, direction == Direction::Inbound);
         session.expires = now + self.settings.lifetime(session);
         let (expires, after) = (session.expires, queue_of(session));
+        self.tell_known_session(id);
         self.wheel.schedule(id, expires);
         if let Some(queue) = before {
             self.queues.unlink(&mut self.sessions, queue, id);

@@ -54,11 +54,8 @@ impl Nat {
         let key = SessionKey::new(PortId::WAN, session.protocol, session.external(), session.remote());
         let Some((opener, _)) = self.sessions.find_key(key) else {
             // At another worker, which judges it by itself.
-            let (protocol, external, remote) = (session.protocol, session.external(), session.remote());
-            let owner = self.owner_from_outside(now, protocol, external, remote, true);
-            let is_elsewhere =
-                self.member.as_ref().is_some_and(|member| owner.is_some_and(|owner| owner != member.id));
-            let behind = self.holder_behind(now, protocol, remote);
+            let is_elsewhere = self.member.as_ref().is_some_and(|member| member.known_session(key).is_some());
+            let behind = self.holder_behind(now, session.protocol, session.remote());
             return is_elsewhere
                 && behind.is_some_and(|behind| self.settings.reaches(behind, session.inside_port));
         };

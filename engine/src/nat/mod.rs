@@ -58,7 +58,7 @@ use self::hash::HashKey;
 use self::host::{HostTable, most_hosts};
 use self::mapping::{MappingTable, most_mappings};
 use self::peer::PeerTable;
-use self::session::{NONE, Session, SessionFlags, SessionId, SessionTable};
+use self::session::{NONE, Origin, Session, SessionFlags, SessionId, SessionTable};
 use self::settings::Settings;
 use crate::counters::StageCounters;
 use crate::forward::rules::ForwardTable;
@@ -156,9 +156,20 @@ impl Nat {
     /// Stores a session and all that hangs on it. The caller has checked its keys, whose `hashes` it gives, reserved
     /// its host and counted its use of its mapping.
     fn insert_session(&mut self, session: Session, hashes: [u64; 2]) -> Option<SessionId> {
+        if let Some(member) = self.knower_of(&session)
+            && !member.enter_known_session(session.inbound_key(), session.origin == Origin::Dmz)
+        {
+            return None;
+        }
         let expires = session.expires;
         let queue = queue_of(&session);
-        let id = self.sessions.insert(session, hashes)?;
+        let entered = self.knower_of(&session).map(|_| session.inbound_key());
+        let Some(id) = self.sessions.insert(session, hashes) else {
+            if let Some((key, member)) = entered.zip(self.member.as_ref()) {
+                member.leave_known_session(key);
+            }
+            return None;
+        };
         if let Some(queue) = queue {
             self.queues.push(&mut self.sessions, queue, id);
         }
@@ -184,6 +195,9 @@ impl Nat {
         }
         let Some(session) = self.sessions.remove(id) else { return };
         self.wheel.cancel(id);
+        if let Some(member) = self.knower_of(&session) {
+            member.leave_known_session(session.inbound_key());
+        }
         if session.mapping != NONE {
             if session.flags.contains(SessionFlags::SENT) {
                 self.peers.subtract(session.mapping, session.remote_address);
@@ -238,6 +252,9 @@ impl Nat {
         if self.is_asked_for_room() {
             self.make_room_for_others(now);
         }
+        if self.has_lost_keys() {
+            self.end_lost_sessions(now);
+        }
         for _ in 0..PORTION {
             let Some(id) = self.wheel.pop_due(now) else { break };
             let Some(session) = self.sessions.get(id) else { continue };
@@ -253,7 +270,7 @@ impl Nat {
 
     /// When there will be something to expire; at once while a sweep is under way.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        if self.sweep.is_some() || self.is_asked_for_room() {
+        if self.sweep.is_some() || self.is_asked_for_room() || self.has_lost_keys() {
             return Some(Timestamp::ZERO);
         }
         let forwards = self.forwards.next_expiry(self.expiries_seen).map(|(at, _)| at);

@@ -103,6 +103,7 @@ impl Nat {
             return true;
         }
         if !self.is_allowed(now, session) {
+            self.end_other_half(session);
             self.end_session(now, id);
             self.stages.sessions_revoked += 1;
             return false;

@@ -23,7 +23,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 
 /// What a packet is recognised by: the port it came in by, its protocol and its two endpoints. Ports are
 /// ICMP identifiers on the requester's side and 0 on the other; 0 for protocols without ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SessionKey {
     /// Source and destination address, in the order in which they lie in a header.
     addresses: u64,
@@ -114,6 +114,11 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// Whether a rule of the plan gave it its external endpoint, rather than a mapping.
+    pub(crate) const fn is_by_rule(self) -> bool {
+        matches!(self, Origin::ForwardOutbound | Origin::Forward | Origin::Dmz | Origin::OneToOne)
+    }
+
     /// The name in listings.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -218,7 +218,8 @@ impl Nat {
             self.mappings.add_session(mapping);
         }
         let hashes = [self.sessions.hash(session.outbound_key()), self.sessions.hash(session.inbound_key())];
-        let opened = if self.make_key_free(now, session.outbound_key(), hashes[0]) {
+        let is_free = self.make_key_free(now, session.outbound_key(), hashes[0]);
+        let opened = if is_free && self.take_key(session.inbound_key()) {
             self.insert_session(session, hashes).ok_or(DropReason::SessionLimit)
         } else {
             Err(DropReason::SessionConflict)
@@ -403,13 +404,15 @@ impl Nat {
         let key = SessionKey::new(PortId::WAN, protocol, remote, endpoint);
         let hash = self.sessions.hash(key);
         let side = ExternalSide { endpoint, origin, mapping, hash };
-        let Some((other, _)) = self.sessions.find(key, hash) else { return Ok(side) };
+        let Some((other, _)) = self.sessions.find(key, hash) else {
+            return if self.take_key(key) { Ok(side) } else { Err(otherwise) };
+        };
         if self.sessions[other].origin == Origin::Dmz {
             // A port that an inside host owns is no longer the DMZ's.
             self.end_session(now, other);
             self.stages.sessions_revoked += 1;
         }
-        if self.make_key_free(now, key, hash) { Ok(side) } else { Err(otherwise) }
+        if self.make_key_free(now, key, hash) && self.take_key(key) { Ok(side) } else { Err(otherwise) }
     }
 
     /// A mapping for an internal endpoint that has none.

@@ -8,6 +8,7 @@
 use std::net::SocketAddrV4;
 
 use super::ingress::{destination_of, source_of};
+use super::slow_path::is_opening_syn;
 use super::{MAX_TRANSMITS, Router, decode};
 use crate::frame::{FrameBatch, Offload, PortId, Slot};
 use crate::nat::mapping::pool_index;
@@ -141,19 +142,30 @@ impl Router {
             return None;
         }
         let (source, external) = (source_of(parsed), destination_of(parsed));
-        let owner = self.nat.owner_from_outside(now, parsed.protocol, source, external, false)?;
-        self.give(owner, stage).or_else(|| {
-            let owner = self.nat.owner_after_all(now, parsed.protocol, source, external)?;
-            self.give(owner, Stage::Assigned)
-        })
+        let owner = self.nat.owner_from_outside(now, parsed.protocol, source, external, false);
+        let to_owner = owner.and_then(|owner| self.give(owner, stage));
+        if !is_later_stage && to_owner.is_some() {
+            // Who asks for the session there, if it has none.
+            return to_owner;
+        }
+        let by_session = self.owner_by_session(parsed);
+        by_session.and_then(|owner| self.give(owner, Stage::Assigned)).or(to_owner)
+    }
+
+    /// The worker that has the session of a packet from outside, or turned round, although no rule says so.
+    fn owner_by_session(&self, parsed: &Parsed) -> Option<WorkerId> {
+        let is_opening = parsed.kind == Kind::Tcp && is_opening_syn(parsed);
+        let (source, external) = (source_of(parsed), destination_of(parsed));
+        self.nat.owner_by_session(parsed.protocol, source, external, is_opening)
     }
 
     /// As [`Router::elsewhere`], of a packet that the hairpin has turned round.
     pub(super) fn elsewhere_round(&self, now: Timestamp, parsed: &Parsed) -> Option<Verdict> {
         self.member.as_ref()?;
         let (source, external) = (source_of(parsed), destination_of(parsed));
-        let owner = self.nat.owner_from_outside(now, parsed.protocol, source, external, true)?;
-        self.give(owner, Stage::TurnedRound)
+        let by_rule = || self.nat.owner_from_outside(now, parsed.protocol, source, external, true);
+        // The session first: from a worker that has none it could not be brought on.
+        self.give(self.owner_by_session(parsed).or_else(by_rule)?, Stage::TurnedRound)
     }
 
     /// As either of them: of a packet whose session here is over.
@@ -196,7 +208,9 @@ impl Router {
         }
         let (protocol, source, destination) = quoted;
         let owner = if port == PortId::WAN {
-            self.nat.owner_from_outside(now, protocol, destination, source, came_in != Some(port))?
+            let by_rule =
+                || self.nat.owner_from_outside(now, protocol, destination, source, came_in != Some(port));
+            self.nat.owner_by_session(protocol, destination, source, false).or_else(by_rule)?
         } else {
             self.nat.owner_from_inside(protocol, *destination.ip(), *source.ip())?
         };

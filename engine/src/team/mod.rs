@@ -10,6 +10,7 @@
 
 mod hand_over;
 mod host_spread;
+mod known_sessions;
 mod port_owners;
 
 use std::collections::BTreeMap;
@@ -21,8 +22,11 @@ use dashmap::DashMap;
 
 pub use self::hand_over::{HandOver, Stage};
 pub use self::host_spread::HostSpread;
+pub(crate) use self::known_sessions::KnownSession;
+use self::known_sessions::KnownSessions;
 pub(crate) use self::port_owners::{Holder, PortOwners};
 use crate::nat::hash::HashKey;
+use crate::nat::session::SessionKey;
 use crate::seeded_hash::SeededState;
 use crate::wire::ipv4::Protocol;
 
@@ -64,6 +68,8 @@ pub struct Team {
     victims: AtomicU64,
     /// Sessions by internal host.
     hosts: DashMap<Ipv4Addr, u32, SeededState>,
+    /// Sessions to which `owners` does not lead.
+    known_sessions: KnownSessions,
 }
 
 impl Team {
@@ -71,8 +77,9 @@ impl Team {
     /// randomness, 128 bits, like [`RouterConfig::seed`](crate::RouterConfig::seed).
     pub fn new(workers: u8, seed: [u64; 2]) -> Arc<Team> {
         let (key, _) = HashKey::from_seed(seed);
+        let workers = workers.clamp(1, WorkerId::MAX);
         Arc::new(Team {
-            workers: workers.clamp(1, WorkerId::MAX),
+            workers,
             hosts_spread: HostSpread::from_secret(key.hash(0, HOST_SPREAD)),
             key,
             owners: Mutex::default(),
@@ -80,6 +87,7 @@ impl Team {
             room_requests: AtomicU32::new(0),
             victims: AtomicU64::new(0),
             hosts: DashMap::with_hasher(SeededState::new(key.hash(0, HOST_TABLE))),
+            known_sessions: KnownSessions::new(workers, SeededState::new(key.hash(0, KNOWN_SESSIONS))),
         })
     }
 
@@ -105,6 +113,7 @@ const PAIR: u64 = 0x11;
 const REMOTE: u64 = 0x12;
 const FRAGMENT: u64 = 0x13;
 const HOST_TABLE: u64 = 0x14;
+const KNOWN_SESSIONS: u64 = 0x15;
 
 /// One worker's place in a team of several.
 #[derive(Clone, Debug)]
@@ -199,6 +208,48 @@ impl Member {
             }
         }
         self.team.hosts.remove_if(&internal, |_, sessions| *sessions == 0);
+    }
+
+    /// The session, at whichever worker, whose inbound packets look like `key`, if it is of those to be known.
+    pub(crate) fn known_session(&self, key: SessionKey) -> Option<KnownSession> {
+        self.team.known_sessions.find(key)
+    }
+
+    /// Makes a session known to all; false when another worker has one with this inbound key.
+    pub(crate) fn enter_known_session(&self, key: SessionKey, is_dmz: bool) -> bool {
+        self.team.known_sessions.enter(key, KnownSession { worker: self.id, is_dmz, is_closing: false })
+    }
+
+    /// Tells whether a known session of this worker's may be replaced by a new one.
+    pub(crate) fn update_known_session(&self, key: SessionKey, is_dmz: bool, is_closing: bool) {
+        self.team.known_sessions.update(key, KnownSession { worker: self.id, is_dmz, is_closing });
+    }
+
+    /// A known session of this worker's has ended.
+    pub(crate) fn leave_known_session(&self, key: SessionKey) {
+        self.team.known_sessions.leave(key, self.id);
+    }
+
+    /// Whether no known session of another worker has this key any more; one that gives way ends.
+    pub(crate) fn take_key(&self, key: SessionKey) -> bool {
+        self.team.known_sessions.take(key, self.id)
+    }
+
+    /// Ends the known session with this key, wherever it is.
+    pub(crate) fn end_known_session(&self, key: SessionKey) {
+        if let Some(session) = self.known_session(key) {
+            self.team.known_sessions.tell(session.worker, key);
+        }
+    }
+
+    /// Whether sessions of this worker are over by what others have done.
+    pub(crate) fn has_lost_keys(&self) -> bool {
+        self.team.known_sessions.has_lost(self.id)
+    }
+
+    /// Their inbound keys, since the last call.
+    pub(crate) fn take_lost_keys(&self) -> Vec<SessionKey> {
+        self.team.known_sessions.take_lost(self.id)
     }
 
     /// Says whether this worker has sessions that may make room for others.
