@@ -100,14 +100,15 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     middle(&sorted(values)?)
 }
 
-/// Standard deviation as a part of the mean; `None` for less than two values, or a mean of 0.
-pub(crate) fn variation(values: &[f64]) -> Option<f64> {
-    if values.len() < 2 {
-        return None;
-    }
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (mean != 0.0).then(|| (squares / (values.len() - 1) as f64).sqrt() / mean.abs())
+/// How far values lie apart when this part of them is left out at either end, as a part of the median: with 0.1 the
+/// distance between the 10th and the 90th percentile. What a disturbance did to fewer of them does not count, and
+/// what it did to more of them counts in full. `None` when there are none, one is not finite, or the median is 0.
+pub(crate) fn middle_spread(values: &[f64], left_out: f64) -> Option<f64> {
+    let sorted = sorted(values)?;
+    let median = middle(&sorted)?;
+    let cut = (sorted.len() as f64 * left_out) as usize;
+    let (low, high) = (sorted.get(cut)?, sorted.get(sorted.len() - 1 - cut)?);
+    (median != 0.0).then(|| (high - low) / median.abs())
 }
 
 fn sorted(values: &[f64]) -> Option<Vec<f64>> {
@@ -183,11 +184,27 @@ mod tests {
     }
 
     #[test]
-    fn variation_of_known_values() {
-        assert_eq!(variation(&[2.0, 2.0, 2.0]), Some(0.0));
-        let value = variation(&[9.0, 11.0]).expect("two values");
-        assert!((value - 2.0_f64.sqrt() / 10.0).abs() < 1e-12, "{value}");
-        assert_eq!(variation(&[1.0]), None);
+    fn few_outliers_do_not_spread_the_middle() {
+        let mut values = vec![2.0; 20];
+        assert_eq!(middle_spread(&values, 0.1), Some(0.0));
+        // Two of twenty were stopped: they are left out, as are the two least.
+        values[3] = 9.0;
+        values[11] = 5.0;
+        assert_eq!(middle_spread(&values, 0.1), Some(0.0));
+        // A third one is more than a tenth.
+        values[12] = 3.0;
+        assert_eq!(middle_spread(&values, 0.1), Some(0.5));
+        assert_eq!(middle_spread(&[9.0, 11.0], 0.1), Some(0.2));
+        assert_eq!([middle_spread(&[], 0.1), middle_spread(&[0.0], 0.1)], [None, None]);
+    }
+
+    #[test]
+    fn a_cpu_that_is_shared_for_a_fifth_of_the_time_is_seen() {
+        let even = |n: usize| 1.0 + (n % 5) as f64 * 0.01;
+        let alone: Vec<f64> = (0..32).map(even).collect();
+        let shared: Vec<f64> = (0..32).map(|n| even(n) * if n % 5 == 0 { 1.5 } else { 1.0 }).collect();
+        let [alone, shared] = [alone, shared].map(|times| middle_spread(&times, 0.1).expect("times"));
+        assert!(alone <= 0.05 && shared >= 0.4, "{alone} {shared}");
     }
 
     fn values(count: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<f64>> {

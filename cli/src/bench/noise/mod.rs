@@ -26,7 +26,9 @@ const OTHERS_BEFORE: f64 = 0.10;
 const OTHERS_DURING: f64 = 0.25;
 /// Part of the CPU time that a hypervisor may keep.
 const STEAL: f64 = 0.02;
-/// Coefficient of variation of equal pieces of work.
+/// How far the times of equal pieces of work lie apart, the longest and the shortest tenth left out. A CPU that has
+/// another clock rate or another tenant for a part of the time shows here; a single stop of a millisecond does not,
+/// which spoils no median either.
 const SPIN: f64 = 0.08;
 /// How many times the resolution of a unit the usual distance of a round to the median may be.
 const ROUNDS: f64 = 2.0;
@@ -117,13 +119,14 @@ fn judge(before: &Usage, during: Option<&Usage>, spins: &[Spin]) -> NoiseVerdict
             STEAL * 100.0
         ));
     }
-    let uneven: Vec<&Spin> = spins.iter().filter(|spin| spin.variation > SPIN).collect();
-    if let Some(worst) = uneven.iter().max_by(|one, other| one.variation.total_cmp(&other.variation)) {
+    let uneven: Vec<&Spin> = spins.iter().filter(|spin| spin.spread > SPIN).collect();
+    if let Some(worst) = uneven.iter().max_by(|one, other| one.spread.total_cmp(&other.spread)) {
         let names: Vec<String> = uneven.iter().map(|spin| spin.cpu.to_string()).collect();
         verdict.findings.push(format!(
-            "The same piece of work took differently long on CPU {}: its times vary by up to {:.0} % (limit {:.0} %).",
+            "The same piece of work took differently long on CPU {}: four fifths of its times lie up to {:.0} % apart \
+             (limit {:.0} %).",
             names.join(", "),
-            worst.variation * 100.0,
+            worst.spread * 100.0,
             SPIN * 100.0
         ));
     }
@@ -147,7 +150,7 @@ mod tests {
     use super::*;
 
     const QUIET: Usage = Usage { others: 0.01, steal: 0.001 };
-    const EVEN: [Spin; 2] = [Spin { cpu: 0, variation: 0.01 }, Spin { cpu: 1, variation: 0.02 }];
+    const EVEN: [Spin; 2] = [Spin { cpu: 0, spread: 0.01 }, Spin { cpu: 1, spread: 0.02 }];
 
     #[test]
     fn a_quiet_machine_gets_no_finding() {
@@ -159,13 +162,17 @@ mod tests {
     fn each_disturbance_is_named_with_what_helps() {
         let busy = Usage { others: 0.8, ..QUIET };
         let stolen = Usage { steal: 0.05, ..QUIET };
-        let uneven = [EVEN[0], Spin { cpu: 1, variation: 0.4 }];
+        let uneven = [EVEN[0], Spin { cpu: 1, spread: 0.4 }];
         for (verdict, found, helps) in [
             (judge(&busy, None, &EVEN), "other programs kept 0.80 CPUs busy", "Stop what else runs"),
             (judge(&QUIET, Some(&busy), &EVEN), "other programs kept at least 0.80", "Stop what else runs"),
             (judge(&stolen, None, &EVEN), "hypervisor kept 5.0 %", "another hour"),
             (judge(&QUIET, Some(&stolen), &EVEN), "hypervisor kept 5.0 %", "another hour"),
-            (judge(&QUIET, None, &uneven), "on CPU 1: its times vary by up to 40 %", "clock rate"),
+            (
+                judge(&QUIET, None, &uneven),
+                "on CPU 1: four fifths of its times lie up to 40 % apart",
+                "clock rate",
+            ),
         ] {
             assert!(!verdict.is_quiet());
             assert_eq!((verdict.findings.len(), verdict.advice.len()), (1, 1), "{verdict:?}");
@@ -180,7 +187,7 @@ mod tests {
     #[test]
     fn limits_belong_to_what_is_allowed() {
         let at = Usage { others: OTHERS_BEFORE, steal: STEAL };
-        assert!(judge(&at, Some(&at), &[Spin { cpu: 0, variation: SPIN }]).is_quiet());
+        assert!(judge(&at, Some(&at), &[Spin { cpu: 0, spread: SPIN }]).is_quiet());
     }
 
     #[test]
