@@ -127,7 +127,14 @@ mod tests {
     #[test]
     fn golden() {
         for (name, report) in fixture::named() {
-            fixture::check(&format!("{name}.html"), &page(&report));
+            // Charts and their style have files of their own.
+            let mut text = page(&report).replace(svg::STYLE, "(the charts' style)\n");
+            for metric in judge(&report) {
+                let figure = svg::figure(&metric);
+                assert_eq!(text.matches(&figure).count(), 1, "{name}: {}", metric.metric.key);
+                text = text.replace(&figure, &format!("(the chart of {})\n", metric.metric.key));
+            }
+            fixture::check(&format!("{name}.html"), &text);
         }
     }
 

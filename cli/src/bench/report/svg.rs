@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn golden() {
-        for (name, report) in fixture::named() {
+        // A chart does not tell whether it was forced.
+        for (name, report) in fixture::named().into_iter().filter(|(name, _)| *name != "forced") {
             fixture::check(&format!("{name}.svg"), &file(&report));
         }
     }
