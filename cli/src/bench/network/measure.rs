@@ -102,8 +102,8 @@ pub(crate) fn measure(
             let sessions = sessions.unwrap_or(FLOWS);
             let open = many::open(stage, sessions)?;
             let rate = packets(stage, 1, sessions, Order::Interleaved, length)?;
-            let note =
-                (open < sessions / 100 * 99).then(|| format!("only {open} of {sessions} sessions were open"));
+            let note = (open < sessions / 1_000 * 995)
+                .then(|| format!("only {open} of {sessions} sessions were open"));
             Ok(Measured { values: vec![rate.packets], note })
         }
     }
