@@ -22,8 +22,11 @@ pub(crate) enum Test {
     /// The same, with a sender on every CPU
     #[value(name = "pps1k_loaded")]
     Pps1kLoaded,
-    /// 64-byte packets in bursts of 32 per flow
+    /// 64-byte packets in bursts of 32 per flow, each burst handed to the sender's kernel at once
     Ppsb,
+    /// The same, handed over packet by packet
+    #[value(name = "ppsb_single")]
+    PpsbSingle,
     /// The highest rate without loss: less than one packet of a thousand
     Ndr,
     /// Round trip of a datagram on an idle machine
@@ -78,7 +81,18 @@ impl Test {
                 "64-byte UDP, 1,000 flows per CPU, a sender on each CPU",
                 loaded,
             )],
-            Test::Ppsb => vec![packets("ppsb", "64-byte UDP in bursts of 32 per flow, one sender", free)],
+            Test::Ppsb => {
+                vec![packets(
+                    "ppsb",
+                    "64-byte UDP, bursts of 32 per flow handed over at once, one sender",
+                    free,
+                )]
+            }
+            Test::PpsbSingle => vec![packets(
+                "ppsb_single",
+                "64-byte UDP, bursts of 32 per flow handed over one by one, one sender",
+                free,
+            )],
             Test::Ndr => vec![packets("ndr", "64-byte UDP without loss (< 0.1 %), 1,000 flows", free)],
             Test::Echo => vec![
                 latency("echo", "UDP round trip, idle machine, median", CpuSituation::Idle),

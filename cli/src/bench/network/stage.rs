@@ -38,7 +38,10 @@ const OFFLOADS: [&str; 6] = [
     "rx-gro",
 ];
 
-/// Features of the hosts' devices as they were.
+/// The feature of a host's device without which its kernel cuts datagrams that were handed over at once.
+const CUTTING: [&str; 1] = ["tx-udp-segmentation"];
+
+/// Features of the hosts' devices as they were: the sender's and the receiver's.
 #[derive(Debug)]
 pub(crate) struct Offloads([Vec<(String, bool)>; 2]);
 
@@ -99,6 +102,11 @@ impl Stage {
         FlowFrames::new(size, self.lab.addresses.lan, self.own, self.gateway)
     }
 
+    /// Super-frames for this stage that are cut into so many frames of `size` octets on the wire.
+    pub(crate) fn bursts(&self, datagrams: usize, size: usize) -> FlowFrames {
+        FlowFrames::of_datagrams(datagrams, size, self.lab.addresses.lan, self.own, self.gateway)
+    }
+
     /// What has arrived at the receiver.
     ///
     /// # Errors
@@ -129,6 +137,24 @@ impl Stage {
             None => tcp::Receiver::start(at)?,
         };
         Ok(receiver.insert(there).measure(from, to, streams, length)?)
+    }
+
+    /// What the sender's device has sent.
+    ///
+    /// # Errors
+    /// When its counters cannot be read.
+    pub(crate) fn sent(&self) -> io::Result<Reading> {
+        Reading::sent(&self.sender, DEVICE)
+    }
+
+    /// Has the sender's kernel cut datagrams that are handed over at once, so that they leave one by one: its device
+    /// does not take them on, as with most network cards.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn cut_bursts(&self) -> Result<Offloads, Failure> {
+        let wanted = CUTTING.map(|name| (name.to_owned(), false));
+        Ok(Offloads([self.sender.run(|| switch_features(DEVICE, &wanted))?, Vec::new()]))
     }
 
     /// Switches the hosts' offloads off.

@@ -54,9 +54,14 @@ impl Flow {
 pub(crate) struct FlowFrames {
     template: Vec<u8>,
     network: Ipv4Addr,
+    /// Octets of payload of each datagram.
+    payload: usize,
+    /// Datagrams of one frame: more than one in a super-frame.
+    datagrams: usize,
     /// Sum of the IPv4 header without addresses and checksum.
     ip_sum: u32,
-    /// Sum of pseudo-header, UDP header and payload without addresses, source port and checksum.
+    /// Sum of pseudo-header, UDP header and payload without addresses, source port and checksum; of super-frames the
+    /// pseudo-header's alone.
     udp_sum: u32,
 }
 
@@ -66,9 +71,25 @@ impl FlowFrames {
     /// # Panics
     /// When `size` is not 64 to 1518.
     pub(crate) fn new(size: usize, network: Ipv4Addr, source: [u8; 6], gateway: [u8; 6]) -> FlowFrames {
+        FlowFrames::of_datagrams(1, size, network, source, gateway)
+    }
+
+    /// Super-frames that the kernel cuts into so many frames of `size` octets on the wire.
+    ///
+    /// # Panics
+    /// As [`FlowFrames::new`], and when the super-frame would be longer than an IPv4 packet can be.
+    pub(crate) fn of_datagrams(
+        datagrams: usize,
+        size: usize,
+        network: Ipv4Addr,
+        source: [u8; 6],
+        gateway: [u8; 6],
+    ) -> FlowFrames {
         assert!((64..=1518).contains(&size), "an Ethernet frame has 64 to 1518 octets");
-        let udp_len = 8 + payload_len(size);
-        let mut frame = vec![0; HEADERS + payload_len(size)];
+        let payload = payload_len(size);
+        let udp_len = 8 + datagrams * payload;
+        assert!(datagrams > 0 && 20 + udp_len <= 0xffff, "an IPv4 packet has up to 65,535 octets");
+        let mut frame = vec![0; HEADERS + datagrams * payload];
         frame[..6].copy_from_slice(&gateway);
         frame[6..12].copy_from_slice(&source);
         frame[12..14].copy_from_slice(&[0x08, 0x00]); // IPv4
@@ -83,8 +104,19 @@ impl FlowFrames {
         let network = Ipv4Addr::from(u32::from(network) & 0xffff_ff00);
         let ip_sum = checksum::sum(&frame[14..34]);
         // The pseudo-header (RFC 768) has the protocol and once more the length.
-        let udp_sum = checksum::sum(&frame[34..]) + 17 + udp_len as u32;
-        FlowFrames { template: frame, network, ip_sum, udp_sum }
+        let pseudo_sum = 17 + udp_len as u32;
+        let udp_sum = if datagrams > 1 { pseudo_sum } else { checksum::sum(&frame[34..]) + pseudo_sum };
+        FlowFrames { template: frame, network, payload, datagrams, ip_sum, udp_sum }
+    }
+
+    /// Octets of payload of each datagram.
+    pub(crate) fn payload(&self) -> usize {
+        self.payload
+    }
+
+    /// Datagrams of one frame.
+    pub(crate) fn datagrams(&self) -> usize {
+        self.datagrams
     }
 
     /// Octets of a frame as it is handed to the kernel.
@@ -106,6 +138,12 @@ impl FlowFrames {
         frame[26..30].copy_from_slice(&flow.source.to_be_bytes());
         frame[30..34].copy_from_slice(&flow.remote.to_be_bytes());
         frame[34..36].copy_from_slice(&flow.source_port.to_be_bytes());
+        if self.datagrams > 1 {
+            // What a card adds up from here on is left to whoever cuts the frame: no inversion.
+            let partial = !checksum::finish(self.udp_sum + addresses);
+            frame[40..42].copy_from_slice(&partial.to_be_bytes());
+            return;
+        }
         let udp = checksum::finish(self.udp_sum + addresses + u32::from(flow.source_port));
         // Zero would say that there is none (RFC 768).
         let udp = if udp == 0 { 0xffff } else { udp };
@@ -166,6 +204,29 @@ mod tests {
                 assert_eq!(udp.destination_port(), REMOTE_PORT);
                 assert!(ip.source_addr().octets().starts_with(&[192, 168, 0]));
             }
+        }
+    }
+
+    #[test]
+    fn super_frames_leave_the_checksum_to_whoever_cuts_them() {
+        let frames = FlowFrames::of_datagrams(32, 64, LAN, [2; 6], [4; 6]);
+        assert_eq!((frames.frame_len(), frames.payload(), frames.datagrams()), (42 + 32 * 18, 18, 32));
+        let mut frame = vec![0; frames.frame_len()];
+        frames.begin(&mut frame);
+        for number in [0, 199, 1_234_567] {
+            frames.write(&mut frame, number);
+            let packet = SlicedPacket::from_ethernet(&frame).expect("a whole packet");
+            let ip = packet.net.as_ref().and_then(|net| net.ipv4_ref()).expect("IPv4").header();
+            assert_eq!(ip.header_checksum(), ip.to_header().calc_header_checksum());
+            let Some(TransportSlice::Udp(udp)) = &packet.transport else { panic!("no UDP") };
+            assert_eq!(usize::from(udp.length()), 8 + 32 * 18);
+            // Another implementation's sum of the whole, without what lies behind the pseudo-header, is that sum.
+            let whole =
+                udp.to_header().calc_checksum_ipv4(&ip.to_header(), udp.payload()).expect("it is short");
+            let mut behind = frame[34..].to_vec();
+            behind[6..8].fill(0);
+            let partial = u32::from(udp.checksum());
+            assert_eq!(checksum::finish(partial + checksum::sum(&behind)), whole, "flow {number}");
         }
     }
 

@@ -15,7 +15,7 @@ use super::flow::{FlowFrames, Order};
 use super::pacing::Pacer;
 use crate::bench::network::cpu;
 
-/// Frames of one system call.
+/// Datagrams of one system call.
 const BATCH: usize = 64;
 
 /// Shorter waits are spent looking at the clock: a sleep takes some 60 microseconds longer than asked for.
@@ -32,9 +32,9 @@ pub(crate) struct Load {
     pub(crate) flows: u64,
     /// Their order.
     pub(crate) order: Order,
-    /// Frames per second; `None`: as many as possible.
+    /// Datagrams per second; `None`: as many as possible.
     pub(crate) rate: Option<f64>,
-    /// End after so many frames.
+    /// End after so many datagrams.
     pub(crate) count: Option<u64>,
     /// End after this time in any case.
     pub(crate) limit: Duration,
@@ -43,8 +43,8 @@ pub(crate) struct Load {
 /// What a sender has done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
-    /// Frames that the kernel took.
-    pub(crate) frames: u64,
+    /// Datagrams that the kernel took.
+    pub(crate) datagrams: u64,
     /// From the first frame to the end.
     pub(crate) time: Duration,
 }
@@ -62,7 +62,7 @@ impl Sender {
     /// # Errors
     /// When the device cannot be opened for sending.
     pub(crate) fn start(host: &Namespace, device: &str, cpu: usize, load: Load) -> Result<Sender, IoError> {
-        let mut burst = host.run(|| FrameBurst::open(device, load.frames.frame_len(), BATCH))?;
+        let mut burst = host.run(|| open(device, &load.frames))?;
         burst.frames_mut().for_each(|frame| load.frames.begin(frame));
         let stop = Arc::new(AtomicBool::new(false));
         let of_thread = Arc::clone(&stop);
@@ -103,17 +103,31 @@ impl Drop for Sender {
     }
 }
 
+/// A socket for [`BATCH`] datagrams.
+fn open(device: &str, frames: &FlowFrames) -> Result<FrameBurst, IoError> {
+    match frames.datagrams() {
+        1 => FrameBurst::open(device, frames.frame_len(), BATCH),
+        datagrams => {
+            let count = BATCH.div_ceil(datagrams);
+            FrameBurst::open_segmented(device, frames.frame_len(), count, frames.payload() as u16)
+        }
+    }
+}
+
 fn send(burst: &mut FrameBurst, load: &Load, stop: &AtomicBool) -> Result<Sent, IoError> {
-    let mut pacer = Pacer::new(load.rate);
+    // From here on it goes by frames, which may be super-frames.
+    let datagrams = load.frames.datagrams() as u64;
+    let mut pacer = Pacer::new(load.rate.map(|rate| rate / datagrams as f64));
     let mut sent = 0;
-    let count = load.count.unwrap_or(u64::MAX);
+    let count = load.count.unwrap_or(u64::MAX).div_ceil(datagrams);
+    let batch = BATCH.div_ceil(load.frames.datagrams());
     let start = Instant::now();
     loop {
         let elapsed = start.elapsed();
         if sent >= count || elapsed >= load.limit || stop.load(Ordering::Relaxed) {
-            return Ok(Sent { frames: sent, time: elapsed });
+            return Ok(Sent { datagrams: sent * datagrams, time: elapsed });
         }
-        let most = usize::try_from(count - sent).unwrap_or(BATCH).min(BATCH);
+        let most = usize::try_from(count - sent).unwrap_or(batch).min(batch);
         let due = pacer.due(elapsed, most);
         if due == 0 {
             let wait = pacer.wait(elapsed, most);
