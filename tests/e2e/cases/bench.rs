@@ -2,6 +2,7 @@
 //! they are is not judged here, beside other tests and without optimisation.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -64,10 +65,14 @@ fn benchmark_measures_all_contenders() -> Outcome {
         "1",
     ]);
     let all = ["genkan", "kernel", "kernel tuned"];
-    assert_eq!(metrics.len(), 7, "{metrics:#?}");
+    assert!(metrics.len() >= 7, "{metrics:#?}");
     // From a busy machine with a slow build to one ten times as fast as any that is known.
     expect(&metrics, "pps1k", &all, 2, 500.0, 2e7);
     expect(&metrics, "pps1k_cpu", &all, 2, 50.0, 4e6);
+    // Where the kernel keeps accounts of threads; its own NAT has none.
+    if Path::new("/proc/self/schedstat").exists() {
+        expect(&metrics, "pps1k_router", &all[..1], 2, 50.0, 4e6);
+    }
     // Whether single small frames reach every contender is judged by the program itself: a run with others fails.
     for key in ["ppsb", "ppsb_single"] {
         expect(&metrics, key, &all, 2, 500.0, 2e7);

@@ -5,13 +5,14 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use genkan_io::device::switch_features;
 use genkan_lab::topology::{self, Role};
 use genkan_lab::{RouterProcess, Topology};
 
 use super::load::tcp::PORT;
-use super::{program, tap};
+use super::{cpu, program, tap};
 use crate::bench::report::{KERNEL, KERNEL_TUNED};
 use crate::output::Failure;
 
@@ -136,6 +137,15 @@ impl Running {
         match self {
             Running::Genkan(router) => router.log(),
             Running::Kernel => String::new(),
+        }
+    }
+
+    /// CPU time that the router's process has used so far, all its threads together; `None` where it is none, or the
+    /// kernel does not tell.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        match self {
+            Running::Genkan(router) => cpu::of_process(router.pid()),
+            Running::Kernel => None,
         }
     }
 

@@ -36,6 +36,19 @@ fn idle_ticks(text: &str) -> Option<u64> {
     Some(next()? + next()?)
 }
 
+/// CPU time that all threads of a process together have used: `None` when it is gone, or the kernel keeps no such
+/// account. To the nanosecond, where `/proc/PID/stat` counts ticks. Interrupts that meet a thread are in it.
+pub(crate) fn of_process(id: u32) -> Option<Duration> {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).ok()?;
+    let times = threads.flatten().map(|thread| {
+        // A thread that ends meanwhile takes its account along.
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        Some(Duration::from_nanos(text.split_ascii_whitespace().next()?.parse().ok()?))
+    });
+    let times: Vec<Duration> = times.flatten().collect();
+    (!times.is_empty()).then(|| times.iter().sum())
+}
+
 /// How many CPUs are online: those that [`idle`] adds up.
 pub(crate) fn online() -> io::Result<usize> {
     let text = fs::read_to_string("/proc/stat")?;
@@ -49,6 +62,21 @@ fn is_one_cpu(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_told_what_it_used() {
+        let own = std::process::id();
+        // A kernel without CONFIG_SCHED_INFO keeps no such account.
+        let Some(before) = of_process(own) else { return };
+        let start = std::time::Instant::now();
+        while of_process(own).is_some_and(|now| now < before + Duration::from_millis(20)) {
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "this thread spins, but its time stands still"
+            );
+        }
+        assert_eq!(of_process(u32::MAX), None);
+    }
 
     #[test]
     fn idle_is_idle_and_waiting_for_disks() {

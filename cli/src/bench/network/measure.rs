@@ -32,7 +32,7 @@ pub(crate) const WARM_UP: Duration = Duration::from_millis(300);
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
-    /// One for each of [`Test::values`].
+    /// One for each of [`Test::values`], as far as there are any.
     pub(crate) values: Vec<f64>,
     /// What a reader has to know about them.
     pub(crate) note: Option<String>,
@@ -67,7 +67,7 @@ pub(crate) fn measure(
         }
         Test::Pps1k => {
             let rate = packets(stage, 1, FLOWS, Order::Interleaved, length)?;
-            Ok(vec![rate.packets, rate.work].into())
+            Ok([rate.packets, rate.work].into_iter().chain(rate.router_work).collect::<Vec<_>>().into())
         }
         Test::Pps1kLoaded => {
             packets(stage, allowed_cpus()?.len(), FLOWS, Order::Interleaved, length).map(one)
@@ -138,6 +138,8 @@ struct Rate {
     packets: f64,
     /// Nanoseconds of all CPUs for each of them.
     work: f64,
+    /// Nanoseconds of the router's process for each of them; `None` where there is no process.
+    router_work: Option<f64>,
 }
 
 /// As many senders as said, each on a CPU of its own, with flows of its own, and as fast as it can.
@@ -162,9 +164,10 @@ fn loaded(stage: &Stage, senders: usize, load: Load) -> Result<Rate, Failure> {
     };
     let senders = (0..senders).map(start).collect::<Result<Vec<_>, _>>()?;
     thread::sleep(WARM_UP);
-    let (before, idle) = (stage.received()?, cpu::idle()?);
+    let (before, idle, router) = (stage.received()?, cpu::idle()?, stage.running.cpu_time());
     thread::sleep(length);
     let (after, idle) = (stage.received()?, cpu::idle()?.saturating_sub(idle));
+    let router = router.zip(stage.running.cpu_time()).map(|(before, after)| after.saturating_sub(before));
     for sender in senders {
         sender.stop()?;
     }
@@ -175,7 +178,8 @@ fn loaded(stage: &Stage, senders: usize, load: Load) -> Result<Rate, Failure> {
     }
     let time = after.time_since(&before);
     let busy = (time * cpu::online()? as u32).saturating_sub(idle);
-    Ok(Rate { packets: packets / time.as_secs_f64(), work: busy.as_nanos() as f64 / packets })
+    let each = |work: Duration| work.as_nanos() as f64 / packets;
+    Ok(Rate { packets: packets / time.as_secs_f64(), work: each(busy), router_work: router.map(each) })
 }
 
 /// Every contender must get small frames, one by one, whatever the sender handed to its kernel.
