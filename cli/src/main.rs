@@ -54,7 +54,7 @@ enum Command {
     Reload(reload::Arguments),
     Replay(replay_command::Arguments),
     Lab(lab_command::Arguments),
-    Bench(bench::Arguments),
+    Bench(Box<bench::Arguments>),
 }
 
 fn main() -> ExitCode {

@@ -10,6 +10,7 @@ pub mod flows;
 pub mod frames;
 pub mod network;
 pub mod rig;
+pub mod workers;
 
 pub use flows::{Flows, Transport};
 pub use frames::{Batch, Template};

@@ -4,6 +4,7 @@
 //! back end does to receive and send them is left out.
 
 mod capture;
+mod scaling;
 mod stopwatch;
 mod synthetic;
 
@@ -78,6 +79,17 @@ pub(crate) struct EngineArguments {
         requires = "engine"
     )]
     forwards: Vec<u16>,
+    /// Workers, several counts after commas: what they forward together, measured while there is a CPU for each, by a
+    /// model beyond
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        value_parser = scaling::count,
+        requires = "engine",
+        conflicts_with = "pcap"
+    )]
+    workers: Vec<u8>,
     /// Send the frames of this capture (pcap or pcapng) instead of synthetic ones, in a loop
     #[arg(
         long,
@@ -136,8 +148,9 @@ pub(crate) fn run(arguments: &EngineArguments, rounds: Rounds, delivery: &Delive
     let watch = Watch::start()?;
     delivery.admit(&watch.before())?;
     // The first CPUs get most interrupts.
-    let cpu = allowed_cpus()?.pop().unwrap_or_default();
-    let measured = {
+    let cpus = allowed_cpus()?;
+    let cpu = cpus.last().copied().unwrap_or_default();
+    let mut measured = {
         let _pinned = Pinned::to(cpu)?;
         match (&arguments.pcap, &arguments.config) {
             (Some(pcap), Some(config)) => {
@@ -147,6 +160,9 @@ pub(crate) fn run(arguments: &EngineArguments, rounds: Rounds, delivery: &Delive
             _ => synthetic::measure(arguments, rounds)?,
         }
     };
+    if !arguments.workers.is_empty() {
+        scaling::measure(&arguments.workers, &cpus, rounds, &mut measured);
+    }
     let mut settings = vec![
         ("rounds".to_owned(), rounds.count.to_string()),
         ("milliseconds of each".to_owned(), rounds.length.as_millis().to_string()),

@@ -413,6 +413,7 @@ mod tests {
             tcp: 50,
             new: 10,
             forwards: vec![1, 300],
+            workers: Vec::new(),
             pcap: None,
             config: None,
             port: None,
