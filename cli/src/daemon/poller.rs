@@ -177,6 +177,8 @@ impl Spin {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+
     use super::*;
 
     fn at(micros: u64) -> Timestamp {
@@ -281,5 +283,54 @@ mod tests {
         assert!(start.elapsed() >= Duration::from_millis(19));
         // A port that cannot be waited for means no waiting.
         poller.wait(std::iter::once(None), None);
+    }
+
+    /// Fails without the fence in [`Waker::fall_asleep`]: a processor may look at what was given before others see
+    /// the worker asleep.
+    #[test]
+    fn nobody_sleeps_over_what_was_given() {
+        const ROUNDS: u32 = 100_000;
+        const ENDED: u32 = u32::MAX;
+        let long = Duration::from_secs(10);
+        let waker = Waker::new().expect("an eventfd");
+        let poller = Poller::new(waker.clone());
+        let (given, taken) = (AtomicU32::new(0), AtomicU32::new(0));
+        let mut slept_over = None;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..ROUNDS {
+                    // The moment that matters comes at once after the last was taken: so no system call here.
+                    loop {
+                        match taken.load(Ordering::Acquire) {
+                            ENDED => return,
+                            taken if taken == round => break,
+                            _ => std::hint::spin_loop(),
+                        }
+                    }
+                    (0..round % 32).for_each(|_| std::hint::spin_loop());
+                    given.store(round + 1, Ordering::Release);
+                    waker.wake_sleeper();
+                }
+            });
+            for round in 0..ROUNDS {
+                while given.load(Ordering::Acquire) == round {
+                    waker.fall_asleep();
+                    if given.load(Ordering::Acquire) == round {
+                        let start = std::time::Instant::now();
+                        poller.wait(std::iter::empty(), Some(long));
+                        if start.elapsed() >= long {
+                            slept_over = Some(round);
+                        }
+                    }
+                    waker.awake();
+                }
+                if slept_over.is_some() {
+                    break;
+                }
+                taken.store(round + 1, Ordering::Release);
+            }
+            taken.store(ENDED, Ordering::Release);
+        });
+        assert_eq!(slept_over, None);
     }
 }
