@@ -22,12 +22,12 @@ use genkan_engine::frame::{FrameBatch, Slot};
 use genkan_engine::packet::merge::Merged;
 use genkan_engine::verdict::Verdict;
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::error::IoError;
 use crate::frame_arena::MAX_FRAME;
-use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, MAX_BATCH};
+use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, MAX_BATCH, PollFds};
 use crate::sys::ioctl;
 use crate::sys::packet_socket;
 use crate::sys::ring::{RingShape, RxRings, SlotHeader};
@@ -174,8 +174,6 @@ pub struct AfPacketReceiver {
     rings: RxRings<RINGS>,
     sockets: [OwnedFd; RINGS],
     shapes: [RingShape; RINGS],
-    /// Readable when any of the sockets is.
-    readable: Epoll,
     interface: u32,
     /// An error said so, and no frame came since.
     down: bool,
@@ -246,8 +244,6 @@ impl AfPacketReceiver {
             return Err(IoError::NotEthernet { device: device.to_owned() });
         }
         let shapes = shapes(ioctl::mtu(sockets[0].as_fd(), device)?, options);
-        let readable = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(|errno| at("make an epoll set")(errno.into()))?;
         for (ring, socket) in sockets.iter().enumerate() {
             let fd = socket.as_fd();
             let set = |option, value| packet_socket::set_option(fd, libc::SOL_PACKET, option, value);
@@ -257,9 +253,6 @@ impl AfPacketReceiver {
             set(libc::PACKET_VNET_HDR, 1).map_err(at("ask for virtio headers"))?;
             set(libc::PACKET_RESERVE, RESERVE as i32).map_err(at("align the ring's frames"))?;
             shapes[ring].install(fd).map_err(at("make a receive ring"))?;
-            readable
-                .add(socket, EpollEvent::new(EpollFlags::EPOLLIN, ring as u64))
-                .map_err(|errno| at("watch a packet socket")(errno.into()))?;
         }
         let rings = RxRings::map(std::array::from_fn(|ring| (sockets[ring].as_fd(), shapes[ring])))
             .map_err(at("map the receive rings"))?;
@@ -268,7 +261,6 @@ impl AfPacketReceiver {
             rings,
             sockets,
             shapes,
-            readable,
             interface,
             down: false,
             empty_looks: 0,
@@ -284,17 +276,16 @@ impl AfPacketReceiver {
     /// that is deleted goes down first, and the deletion itself then shows nowhere: so while it is down its existence
     /// is asked for. ([`crate::link_monitor`] is what wakes a waiting worker.)
     fn check_device(&mut self) -> Result<(), IoError> {
-        let mut events = [EpollEvent::empty(); RINGS];
-        let count = match self.readable.wait(&mut events, EpollTimeout::ZERO) {
-            Err(Errno::EINTR) => 0,
-            result => {
-                result.map_err(|errno| IoError::System { operation: "epoll_wait", source: errno.into() })?
-            }
-        };
-        for event in &events[..count] {
-            if let Some(socket) = self.sockets.get(event.data() as usize)
-                && event.events().contains(EpollFlags::EPOLLERR)
-            {
+        // Errors are told unasked.
+        let mut polled =
+            self.sockets.each_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::empty()));
+        match poll(&mut polled, PollTimeout::ZERO) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(()),
+            Err(errno) => return Err(IoError::System { operation: "poll", source: errno.into() }),
+        }
+        for (socket, polled) in self.sockets.iter().zip(&polled) {
+            if polled.revents().is_some_and(|events| events.contains(PollFlags::POLLERR)) {
                 self.down |= take_down_error(socket.as_fd())?;
             }
         }
@@ -374,8 +365,8 @@ impl FrameReceiver for AfPacketReceiver {
         Ok(FrameBatch { memory: self.rings.memory(), slots: &mut self.slots })
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.readable.0.as_fd())
+    fn poll_fds(&self) -> Option<PollFds<'_>> {
+        Some(self.sockets.each_ref().map(AsFd::as_fd).into())
     }
 
     fn lost_frames(&mut self) -> u64 {

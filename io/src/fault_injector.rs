@@ -1,14 +1,13 @@
 //! Loses, damages, doubles and swaps frames by a seed, to see how everything else takes it.
 
 use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
 
 use genkan_engine::frame::{FrameBatch, Offload, Slot};
 use genkan_engine::rng::Rng;
 
 use crate::error::IoError;
 use crate::frame_arena::FrameArena;
-use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter};
+use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, PollFds};
 
 /// How often what happens to a frame; equal seeds make equal choices for equal frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -116,8 +115,8 @@ impl<T: FrameReceiver> FrameReceiver for FaultyReceiver<T> {
         Ok(self.arena.batch())
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.inner.poll_fd()
+    fn poll_fds(&self) -> Option<PollFds<'_>> {
+        self.inner.poll_fds()
     }
 
     fn lost_frames(&mut self) -> u64 {

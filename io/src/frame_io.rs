@@ -29,19 +29,48 @@ impl Capabilities {
     pub const NONE: Capabilities = Capabilities { partial_checksum: false, tso: false, uso: false };
 }
 
+/// Most descriptors that one receiver is waited for by.
+pub const MAX_POLL_FDS: usize = 3;
+
+/// The descriptors that a receiver is waited for by.
+///
+/// They are handed to poll(2) as they are rather than gathered in an epoll set: a set watches them all the time, and
+/// then every frame that arrives pays for telling it, also while nobody sleeps.
+#[derive(Clone, Copy, Debug)]
+pub struct PollFds<'a>([Option<BorrowedFd<'a>>; MAX_POLL_FDS]);
+
+impl<'a> PollFds<'a> {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
+        self.0.into_iter().flatten()
+    }
+}
+
+impl<'a> From<BorrowedFd<'a>> for PollFds<'a> {
+    fn from(fd: BorrowedFd<'a>) -> PollFds<'a> {
+        PollFds([Some(fd), None, None])
+    }
+}
+
+impl<'a> From<[BorrowedFd<'a>; MAX_POLL_FDS]> for PollFds<'a> {
+    fn from(fds: [BorrowedFd<'a>; MAX_POLL_FDS]) -> PollFds<'a> {
+        PollFds(fds.map(Some))
+    }
+}
+
 /// Where frames come from.
 pub trait FrameReceiver: Send {
     /// The frames that wait now, at most [`MAX_BATCH`], in order of arrival; never blocks.
     ///
-    /// The call releases the batch before it. Wait on [`FrameReceiver::poll_fd`] only after an *empty* batch:
+    /// The call releases the batch before it. Wait on [`FrameReceiver::poll_fds`] only after an *empty* batch:
     /// a ring whose last frames are still held looks readable.
     ///
     /// # Errors
     /// [`IoError::DeviceGone`] once the device is no more; [`IoError::EndOfInput`] after the last frame of a file.
     fn receive(&mut self) -> Result<FrameBatch<'_>, IoError>;
 
-    /// Becomes readable when frames (or an error) wait. `None`: no waiting, more can be had at once.
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>>;
+    /// One of these becomes readable when frames (or an error) wait. `None`: no waiting, more can be had at once.
+    fn poll_fds(&self) -> Option<PollFds<'_>>;
 
     /// Frames lost before [`FrameReceiver::receive`] could see them (a full ring, a full socket buffer), since the
     /// half was opened. May cost a system call: ask now and then, not per batch.
@@ -133,8 +162,8 @@ impl<T: FrameReceiver + ?Sized> FrameReceiver for Box<T> {
     fn receive(&mut self) -> Result<FrameBatch<'_>, IoError> {
         (**self).receive()
     }
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        (**self).poll_fd()
+    fn poll_fds(&self) -> Option<PollFds<'_>> {
+        (**self).poll_fds()
     }
     fn lost_frames(&mut self) -> u64 {
         (**self).lost_frames()

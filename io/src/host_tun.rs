@@ -4,7 +4,6 @@
 //! back end puts a made-up Ethernet header before each and takes it off again. The device is made by the `tun-tap`
 //! crate, without packet information and without offloads, and ends with the process.
 
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use genkan_engine::frame::{FrameBatch, Offload, Slot};
@@ -13,7 +12,7 @@ use tun_tap::{Iface, Mode};
 
 use crate::error::IoError;
 use crate::frame_arena::{FrameArena, MAX_FRAME};
-use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter};
+use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, PollFds};
 use crate::sys::{ioctl, tun_descriptor};
 use crate::tap::judge;
 
@@ -92,8 +91,8 @@ impl FrameReceiver for HostTunReceiver {
         Ok(self.arena.batch())
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(tun_descriptor(&self.interface))
+    fn poll_fds(&self) -> Option<PollFds<'_>> {
+        Some(tun_descriptor(&self.interface).into())
     }
 }
 

@@ -40,5 +40,7 @@ pub mod tracer;
 mod vnet_header;
 
 pub use error::IoError;
-pub use frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, MAX_BATCH};
+pub use frame_io::{
+    Capabilities, FrameIo, FrameReceiver, FrameTransmitter, MAX_BATCH, MAX_POLL_FDS, PollFds,
+};
 pub use sys::clock::Clock;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use genkan_engine::frame::{FrameBatch, Offload, Slot};
@@ -11,7 +11,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::IoError;
 use crate::frame_arena::FrameArena;
-use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter};
+use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, PollFds};
 
 /// One direction of the wire.
 struct Direction {
@@ -113,8 +113,8 @@ impl FrameReceiver for LoopbackReceiver {
         Ok(self.arena.batch())
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.direction.readable.as_fd())
+    fn poll_fds(&self) -> Option<PollFds<'_>> {
+        Some(self.direction.readable.as_fd().into())
     }
 
     fn lost_frames(&mut self) -> u64 {
@@ -163,8 +163,8 @@ mod tests {
     use crate::frame_io::MAX_BATCH;
 
     fn readable(io: &FrameIo) -> bool {
-        let fd = io.receiver.poll_fd().expect("a loopback can be waited for");
-        let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+        let fds = io.receiver.poll_fds().expect("a loopback can be waited for");
+        let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         poll(&mut fds, PollTimeout::ZERO).expect("poll works") == 1
     }
 

@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Cursor, Read, Write};
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use pcap_file::{DataLink, PcapError, TsResolution};
 
 use crate::error::IoError;
 use crate::frame_arena::{FrameArena, MAX_FRAME};
-use crate::frame_io::{Capabilities, FrameReceiver, FrameTransmitter, MAX_BATCH};
+use crate::frame_io::{Capabilities, FrameReceiver, FrameTransmitter, MAX_BATCH, PollFds};
 
 /// First four octets of a pcapng file (block type of the section header, the same in both byte orders).
 const PCAPNG_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
@@ -222,7 +221,7 @@ impl FrameReceiver for PcapFileReceiver {
         if self.arena.is_empty() { Err(IoError::EndOfInput) } else { Ok(self.arena.batch()) }
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+    fn poll_fds(&self) -> Option<PollFds<'_>> {
         None
     }
 }

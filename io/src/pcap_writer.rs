@@ -3,14 +3,13 @@
 //! Frames are captured as they are: received ones before the engine rewrites them, sent ones after; super-frames
 //! whole, and partial checksums partial (Wireshark calls them wrong).
 
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use genkan_engine::frame::{FrameBatch, Slot};
 
 use crate::error::IoError;
-use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter};
+use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, PollFds};
 use crate::pcap_file::PcapFileTransmitter;
 use crate::sys::clock::since_1970;
 
@@ -90,8 +89,8 @@ impl<T: FrameReceiver> FrameReceiver for PcapWriter<T> {
         Ok(batch)
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.inner.poll_fd()
+    fn poll_fds(&self) -> Option<PollFds<'_>> {
+        self.inner.poll_fds()
     }
 
     fn lost_frames(&mut self) -> u64 {

@@ -9,7 +9,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use genkan_engine::frame::{FrameBatch, Slot};
@@ -18,7 +18,7 @@ use genkan_engine::wire::ethernet::MacAddr;
 
 use crate::error::IoError;
 use crate::frame_arena::{FrameArena, MAX_FRAME};
-use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter};
+use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, PollFds};
 use crate::sys::ioctl;
 use crate::vnet_header;
 
@@ -204,8 +204,8 @@ impl FrameReceiver for TapReceiver {
         Ok(self.arena.batch())
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
+    fn poll_fds(&self) -> Option<PollFds<'_>> {
+        Some(self.file.as_fd().into())
     }
 
     fn lost_frames(&mut self) -> u64 {

@@ -1,7 +1,6 @@
 //! Prints every frame that goes through a port.
 
 use std::io::Write;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use genkan_engine::frame::{FrameBatch, GsoKind, Offload, Slot};
@@ -9,7 +8,7 @@ use genkan_engine::time::Timestamp;
 use genkan_engine::wire::pretty_print;
 
 use crate::error::IoError;
-use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter};
+use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, PollFds};
 use crate::sys::clock::Clock;
 
 /// Where the lines go; ports may share one.
@@ -91,8 +90,8 @@ impl<T: FrameReceiver> FrameReceiver for Tracer<T> {
         Ok(batch)
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.inner.poll_fd()
+    fn poll_fds(&self) -> Option<PollFds<'_>> {
+        self.inner.poll_fds()
     }
 
     fn lost_frames(&mut self) -> u64 {

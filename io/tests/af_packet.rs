@@ -72,9 +72,10 @@ fn switched(body: impl FnOnce(&Namespace, &Namespace) + Send) -> Vec<(usize, Off
                 + common::pump(&mut right, &mut left, &mut look).expect("both are there");
             if moved == 0 {
                 let fds =
-                    [&left, &right].map(|io| io.receiver.poll_fd().expect("packet sockets can be polled"));
+                    [&left, &right].map(|io| io.receiver.poll_fds().expect("packet sockets can be polled"));
                 let flags = nix::poll::PollFlags::POLLIN;
-                let mut fds = fds.map(|fd| nix::poll::PollFd::new(fd, flags));
+                let fds = fds.iter().flat_map(|fds| fds.iter());
+                let mut fds: Vec<_> = fds.map(|fd| nix::poll::PollFd::new(fd, flags)).collect();
                 nix::poll::poll(&mut fds, 10u8).expect("poll works");
             }
         }

@@ -112,8 +112,10 @@ fn switched(mode: Mode, body: impl FnOnce(&Namespace, &Namespace) + Send) -> u64
             let moved = common::pump(&mut left, &mut right, look).expect("both are there")
                 + common::pump(&mut right, &mut left, look).expect("both are there");
             if moved == 0 {
-                let fds = [&left, &right].map(|io| io.receiver.poll_fd().expect("sockets can be polled"));
-                let mut fds = fds.map(|fd| nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLIN));
+                let fds = [&left, &right].map(|io| io.receiver.poll_fds().expect("sockets can be polled"));
+                let flags = nix::poll::PollFlags::POLLIN;
+                let fds = fds.iter().flat_map(|fds| fds.iter());
+                let mut fds: Vec<_> = fds.map(|fd| nix::poll::PollFd::new(fd, flags)).collect();
                 nix::poll::poll(&mut fds, 10u8).expect("poll works");
             }
         }

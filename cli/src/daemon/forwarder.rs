@@ -203,7 +203,7 @@ impl Forwarder {
         let timeout =
             if faulty { Some(timeout.map_or(FAULT_PAUSE, |time| time.min(FAULT_PAUSE))) } else { timeout };
         let healthy = self.inlets.iter().filter(|inlet| !inlet.faulty);
-        poller.wait(healthy.map(|inlet| inlet.receiver.poll_fd()), timeout);
+        poller.wait(healthy.map(|inlet| inlet.receiver.poll_fds()), timeout);
     }
 }
 

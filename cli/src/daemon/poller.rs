@@ -3,13 +3,14 @@
 //! Waking a sleeping CPU costs far more than receiving a batch, so after a batch the worker keeps looking for a while.
 //! How long depends on whether that paid lately, and it ends as soon as somebody else wants this CPU.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 use genkan_engine::Timestamp;
 use genkan_engine::frame::PortId;
+use genkan_io::{MAX_POLL_FDS, PollFds};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
@@ -80,24 +81,26 @@ impl Poller {
         Poller { waker }
     }
 
-    /// Sleeps until one of `fds` is readable, the waker is used, or `timeout` is over (`None`: however long).
-    /// A `None` among `fds` means that there is nothing to wait for.
+    /// Sleeps until one of `receivers` is readable, the waker is used, or `timeout` is over (`None`: however long).
+    /// A `None` among them means that there is nothing to wait for.
     ///
     /// # Panics
-    /// With more than [`PortId::COUNT`] descriptors.
+    /// With more than [`PortId::COUNT`] receivers.
     pub(crate) fn wait<'a>(
         &'a self,
-        fds: impl Iterator<Item = Option<BorrowedFd<'a>>>,
+        receivers: impl Iterator<Item = Option<PollFds<'a>>>,
         timeout: Option<Duration>,
     ) {
         // A fixed array, as this runs once per packet when few packets come.
-        let mut polled: [PollFd<'_>; PortId::COUNT + 1] =
+        let mut polled: [PollFd<'_>; PortId::COUNT * MAX_POLL_FDS + 1] =
             std::array::from_fn(|_| PollFd::new(self.waker.0.event.as_fd(), PollFlags::POLLIN));
         let mut count = 0;
-        for fd in fds {
-            let Some(fd) = fd else { return };
-            count += 1;
-            polled[count] = PollFd::new(fd, PollFlags::POLLIN);
+        for fds in receivers {
+            let Some(fds) = fds else { return };
+            for fd in fds.iter() {
+                count += 1;
+                polled[count] = PollFd::new(fd, PollFlags::POLLIN);
+            }
         }
         // An interrupted wait is a short one; any other failure shows again in `receive`.
         let _ = ppoll(&mut polled[..=count], timeout.map(TimeSpec::from_duration), None);
@@ -258,9 +261,9 @@ mod tests {
         let waker = Waker::new().expect("an eventfd");
         let poller = Poller::new(waker.clone());
         let frames = EventFd::from_value(1).expect("an eventfd");
-        poller.wait(std::iter::once(Some(frames.as_fd())), None);
+        poller.wait(std::iter::once(Some(frames.as_fd().into())), None);
         waker.wake();
-        poller.wait(std::iter::once(Some(frames.as_fd())), None);
+        poller.wait(std::iter::once(Some(frames.as_fd().into())), None);
         // Taken by the wait that it ended, though frames would have ended that one as well.
         let start = std::time::Instant::now();
         poller.wait(std::iter::empty(), Some(Duration::from_millis(20)));
@@ -332,5 +335,21 @@ mod tests {
             taken.store(ENDED, Ordering::Release);
         });
         assert_eq!(slept_over, None);
+    }
+
+    #[test]
+    fn each_descriptor_of_each_receiver_ends_the_sleep() {
+        let poller = Poller::new(Waker::new().expect("an eventfd"));
+        for readable in 0..2 * MAX_POLL_FDS {
+            let events: [[EventFd; MAX_POLL_FDS]; 2] = std::array::from_fn(|receiver| {
+                std::array::from_fn(|fd| {
+                    let count = u32::from(receiver * MAX_POLL_FDS + fd == readable);
+                    EventFd::from_value(count).expect("an eventfd")
+                })
+            });
+            let receivers = events.iter().map(|events| Some(events.each_ref().map(AsFd::as_fd).into()));
+            // Would hang for ever.
+            poller.wait(receivers, None);
+        }
     }
 }

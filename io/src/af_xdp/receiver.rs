@@ -1,6 +1,6 @@
 //! The receiving half of an AF_XDP port.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use super::Program;
 use super::memory::{Memory, Pool, QueueSocket};
 use super::unfinished;
 use crate::error::IoError;
-use crate::frame_io::{FrameReceiver, MAX_BATCH};
+use crate::frame_io::{FrameReceiver, MAX_BATCH, PollFds};
 use crate::sys::xdp::{Consumer, Producer, View};
 
 /// One queue of the device.
@@ -157,10 +157,10 @@ impl FrameReceiver for AfXdpReceiver {
         Ok(FrameBatch { memory, slots: &mut self.batch.slots })
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+    fn poll_fds(&self) -> Option<PollFds<'_>> {
         match &self.readable {
-            Some(epoll) => Some(epoll.0.as_fd()),
-            None => self.inlets.first().map(|inlet| inlet.socket.as_fd()),
+            Some(epoll) => Some(epoll.0.as_fd().into()),
+            None => self.inlets.first().map(|inlet| inlet.socket.as_fd().into()),
         }
     }
 

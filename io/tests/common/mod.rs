@@ -233,9 +233,10 @@ pub(crate) struct Frame {
 
 /// Waits up to `time` until a receiver has something to say.
 pub(crate) fn wait(receiver: &dyn FrameReceiver, time: Duration) -> bool {
-    let fd = receiver.poll_fd().expect("kernel back ends can be waited for");
+    let fds = receiver.poll_fds().expect("kernel back ends can be waited for");
+    let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     let timeout = PollTimeout::try_from(time).expect("a short time");
-    poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout).expect("poll works") > 0
+    poll(&mut fds, timeout).expect("poll works") > 0
 }
 
 fn copy(memory: &[u8], slots: &[Slot], frames: &mut Vec<Frame>) {
