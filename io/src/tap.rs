@@ -4,7 +4,8 @@
 //! namespace or bridge the device was given) is a host on the other end of the wire, with the device's own MAC
 //! address; the router needs one of its own ([`router_mac`]).
 //!
-//! Each read(2) and write(2) moves one frame behind a virtio header, super-frames and partial checksums as they are.
+//! Each read and each write moves one frame behind a virtio header, super-frames and partial checksums as they are. Where
+//! the kernel lets us, a batch of them is one system call ([`crate::sys::uring`]).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
@@ -12,18 +13,26 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 
-use genkan_engine::frame::{FrameBatch, Slot};
+use genkan_engine::frame::{FrameBatch, Offload, Slot};
 use genkan_engine::packet::merge::{MAX_FRAMES, Merged};
+use genkan_engine::verdict::Verdict;
 use genkan_engine::wire::ethernet::MacAddr;
 
 use crate::error::IoError;
-use crate::frame_arena::{FrameArena, MAX_FRAME};
-use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, PollFds};
+use crate::frame_arena::MAX_FRAME;
+use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, MAX_BATCH, PollFds};
 use crate::sys::ioctl;
+use crate::sys::uring::Uring;
 use crate::vnet_header;
 
-/// Memory for a batch: all of it fits the second-level cache.
-const ARENA: usize = 512 << 10;
+/// Where one frame is read to: the longest one with its header, on cache lines of its own. As the number of lines is odd,
+/// the starts of a batch of short frames, all that is touched of their places, lie in different sets of a cache.
+const PLACE: usize = (vnet_header::LEN + MAX_FRAME).next_multiple_of(64);
+
+/// Most frames of a batch while they are long: all of it fits the second-level cache.
+const LONG_FRAMES: usize = 8;
+/// Frames of more octets than this on average are long.
+const LONG: usize = 4_096;
 
 /// What we take over from the kernel: checksums, and TCP super-frames.
 const OFFLOADS: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
@@ -143,11 +152,13 @@ impl Queue {
             operation: "share its descriptor",
             source,
         })?;
-        let arena = FrameArena::new(ARENA, vnet_header::LEN);
-        Ok(FrameIo::new(
-            TapReceiver { file: self.file, arena, lost: 0 },
-            TapTransmitter { file: second, capabilities: self.capabilities },
-        ))
+        let transmitter = TapTransmitter {
+            ring: ring_for(&second),
+            file: second,
+            capabilities: self.capabilities,
+            results: Vec::with_capacity(MAX_BATCH),
+        };
+        Ok(FrameIo::new(TapReceiver::new(self.file), transmitter))
     }
 }
 
@@ -164,44 +175,117 @@ pub(crate) fn judge(error: io::Error, operation: &'static str) -> Result<(), IoE
     }
 }
 
+/// A ring for batches of reads or writes of this device, where the kernel lets us have one.
+fn ring_for(file: &File) -> Option<Uring> {
+    let mut ring = Uring::new(MAX_BATCH as u32).ok()?;
+    // A device of an older kernel cannot be told not to wait. Nothing else is said about a frame without a header.
+    let mut results = Vec::new();
+    ring.write(file.as_fd(), std::iter::once(&[][..]), &mut results);
+    (results != [-libc::EOPNOTSUPP]).then_some(ring)
+}
+
+/// The result of a read or write as io_uring(7) has it.
+fn result_of(result: io::Result<usize>) -> i32 {
+    match result {
+        Ok(octets) => octets as i32,
+        Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
+    }
+}
+
 /// The receiving half of a TAP device's queue.
 pub struct TapReceiver {
     file: File,
-    arena: FrameArena,
+    ring: Option<Uring>,
+    /// [`MAX_BATCH`] places.
+    memory: Vec<u8>,
+    slots: Vec<Slot>,
+    results: Vec<i32>,
+    /// Reads of the next call. One that finds nothing costs a little, too.
+    wanted: usize,
     lost: u64,
+}
+
+impl TapReceiver {
+    fn new(file: File) -> TapReceiver {
+        TapReceiver {
+            ring: ring_for(&file),
+            file,
+            memory: vec![0; MAX_BATCH * PLACE],
+            slots: Vec::with_capacity(MAX_BATCH),
+            results: Vec::with_capacity(MAX_BATCH),
+            wanted: 1,
+            lost: 0,
+        }
+    }
+
+    /// Reads one frame into each place, as many as wanted.
+    fn read(&mut self) {
+        let places = self.memory.chunks_exact_mut(PLACE).take(self.wanted);
+        match &mut self.ring {
+            Some(ring) if self.wanted > 1 => ring.read(self.file.as_fd(), places, &mut self.results),
+            // For a single frame the ring would be dearer.
+            _ => {
+                self.results.clear();
+                for place in places {
+                    let result = result_of((&self.file).read(place));
+                    self.results.push(result);
+                    if result < 0 {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many frames to ask for after so many came.
+    fn next_wanted(&self, frames: usize, octets: usize) -> usize {
+        let most = if octets > frames * LONG { LONG_FRAMES } else { MAX_BATCH };
+        // Without a ring the first read that finds nothing is the last.
+        if self.ring.is_some() { (2 * frames).clamp(1, most) } else { most }
+    }
+}
+
+/// What the header says that a frame was read with, now as it may be sent again; `None` for a frame that must be
+/// dropped.
+fn accept(read: &mut [u8]) -> Option<Offload> {
+    let (header, frame) = read.split_first_chunk_mut::<{ vnet_header::LEN }>()?;
+    let mut received = vnet_header::parse(header)?;
+    if !vnet_header::settle_checksum(frame, &mut received) {
+        return None;
+    }
+    vnet_header::normalize(header, &received);
+    Some(received.offload)
 }
 
 impl FrameReceiver for TapReceiver {
     fn receive(&mut self) -> Result<FrameBatch<'_>, IoError> {
-        const LONGEST: usize = vnet_header::LEN + MAX_FRAME;
-        self.arena.clear();
-        while let Some(spare) = self.arena.spare(LONGEST) {
-            let length = match (&self.file).read(spare) {
-                Ok(length) => length,
-                Err(error) => {
-                    if let Err(error) = judge(error, "read from a TAP device")
-                        && self.arena.is_empty()
-                    {
-                        return Err(error);
-                    }
-                    break;
-                }
-            };
-            let Some((header, frame)) = spare[..length].split_first_chunk_mut::<{ vnet_header::LEN }>()
-            else {
-                self.lost += 1;
+        self.slots.clear();
+        self.read();
+        let (mut frames, mut octets, mut failure) = (0, 0, None);
+        for (index, &result) in self.results.iter().enumerate() {
+            let Ok(length) = usize::try_from(result) else {
+                let error = io::Error::from_raw_os_error(-result);
+                failure = failure.or(judge(error, "read from a TAP device").err());
                 continue;
             };
-            let received = vnet_header::parse(header).and_then(|mut received| {
-                vnet_header::settle_checksum(frame, &mut received).then_some(received)
-            });
-            let frame_len = frame.len();
-            match received {
-                Some(received) => self.arena.commit(vnet_header::LEN, frame_len, received.offload),
+            frames += 1;
+            octets += length;
+            let start = index * PLACE;
+            match accept(&mut self.memory[start..start + length]) {
+                Some(offload) => self.slots.push(Slot {
+                    offset: start + vnet_header::LEN,
+                    len: length - vnet_header::LEN,
+                    offload,
+                    verdict: Verdict::Consumed,
+                }),
                 None => self.lost += 1,
             }
         }
-        Ok(self.arena.batch())
+        self.wanted = self.next_wanted(frames, octets);
+        match failure {
+            Some(error) if self.slots.is_empty() => Err(error),
+            _ => Ok(FrameBatch { memory: &mut self.memory, slots: &mut self.slots }),
+        }
     }
 
     fn poll_fds(&self) -> Option<PollFds<'_>> {
@@ -216,30 +300,69 @@ impl FrameReceiver for TapReceiver {
 /// The transmitting half of a TAP device's queue.
 pub struct TapTransmitter {
     file: File,
+    ring: Option<Uring>,
     capabilities: Capabilities,
+    results: Vec<i32>,
 }
 
 impl TapTransmitter {
     /// Writes one frame; whether the device took it.
     fn write(&self, parts: &[IoSlice<'_>]) -> Result<bool, IoError> {
-        match (&self.file).write_vectored(parts) {
-            Ok(_) => Ok(true),
-            // A frame that the device does not take; others it may.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
-            Err(error) => judge(error, "write to a TAP device").map(|()| false),
+        taken(result_of((&self.file).write_vectored(parts)))
+    }
+
+    /// Writes frames that lie behind their headers; how many the device took.
+    fn write_whole(&mut self, frames: &[&[u8]]) -> Result<usize, IoError> {
+        match &mut self.ring {
+            Some(ring) if frames.len() > 1 => {
+                ring.write(self.file.as_fd(), frames.iter().copied(), &mut self.results);
+            }
+            _ => {
+                self.results.clear();
+                let write = |frame: &&[u8]| result_of((&self.file).write(frame));
+                self.results.extend(frames.iter().map(write));
+            }
         }
+        self.results.iter().try_fold(0, |sum, &result| Ok(sum + usize::from(taken(result)?)))
+    }
+}
+
+/// Whether the device took a frame.
+fn taken(result: i32) -> Result<bool, IoError> {
+    match result {
+        0.. => Ok(true),
+        // A frame that the device does not take; others it may.
+        error if error == -libc::EINVAL => Ok(false),
+        error => judge(io::Error::from_raw_os_error(-error), "write to a TAP device").map(|()| false),
     }
 }
 
 impl FrameTransmitter for TapTransmitter {
     fn transmit(&mut self, memory: &[u8], slots: &[Slot], indices: &[u16]) -> Result<usize, IoError> {
-        let mut taken = 0;
+        let (mut whole, mut count, mut taken) = ([&[][..]; MAX_BATCH], 0, 0);
         for slot in indices.iter().map(|index| &slots[usize::from(*index)]) {
-            let frame = &memory[slot.offset..slot.offset + slot.len];
+            let end = slot.offset + slot.len;
+            let frame = &memory[slot.offset..end];
             let Some(header) = vnet_header::emit(frame, &slot.offload) else { continue };
-            taken += usize::from(self.write(&[IoSlice::new(&header), IoSlice::new(frame)])?);
+            // A frame that came by a TAP device or a ring has the header that it came with before it, which mostly is the
+            // one to go with: then there is but one piece to write.
+            let before = slot.offset.wrapping_sub(vnet_header::LEN);
+            match memory.get(before..end).filter(|piece| piece.starts_with(&header)) {
+                Some(piece) => {
+                    whole[count] = piece;
+                    count += 1;
+                }
+                None => {
+                    // Frames leave in their order.
+                    taken += self.write_whole(&whole[..std::mem::take(&mut count)])?;
+                    taken += usize::from(self.write(&[IoSlice::new(&header), IoSlice::new(frame)])?);
+                }
+            }
+            if count == MAX_BATCH {
+                taken += self.write_whole(&whole[..std::mem::take(&mut count)])?;
+            }
         }
-        Ok(taken)
+        Ok(taken + self.write_whole(&whole[..count])?)
     }
 
     fn transmit_merged(&mut self, merged: &Merged<'_>) -> Result<usize, IoError> {

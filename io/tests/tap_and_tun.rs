@@ -14,7 +14,8 @@ use common::{
     Frame, Namespace, add_address, add_neighbor, delete_link, link, no_ipv6, receive_until, receive_waiting,
     set_down, set_up, until, wait,
 };
-use genkan_engine::frame::{GsoKind, Offload};
+use genkan_engine::frame::{GsoKind, Offload, Slot};
+use genkan_engine::verdict::Verdict;
 use genkan_engine::wire::checksum;
 use genkan_io::host_network::{HostNetwork, HostNetworkConfig};
 use genkan_io::{FrameIo, FrameTransmitter, IoError, host_tun, tap};
@@ -85,6 +86,42 @@ device_tests! {
         assert_eq!((&octets[..length], from), (&b"there"[..], (B, 7).into()));
         assert_eq!(port.receiver.lost_frames(), 0);
         assert_ne!(tap::router_mac(host.run(|| link("h0")).mac).0, host.run(|| link("h0")).mac.0);
+    }
+
+    /// Frames that lie behind their header and frames that do not leave in their order.
+    fn tap_keeps_the_order_of_a_batch() {
+        const FRAMES: u8 = 70;
+        let host = Namespace::new();
+        let mut port = host_tap(&host, "h0", A);
+        host.run(|| add_neighbor("h0", B, OTHER));
+        let socket = host.run(|| UdpSocket::bind((A, 5001)).expect("the address is ours"));
+        socket.set_read_timeout(Some(common::PATIENCE)).expect("a time");
+        socket.send_to(b"there", (B, 7)).expect("there is a route");
+        let frames = receive_until(&mut port.receiver, "the datagram", |frames| {
+            frames.iter().any(|frame| is_udp_to(frame, 7))
+        });
+        let mut frame = frames.into_iter().find(|frame| is_udp_to(frame, 7)).expect("just seen");
+        turn_round(&mut frame.bytes);
+        // Needs a checksum, from octet 34, stored 6 octets from there.
+        let [start, offset] = [34u16, 6].map(u16::to_ne_bytes);
+        let header = [&[1, 0, 0, 0, 0, 0], &start[..], &offset[..]].concat();
+        let (mut memory, mut slots) = (Vec::new(), Vec::new());
+        for number in 0..FRAMES {
+            memory.extend_from_slice(if number % 7 == 3 { &[0xff; 10] } else { &header });
+            // The partial checksum is that of the pseudo header alone.
+            frame.bytes[42] = number;
+            let (offset, len) = (memory.len(), frame.bytes.len());
+            slots.push(Slot { offset, len, offload: frame.offload, verdict: Verdict::Consumed });
+            memory.extend_from_slice(&frame.bytes);
+        }
+        let indices: Vec<u16> = (0..u16::from(FRAMES)).collect();
+        let taken = port.transmitter.transmit(&memory, &slots, &indices).expect("h0 is there");
+        assert_eq!(taken, usize::from(FRAMES));
+        let mut octets = [0; 100];
+        for number in 0..FRAMES {
+            let length = socket.recv(&mut octets).expect("a good checksum");
+            assert_eq!((length, octets[0]), (5, number));
+        }
     }
 
     /// A real TCP connection between two TAP devices that this process joins like a switch.

@@ -14,6 +14,7 @@ pub(crate) mod packet_socket;
 pub(crate) mod ring;
 pub(crate) mod send_batch;
 pub mod thread;
+pub(crate) mod uring;
 pub(crate) mod xdp;
 
 /// The descriptor of a TUN device of the `tun-tap` crate, which only has it raw.

@@ -40,7 +40,7 @@ impl Area {
 
 /// A mapping of a file, given back when dropped.
 #[derive(Debug)]
-struct Mapping {
+pub(super) struct Mapping {
     base: NonNull<u8>,
     octets: usize,
 }
@@ -49,7 +49,7 @@ struct Mapping {
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    fn new(file: BorrowedFd<'_>, octets: usize, offset: i64) -> io::Result<Mapping> {
+    pub(super) fn new(file: BorrowedFd<'_>, octets: usize, offset: i64) -> io::Result<Mapping> {
         // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing of ours.
         let base = unsafe {
             libc::mmap(
@@ -66,6 +66,11 @@ impl Mapping {
         }
         let base = NonNull::new(base.cast::<u8>()).ok_or(io::Error::from(Errno::ENOMEM))?;
         Ok(Mapping { base, octets })
+    }
+
+    /// Where it starts.
+    pub(super) fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
     }
 }
 
