@@ -2,13 +2,16 @@
 //!
 //! A tree over the four hexadecimal digits of a port. A range is listed at the digits that it covers wholly, as high
 //! up as it can be, so a look-up reads the lists of four digits and merges them. Lists are linked and built back to
-//! front, and neighboring digits whose lists begin alike share their cells: a wide range costs a handful.
+//! front, and neighboring digits whose lists begin alike share their cells: a wide range costs a handful. The last
+//! item of a list stands in the link to it, so that a port with one range needs no cell.
 //!
-//! Memory of one range: a cell of 8 octets per listed digit, at most 106 of them and usually no more than seven; and
+//! Memory of one range: a cell of 8 octets per listed digit, at most 106 of them and usually none; and
 //! nodes of 128 octets, at most seven, shared by the ranges of one [`PortIndex`].
 
 /// "Nothing": cells and nodes are numbered from one.
 const NONE: u32 = 0;
+/// In the link to a list: its only item, instead of a cell.
+const SOLE: u32 = 1 << 31;
 
 const DIGITS: usize = 16;
 
@@ -21,7 +24,7 @@ pub(super) struct Store {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Digit {
-    /// First cell of the items that cover all ports that go on like this.
+    /// First cell of the items that cover all ports that go on like this; or the last of them itself, see [`SOLE`].
     list: u32,
     /// Node of the next digit.
     node: u32,
@@ -37,6 +40,11 @@ struct Cell {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PortIndex {
     root: u32,
+}
+
+impl PortIndex {
+    /// Without any items.
+    pub(super) const EMPTY: PortIndex = PortIndex { root: NONE };
 }
 
 impl Store {
@@ -61,8 +69,13 @@ impl Store {
             if first <= from && to <= last {
                 if list == NONE || shared != old.list {
                     shared = old.list;
-                    self.cells.push(Cell { item, next: shared });
-                    list = self.cells.len() as u32;
+                    list = match shared {
+                        NONE => SOLE | item,
+                        next => {
+                            self.cells.push(Cell { item, next });
+                            self.cells.len() as u32
+                        }
+                    };
                 }
                 self.nodes[node as usize - 1][position].list = list;
             } else {
@@ -124,7 +137,11 @@ impl Iterator for Items<'_> {
     fn next(&mut self) -> Option<u32> {
         let cells = self.cells;
         let heads = self.lists.iter_mut().filter_map(|list| {
-            let cell = cells[list.checked_sub(1)? as usize];
+            let cell = match *list {
+                NONE => return None,
+                sole if sole & SOLE != 0 => Cell { item: sole & !SOLE, next: NONE },
+                number => cells[number as usize - 1],
+            };
             Some((cell, list))
         });
         // No item is in two lists of one port.
@@ -149,16 +166,22 @@ mod tests {
     }
 
     #[test]
-    fn a_wide_range_shares_its_cells() {
+    fn a_lone_range_takes_no_cells() {
         let (store, index) = build(&[(100, 65_000)]);
-        assert_eq!((store.nodes.len(), store.cells.len()), (7, 7));
+        assert_eq!((store.nodes.len(), store.cells.len()), (7, 0));
         assert_eq!(store.ports(&index), (100..=65_000).collect::<Vec<u16>>());
     }
 
     #[test]
-    fn the_whole_port_space_is_one_cell() {
+    fn a_wide_range_shares_its_cells() {
+        let (store, _) = build(&[(100, 65_000), (0, 65_535), (100, 65_000)]);
+        assert_eq!((store.nodes.len(), store.cells.len()), (7, 8));
+    }
+
+    #[test]
+    fn the_whole_port_space_takes_no_cell() {
         let (store, index) = build(&[(0, 65_535)]);
-        assert_eq!((store.nodes.len(), store.cells.len()), (1, 1));
+        assert_eq!((store.nodes.len(), store.cells.len()), (1, 0));
         assert_eq!(store.ports(&index).len(), 65_536);
         assert_eq!(store.items(&index, 65_535).collect::<Vec<_>>(), [0]);
     }

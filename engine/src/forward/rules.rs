@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use super::port_index::{Items, PortIndex, Store};
+use super::port_index::{PortIndex, Store};
 use crate::plan::{ForwardRule, Plan};
 use crate::time::{Timestamp, UnixTime};
 use crate::wire::ipv4::Protocol;
@@ -48,6 +48,10 @@ pub enum Inbound {
 pub struct ForwardTable {
     rules: Vec<Rule>,
     ranges: Vec<Range>,
+    /// The `from`s of all rules, each a part of it.
+    sources: Vec<(u32, u32)>,
+    /// Rules whose new sessions are told of, in order.
+    logged: Vec<RuleId>,
     store: Store,
     inbound: [Scopes; 2],
     /// By protocol and target address.
@@ -65,39 +69,48 @@ struct Scopes {
     any: PortIndex,
 }
 
-#[derive(Clone, Debug)]
+/// What holds for all ports of a rule.
+#[derive(Clone, Copy, Debug)]
 struct Rule {
-    to: Ipv4Addr,
-    address: Option<Ipv4Addr>,
-    from: SourceSet,
     /// Open before this time: `ZERO` when disabled, `MAX` when it does not expire.
     closes: Timestamp,
-    /// New sessions are told of.
-    log: bool,
+    to: Ipv4Addr,
+    /// The external address that it names, or 0.0.0.0.
+    address: Ipv4Addr,
+    from: SourceSet,
 }
 
-/// One run of ports of one rule. Numbered in file order.
+/// One run of ports of one rule, with all that its packets are judged by: one read of memory for each of them.
+/// Numbered in file order.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 struct Range {
-    rule: RuleId,
+    rule: Rule,
+    id: RuleId,
     external_first: u16,
     internal_first: u16,
 }
 
+const _: () = assert!(size_of::<Range>() == 32);
+
 impl ForwardTable {
     /// Compiles the forwards of `plan`. `wall` is the wall time at `now`.
     pub fn compile(plan: &Plan, now: Timestamp, wall: UnixTime) -> ForwardTable {
+        let mut sources = Vec::new();
         let rules: Vec<Rule> =
-            plan.forwards.iter().map(|forward| Rule::compile(forward, now, wall)).collect();
+            plan.forwards.iter().map(|forward| Rule::compile(forward, now, wall, &mut sources)).collect();
+        let logged = plan.forwards.iter().zip(0..).filter(|(forward, _)| forward.log);
+        let logged = logged.map(|(_, id)| RuleId(id)).collect();
         let mut ranges = Vec::new();
         let mut store = Store::default();
         let mut named: [BTreeMap<Ipv4Addr, PortIndex>; 2] = Default::default();
         let mut any: [PortIndex; 2] = Default::default();
         let mut outbound: [BTreeMap<Ipv4Addr, PortIndex>; 2] = Default::default();
 
-        for (rule, forward) in plan.forwards.iter().enumerate() {
+        for ((forward, &rule), id) in plan.forwards.iter().zip(&rules).zip(0..) {
             ranges.extend(forward.ports.iter().map(|ports| Range {
-                rule: RuleId(rule as u32),
+                rule,
+                id: RuleId(id),
                 external_first: ports.external_first,
                 internal_first: ports.internal_first,
             }));
@@ -135,6 +148,8 @@ impl ForwardTable {
         ForwardTable {
             rules,
             ranges,
+            sources,
+            logged,
             store,
             inbound: [Scopes { named: named_tcp, any: any_tcp }, Scopes { named: named_udp, any: any_udp }],
             outbound: outbound.map(|map| map.into_iter().collect()),
@@ -156,21 +171,28 @@ impl ForwardTable {
     ) -> Inbound {
         let mut judgement = Inbound::NotOwned;
         for item in self.candidates(protocol, external, port) {
-            let range = self.ranges[item as usize];
-            let rule = &self.rules[range.rule.0 as usize];
+            let range = &self.ranges[item as usize];
+            let rule = &range.rule;
             if now >= rule.closes {
                 if judgement == Inbound::NotOwned {
-                    judgement = Inbound::Closed(range.rule);
+                    judgement = Inbound::Closed(range.id);
                 }
-            } else if from_inside || rule.from.contains(source) {
+            } else if from_inside || rule.from.contains(&self.sources, source) {
                 let internal_port =
                     range.internal_first.wrapping_add(port.wrapping_sub(range.external_first));
-                return Inbound::To { rule: range.rule, internal: SocketAddrV4::new(rule.to, internal_port) };
+                return Inbound::To { rule: range.id, internal: SocketAddrV4::new(rule.to, internal_port) };
             } else if !matches!(judgement, Inbound::Refused(_)) {
-                judgement = Inbound::Refused(range.rule);
+                judgement = Inbound::Refused(range.id);
             }
         }
         judgement
+    }
+
+    /// Reads what judging a packet begins with, for it to be in the cache. What is read means nothing.
+    #[inline]
+    pub(crate) fn touch(&self, protocol: Protocol, external: Ipv4Addr, port: u16) -> u64 {
+        let first = self.candidates(protocol, external, port).next();
+        first.map_or(0, |item| self.ranges[item as usize].rule.closes.as_nanos())
     }
 
     /// The host that a rule points at.
@@ -191,14 +213,14 @@ impl ForwardTable {
         let index = find(&self.outbound[slot(protocol)?], *internal.ip())?;
         let mut other = None;
         for item in self.store.items(index, internal.port()) {
-            let range = self.ranges[item as usize];
-            let rule = &self.rules[range.rule.0 as usize];
+            let range = &self.ranges[item as usize];
+            let rule = &range.rule;
             if now >= rule.closes {
                 continue;
             }
             let port = range.external_first.wrapping_add(internal.port().wrapping_sub(range.internal_first));
-            let address = rule.address.unwrap_or(paired);
-            let found = (range.rule, SocketAddrV4::new(address, port));
+            let address = if rule.address.is_unspecified() { paired } else { rule.address };
+            let found = (range.id, SocketAddrV4::new(address, port));
             if address == paired {
                 return Some(found);
             }
@@ -218,11 +240,10 @@ impl ForwardTable {
     ) -> Option<RuleId> {
         let port = external.port();
         self.candidates(protocol, *external.ip(), port).find_map(|item| {
-            let range = self.ranges[item as usize];
-            let rule = &self.rules[range.rule.0 as usize];
+            let range = &self.ranges[item as usize];
             let internal_port = range.internal_first.wrapping_add(port.wrapping_sub(range.external_first));
-            let target = SocketAddrV4::new(rule.to, internal_port);
-            (now < rule.closes && target == internal).then_some(range.rule)
+            let target = SocketAddrV4::new(range.rule.to, internal_port);
+            (now < range.rule.closes && target == internal).then_some(range.id)
         })
     }
 
@@ -256,11 +277,8 @@ impl ForwardTable {
     }
 
     /// Whether a rule's new sessions are to be told of.
-    ///
-    /// # Panics
-    /// When the rule is not of this plan.
     pub fn is_logged(&self, rule: RuleId) -> bool {
-        self.rules[rule.0 as usize].log
+        self.logged.binary_search(&rule).is_ok()
     }
 
     /// Ranges that hold an external port, in the order of judgement.
@@ -270,16 +288,17 @@ impl ForwardTable {
         external: Ipv4Addr,
         port: u16,
     ) -> impl Iterator<Item = u32> + use<'_> {
+        const NONE: &PortIndex = &PortIndex::EMPTY;
         let scopes = slot(protocol).map(|protocol| &self.inbound[protocol]);
-        let items = |index: &PortIndex| -> Items<'_> { self.store.items(index, port) };
-        let named = scopes.and_then(|scopes| find(&scopes.named, external)).map(items);
-        let any = scopes.map(|scopes| items(&scopes.any));
-        named.into_iter().chain(any).flatten()
+        let named = scopes.and_then(|scopes| find(&scopes.named, external)).unwrap_or(NONE);
+        let any = scopes.map_or(NONE, |scopes| &scopes.any);
+        let (mut named, mut any) = (self.store.items(named, port), self.store.items(any, port));
+        std::iter::from_fn(move || named.next().or_else(|| any.next()))
     }
 }
 
 impl Rule {
-    fn compile(forward: &ForwardRule, now: Timestamp, wall: UnixTime) -> Rule {
+    fn compile(forward: &ForwardRule, now: Timestamp, wall: UnixTime, sources: &mut Vec<(u32, u32)>) -> Rule {
         let closes = match forward.expires {
             _ if !forward.enabled => Timestamp::ZERO,
             None => Timestamp::MAX,
@@ -288,8 +307,8 @@ impl Rule {
                 _ => Timestamp::ZERO,
             },
         };
-        let ForwardRule { to, address, log, .. } = *forward;
-        Rule { to, address, from: SourceSet::compile(&forward.from), closes, log }
+        let address = forward.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        Rule { to: forward.to, address, from: SourceSet::compile(&forward.from, sources), closes }
     }
 }
 
@@ -309,31 +328,37 @@ fn find(sorted: &[(Ipv4Addr, PortIndex)], address: Ipv4Addr) -> Option<&PortInde
 
 /// A `from`: runs of addresses that neither overlap nor touch, in order, so that a list of thousands of networks
 /// costs a binary search.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct SourceSet {
-    /// First and last address; empty: everybody.
-    runs: Vec<(u32, u32)>,
+    /// Its runs among those of all rules, each with its first and last address; none: everybody.
+    first: u32,
+    end: u32,
 }
 
 impl SourceSet {
-    fn compile(networks: &[Ipv4Net]) -> SourceSet {
+    fn compile(networks: &[Ipv4Net], all: &mut Vec<(u32, u32)>) -> SourceSet {
         let bounds = |network: &Ipv4Net| (network.network().to_bits(), network.broadcast().to_bits());
         let mut sorted: Vec<(u32, u32)> = networks.iter().map(bounds).collect();
         sorted.sort_unstable();
-        let mut runs: Vec<(u32, u32)> = Vec::with_capacity(sorted.len());
+        let begin = all.len();
         for (first, last) in sorted {
-            match runs.last_mut() {
+            match all[begin..].last_mut() {
                 Some(run) if first <= run.1.saturating_add(1) => run.1 = run.1.max(last),
-                _ => runs.push((first, last)),
+                _ => all.push((first, last)),
             }
         }
-        SourceSet { runs }
+        SourceSet { first: begin as u32, end: all.len() as u32 }
     }
 
-    fn contains(&self, source: Ipv4Addr) -> bool {
+    #[inline]
+    fn contains(self, all: &[(u32, u32)], source: Ipv4Addr) -> bool {
+        if self.first == self.end {
+            return true;
+        }
+        let runs = &all[self.first as usize..self.end as usize];
         let source = source.to_bits();
-        let after = self.runs.partition_point(|&(first, _)| first <= source);
-        self.runs.is_empty() || after > 0 && source <= self.runs[after - 1].1
+        let after = runs.partition_point(|&(first, _)| first <= source);
+        after > 0 && source <= runs[after - 1].1
     }
 }
 
@@ -526,10 +551,14 @@ mod tests {
     fn a_long_list_of_sources_is_merged() {
         let networks: Vec<Ipv4Net> =
             (0..=255).map(|i| Ipv4Net::new(Ipv4Addr::new(198, 51, i, 0), 24).expect("a network")).collect();
-        assert_eq!(SourceSet::compile(&networks).runs.len(), 1);
-        let all = SourceSet::compile(&["0.0.0.0/0".parse().expect("all"), "1.0.0.0/8".parse().expect("one")]);
-        assert_eq!(all.runs, [(0, u32::MAX)]);
-        assert!(all.contains(Ipv4Addr::BROADCAST) && all.contains(Ipv4Addr::UNSPECIFIED));
+        let compile = |networks: &[Ipv4Net]| {
+            let mut runs = Vec::new();
+            (SourceSet::compile(networks, &mut runs), runs)
+        };
+        assert_eq!(compile(&networks).1.len(), 1);
+        let (all, runs) = compile(&["0.0.0.0/0".parse().expect("all"), "1.0.0.0/8".parse().expect("one")]);
+        assert_eq!(runs, [(0, u32::MAX)]);
+        assert!(all.contains(&runs, Ipv4Addr::BROADCAST) && all.contains(&runs, Ipv4Addr::UNSPECIFIED));
     }
 
     fn network() -> impl Strategy<Value = Ipv4Net> {
