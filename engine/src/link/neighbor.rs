@@ -219,6 +219,21 @@ impl NeighborTable {
         }
     }
 
+    /// As [`NeighborTable::mac`], of a neighbor on the link of `port` only.
+    pub fn mac_on(&mut self, now: Timestamp, port: PortId, r: NeighborRef) -> Option<MacAddr> {
+        let slot = r.0.get() & ((1 << self.slot_bits) - 1);
+        if self.entries.get(slot as usize)?.port != port {
+            return None;
+        }
+        self.mac(now, r)
+    }
+
+    /// Reads an entry, for it to be in the cache. What is read means nothing.
+    pub fn touch(&self, r: NeighborRef) -> u64 {
+        let slot = r.0.get() & ((1 << self.slot_bits) - 1);
+        self.entries.get(slot as usize).map_or(0, |entry| entry.last_used.as_nanos())
+    }
+
     /// Keeps a frame until its neighbor answers. It comes back from [`NeighborTable::poll_action`].
     ///
     /// # Errors

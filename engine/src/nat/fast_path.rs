@@ -2,6 +2,7 @@
 
 use super::Nat;
 use super::eviction::queue_of;
+use super::look_ahead::Foreseen;
 use super::policy::Direction;
 use super::session::{SessionFlags, SessionId, SessionKey};
 use super::tcp_state::{TcpState, next_state};
@@ -75,7 +76,7 @@ impl Nat {
             self.tell_known_session(id);
         }
         if direction == Direction::Outbound {
-            self.note_sent(id);
+            self.note_sent(id, &Foreseen::NOTHING);
         }
         self.wheel.schedule(id, expires);
         if before != after {

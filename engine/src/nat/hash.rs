@@ -1,4 +1,4 @@
-//! The keyed hash of table keys: SipHash-1-3 over 16 or 14 octets.
+//! The keyed hash of table keys: SipHash-1-3 over 16, 14, 8 or 4 octets.
 //!
 //! Remotes choose the 5-tuples that they send, so the hash must not let them choose collisions; the key
 //! is secret and per router. The fixed length saves the buffering of a general hasher.
@@ -38,6 +38,18 @@ impl HashKey {
     pub fn hash_14(self, a: u64, b: u64) -> u64 {
         debug_assert!(b >> 48 == 0, "six octets");
         self.hash_words([a, b | 14 << 56])
+    }
+
+    /// SipHash-1-3 of the eight octets of `a` (little-endian): a round less than 16 octets take.
+    #[inline(always)]
+    pub fn hash_8(self, a: u64) -> u64 {
+        self.hash_words([a, 8 << 56])
+    }
+
+    /// SipHash-1-3 of the four octets of `a` (little-endian): two rounds less than 16 octets take.
+    #[inline(always)]
+    pub fn hash_4(self, a: u32) -> u64 {
+        self.hash_words([u64::from(a) | 4 << 56])
     }
 
     #[inline(always)]
@@ -89,6 +101,12 @@ mod tests {
             oracle.write(&a.to_le_bytes());
             oracle.write(&b.to_le_bytes()[..6]);
             prop_assert_eq!(HashKey::new([k0, k1]).hash_14(a, b & 0xffff_ffff_ffff), oracle.finish());
+            let mut oracle = siphasher::sip::SipHasher13::new_with_keys(k0, k1);
+            oracle.write(&a.to_le_bytes());
+            prop_assert_eq!(HashKey::new([k0, k1]).hash_8(a), oracle.finish());
+            let mut oracle = siphasher::sip::SipHasher13::new_with_keys(k0, k1);
+            oracle.write(&a.to_le_bytes()[..4]);
+            prop_assert_eq!(HashKey::new([k0, k1]).hash_4(a as u32), oracle.finish());
         }
     }
 }

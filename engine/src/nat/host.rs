@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::hash::HashKey;
 use super::index::Index;
 use super::slab::Slab;
+use crate::link::neighbor::NeighborRef;
 
 /// Hosts that may have sessions at the same time, however small the table of sessions is.
 const FEWEST: u32 = 1 << 16;
@@ -23,6 +24,8 @@ pub(crate) struct Host {
     pub(crate) sessions: u32,
     /// Dynamic mappings by [`super::mapping::pool_index`].
     pub(crate) ports: [u32; 3],
+    /// Its neighbor, or the one that leads to it, as last found by the route of the plan in force.
+    pub(crate) hop: Option<NeighborRef>,
 }
 
 /// The hosts that have sessions or mappings now.
@@ -44,7 +47,40 @@ impl HostTable {
     }
 
     fn hash(&self, address: Ipv4Addr) -> u64 {
-        self.key.hash(u32::from(address).into(), 1)
+        self.key.hash_4(address.to_bits())
+    }
+
+    /// The host of that number, if there is one.
+    pub(crate) fn get(&self, id: u32) -> Option<&Host> {
+        self.hosts.get(id)
+    }
+
+    /// The host of that number, if there is one.
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Host> {
+        self.hosts.get_mut(id)
+    }
+
+    /// Reads a host, for it to be in the cache. What is read means nothing.
+    pub(crate) fn touch(&self, id: u32) -> u64 {
+        self.hosts.get(id).map_or(0, |host| host.sessions.into())
+    }
+
+    /// Forgets all next hops: the routes have changed.
+    pub(crate) fn forget_hops(&mut self) {
+        for id in 0..self.hosts.end() {
+            if let Some(host) = self.hosts.get_mut(id) {
+                host.hop = None;
+            }
+        }
+    }
+
+    /// The host's number, if it is known; `guess` is tried first.
+    #[inline]
+    pub(crate) fn find_near(&self, guess: u32, address: Ipv4Addr) -> Option<u32> {
+        match self.hosts.get(guess) {
+            Some(host) if host.address == address => Some(guess),
+            _ => self.find(address),
+        }
     }
 
     /// The host's number, if it is known.
@@ -54,7 +90,7 @@ impl HostTable {
 
     /// Makes a host that is not there; `None` when there is no room for another one.
     pub(crate) fn insert(&mut self, address: Ipv4Addr, paired: Ipv4Addr) -> Option<u32> {
-        let id = self.hosts.insert(Host { address, paired, sessions: 0, ports: [0; 3] })?;
+        let id = self.hosts.insert(Host { address, paired, sessions: 0, ports: [0; 3], hop: None })?;
         self.index.insert(self.hash(address), id);
         Some(id)
     }

@@ -33,6 +33,8 @@ pub struct Index {
     entries: Vec<u64>,
     /// Values stored.
     len: usize,
+    /// From so many values on an insertion has more to do than to store one; 0 while the table spreads.
+    busy_from: usize,
     /// Halvings between a home among all slots and the one in use.
     shift: u32,
     /// Homes below this one, halved once more, are not spread yet.
@@ -48,7 +50,9 @@ impl Index {
     fn with_first_slots(items: usize, first_slots: usize) -> Index {
         let entries = vec![0; Self::slots_for(items)];
         let shift = (entries.len() / first_slots).checked_ilog2().unwrap_or(0);
-        Index { entries, len: 0, shift, unsettled: 0 }
+        let mut index = Index { entries, len: 0, busy_from: 0, shift, unsettled: 0 };
+        index.settle();
+        index
     }
 
     fn slots_for(items: usize) -> usize {
@@ -66,6 +70,7 @@ impl Index {
         while self.is_crowded() {
             self.shift -= 1;
         }
+        self.settle();
         for entry in before.entries.into_iter().filter(|&entry| entry != 0) {
             // The tag is all of the hash that the position depends on.
             self.place(entry);
@@ -120,17 +125,36 @@ impl Index {
 
     /// Adds `value` under `hash`. The caller keeps the number of values within what it asked for in
     /// [`Index::new`].
+    #[inline]
     pub fn insert(&mut self, hash: u64, value: u32) {
+        if self.len >= self.busy_from {
+            self.spread();
+        }
+        self.len += 1;
+        self.place((hash >> 32) << 32 | u64::from(value + 1));
+    }
+
+    /// Begins to use more of the slots, or goes on with it.
+    #[inline(never)]
+    fn spread(&mut self) {
         if self.unsettled > 0 {
             for _ in 0..self.unsettled.min(SPREAD_PORTION) {
                 self.spread_one();
             }
-        } else if self.is_crowded() {
+        } else {
             self.unsettled = ((self.entries.len() - 1) >> self.shift) + 1;
             self.shift -= 1;
         }
-        self.len += 1;
-        self.place((hash >> 32) << 32 | u64::from(value + 1));
+        self.settle();
+    }
+
+    /// Reckons when the next insertion has more to do than to store a value.
+    fn settle(&mut self) {
+        self.busy_from = match self.shift {
+            _ if self.unsettled > 0 => 0,
+            0 => usize::MAX,
+            shift => ((self.entries.len() >> shift) * 2).div_ceil(3),
+        };
     }
 
     /// Whether it is time to use more of the slots.

@@ -1,85 +1,232 @@
 //! Reading ahead of time what the first packets of a batch will need: at a million sessions it is in no cache, and
-//! one after the other the misses would cost more than all the work. Nothing is decided here, and a wrong guess
-//! costs nothing but the reading.
+//! one after the other the misses would cost more than all the work. What is reckoned on the way, hashes above all, is
+//! kept for the packet's turn. Nothing is decided here, and a wrong guess costs nothing but the reading.
 
 use std::net::SocketAddrV4;
 
 use super::Nat;
-use super::session::SessionKey;
+use super::mapping::Wanted;
+use super::session::{NONE, SessionKey, SessionTable};
 use crate::forward::rules::Inbound;
 use crate::frame::PortId;
+use crate::link::neighbor::NeighborRef;
 use crate::time::Timestamp;
 use crate::wire::ipv4::Protocol;
-
-/// The packets that are looked ahead for together.
-pub(crate) const PORTION: usize = 64;
 
 /// A packet that no session is known for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unknown {
+    pub(crate) key: SessionKey,
+    /// Of the key.
+    pub(crate) hash: u64,
     pub(crate) protocol: Protocol,
     pub(crate) source: SocketAddrV4,
     pub(crate) destination: SocketAddrV4,
 }
 
-/// What is known by and by of a session that may be opened.
-#[derive(Clone, Copy, Debug, Default)]
-struct Foreseen {
-    /// Of the internal endpoint among the mappings, then of the session's other key.
+/// A key with its hash.
+#[derive(Clone, Copy, Debug)]
+struct Hashed {
+    key: SessionKey,
     hash: u64,
-    mapping: Option<u32>,
+}
+
+/// What is known of a first packet before its turn. All of it follows from the packet, the plan and the time of the
+/// batch, or proves itself when it is used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Foreseen {
+    own: Hashed,
+    /// The key of the session's other direction, if it is the one that was guessed.
+    other: Hashed,
+    wanted: Option<Wanted>,
+    inbound: Option<Inbound>,
+    /// Hash of the packet's remote under this mapping, among the peers.
+    peer: (u32, u64),
+    /// The internal host's number, or [`NONE`].
+    host: u32,
+}
+
+impl Foreseen {
+    /// Nothing.
+    pub(crate) const NOTHING: Foreseen = Foreseen {
+        own: Hashed { key: SessionKey::BLANK, hash: 0 },
+        other: Hashed { key: SessionKey::BLANK, hash: 0 },
+        wanted: None,
+        inbound: None,
+        peer: (NONE, 0),
+        host: NONE,
+    };
+
+    /// A packet of which only the key's hash is known.
+    pub(crate) fn of(key: SessionKey, hash: u64) -> Foreseen {
+        Foreseen { own: Hashed { key, hash }, ..Foreseen::NOTHING }
+    }
+
+    /// The hash of a key of the session that the packet opens.
+    #[inline]
+    pub(super) fn hash(&self, sessions: &SessionTable, key: SessionKey) -> u64 {
+        match key {
+            _ if key == self.own.key => self.own.hash,
+            _ if key == self.other.key => self.other.hash,
+            _ => sessions.hash(key),
+        }
+    }
+
+    /// The mapping to ask for.
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        self.wanted
+    }
+
+    /// What the forwards say.
+    pub(crate) fn inbound(&self) -> Option<Inbound> {
+        self.inbound
+    }
+
+    /// The hash of the packet's remote among the peers of `mapping`.
+    pub(super) fn peer_hash(&self, mapping: u32) -> Option<u64> {
+        (self.peer.0 == mapping).then_some(self.peer.1)
+    }
+
+    /// A guess at the internal host's number.
+    pub(super) fn host(&self) -> u32 {
+        self.host
+    }
+}
+
+/// What is foreseen of the first packets of the batch at hand, in their order; empty between batches.
+#[derive(Debug, Default)]
+pub(crate) struct LookAhead {
+    packets: Vec<Foreseen>,
+    next: usize,
+}
+
+impl LookAhead {
+    /// Forgets everything: what was foreseen holds for one batch.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.packets.clear();
+        self.next = 0;
+    }
+
+    /// What was foreseen of the packet with this key, whose turn it is.
+    pub(crate) fn take(&mut self, key: SessionKey, hash: u64) -> Foreseen {
+        let rest = &self.packets[self.next..];
+        // Those before it had their session opened by an earlier packet.
+        match rest.iter().position(|foreseen| foreseen.own.hash == hash && foreseen.own.key == key) {
+            Some(offset) => {
+                self.next += offset + 1;
+                rest[offset]
+            }
+            None => Foreseen::of(key, hash),
+        }
+    }
 }
 
 impl Nat {
-    /// For packets from inside to the wan: their mappings, and where their inbound keys and their remotes will
-    /// stand. What is returned means nothing, but has to be used for the reading to happen.
-    pub(crate) fn look_ahead_outbound(&self, unknown: impl Iterator<Item = Unknown> + Clone) -> u64 {
-        let mut foreseen = [Foreseen::default(); PORTION];
+    /// For packets from inside to the wan: their mappings and hosts, and where their inbound keys and their remotes
+    /// will stand. What is returned means nothing, but has to be used for the reading to happen.
+    pub(crate) fn look_ahead_outbound(&mut self, unknown: impl Iterator<Item = Unknown> + Clone) -> u64 {
+        let mut packets = std::mem::take(&mut self.ahead.packets);
         let mut read = 0;
-        for (packet, foreseen) in unknown.clone().zip(&mut foreseen) {
+        for packet in unknown.clone() {
             let behavior = self.settings.mapping(*packet.source.ip());
-            if let Some(wanted) =
-                self.mappings.want(behavior, packet.protocol, packet.source, packet.destination)
-            {
-                foreseen.hash = wanted.hash();
-                read ^= self.mappings.touch_index(foreseen.hash);
-            }
-        }
-        for foreseen in &mut foreseen {
-            if foreseen.hash != 0 {
-                foreseen.mapping = self.mappings.candidate(foreseen.hash);
-            }
+            let wanted = self.mappings.want(behavior, packet.protocol, packet.source, packet.destination);
+            read ^= wanted.map_or(0, |wanted| self.mappings.touch_index(wanted.hash()));
+            packets.push(Foreseen { wanted, ..Foreseen::of(packet.key, packet.hash) });
         }
         // A mapping yet to be made will keep the internal port, as a rule.
         let address = self.settings.shared().first().copied();
-        for (packet, foreseen) in unknown.zip(&foreseen) {
-            let mapping = foreseen.mapping.and_then(|id| Some((id, self.mappings.get(id)?)));
+        for (packet, foreseen) in unknown.zip(&mut packets) {
+            let mapping = foreseen.wanted.and_then(|wanted| self.mappings.candidate(wanted.hash()));
+            let mapping = mapping.and_then(|id| Some((id, self.mappings.get(id)?)));
             let external = match mapping {
-                Some((_, mapping)) => Some(mapping.external),
-                None => address.map(|address| SocketAddrV4::new(address, packet.source.port())),
+                Some((id, mapping)) => {
+                    foreseen.host = mapping.host;
+                    foreseen.peer = (id, self.peers.hash(id, *packet.destination.ip()));
+                    read ^= self.peers.touch_index(foreseen.peer.1);
+                    Some(mapping.external)
+                }
+                None => {
+                    foreseen.host = self.hosts.find(*packet.source.ip()).unwrap_or(NONE);
+                    address.map(|address| SocketAddrV4::new(address, packet.source.port()))
+                }
             };
-            let Some(external) = external else { continue };
-            let key = SessionKey::new(PortId::WAN, packet.protocol, packet.destination, external);
-            read ^= self.sessions.touch_index(self.sessions.hash(key));
-            if let Some((id, mapping)) = mapping {
-                read ^= self.peers.touch_index(id, *packet.destination.ip());
-                read ^= u64::from(self.hosts[mapping.host].sessions);
+            read ^= self.hosts.touch(foreseen.host);
+            if let Some(external) = external {
+                let key = SessionKey::new(PortId::WAN, packet.protocol, packet.destination, external);
+                foreseen.other = Hashed { key, hash: self.sessions.hash(key) };
+                read ^= self.sessions.touch_index(foreseen.other.hash);
             }
         }
+        self.ahead.packets = packets;
         read
     }
 
-    /// For packets from outside: where their sessions' outbound keys will stand, when a forward takes them. What is
-    /// returned means nothing, but has to be used for the reading to happen.
-    pub(crate) fn look_ahead_inbound(&self, now: Timestamp, unknown: impl Iterator<Item = Unknown>) -> u64 {
-        unknown.fold(0, |read, packet| {
-            let Unknown { protocol, source, destination } = packet;
+    /// For packets from outside: the forward that takes them, and where their sessions' outbound keys will stand. What
+    /// is returned means nothing, but has to be used for the reading to happen.
+    pub(crate) fn look_ahead_inbound(
+        &mut self,
+        now: Timestamp,
+        unknown: impl Iterator<Item = Unknown> + Clone,
+    ) -> u64 {
+        let mut packets = std::mem::take(&mut self.ahead.packets);
+        let mut read = 0;
+        for packet in unknown.clone() {
+            let Unknown { protocol, destination, .. } = packet;
+            read ^= self.forwards.touch(protocol, *destination.ip(), destination.port());
+        }
+        for packet in unknown {
+            let Unknown { protocol, source, destination, .. } = packet;
             let (address, port) = (*destination.ip(), destination.port());
             let taken = self.forwards.inbound(now, protocol, address, port, *source.ip(), false);
-            let Inbound::To { internal, .. } = taken else { return read };
-            let Some(hop) = self.routes.lookup(*internal.ip()) else { return read };
-            let key = SessionKey::new(hop.port, protocol, internal, source);
-            read ^ self.sessions.touch_index(self.sessions.hash(key))
-        })
+            let mut foreseen = Foreseen { inbound: Some(taken), ..Foreseen::of(packet.key, packet.hash) };
+            if let Inbound::To { internal, .. } = taken {
+                foreseen.host = self.hosts.find(*internal.ip()).unwrap_or(NONE);
+                if let Some(hop) = self.routes.lookup(*internal.ip()) {
+                    let key = SessionKey::new(hop.port, protocol, internal, source);
+                    foreseen.other = Hashed { key, hash: self.sessions.hash(key) };
+                    read ^= self.sessions.touch_index(foreseen.other.hash);
+                }
+            }
+            packets.push(foreseen);
+        }
+        self.ahead.packets = packets;
+        read
+    }
+
+    /// The next hops of the internal hosts of the packets that were looked ahead for, as far as they are known.
+    pub(crate) fn foreseen_hops(&self) -> impl Iterator<Item = NeighborRef> + '_ {
+        self.ahead.packets.iter().filter_map(|foreseen| self.hosts.get(foreseen.host)?.hop)
+    }
+
+    /// The next hop of an internal host, if it was found before.
+    pub(crate) fn hop_of(&self, host: u32) -> Option<NeighborRef> {
+        self.hosts.get(host)?.hop
+    }
+
+    /// Remembers the next hop of an internal host, by the route of the plan in force.
+    pub(crate) fn set_hop_of(&mut self, host: u32, hop: Option<NeighborRef>) {
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.hop = hop;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_get_what_was_foreseen_of_them_in_turn() {
+        let key = |port| {
+            let [source, destination] = [port, 80].map(|port| SocketAddrV4::new([192, 0, 2, 1].into(), port));
+            SessionKey::new(PortId::WAN, Protocol::UDP, source, destination)
+        };
+        let foreseen = |port: u16| Foreseen { host: port.into(), ..Foreseen::of(key(port), port.into()) };
+        let mut ahead = LookAhead { packets: [1, 2, 2, 3].map(foreseen).to_vec(), next: 0 };
+        let mut host = |port: u16| ahead.take(key(port), port.into()).host();
+        assert_eq!([host(2), host(9), host(2), host(1), host(3), host(3)], [2, NONE, 2, NONE, 3, NONE]);
+        ahead.clear();
+        assert_eq!(ahead.take(key(1), 1).host(), NONE);
     }
 }

@@ -56,6 +56,7 @@ use std::time::Duration;
 use self::eviction::{EvictionQueues, queue_of};
 use self::hash::HashKey;
 use self::host::{HostTable, most_hosts};
+use self::look_ahead::{Foreseen, LookAhead};
 use self::mapping::{MappingTable, most_mappings};
 use self::peer::PeerTable;
 use self::session::{NONE, Origin, Session, SessionFlags, SessionId, SessionTable};
@@ -86,6 +87,7 @@ pub(crate) struct Nat {
     peers: PeerTable,
     queues: EvictionQueues,
     wheel: TimerWheel,
+    pub(crate) ahead: LookAhead,
     rng: Rng,
     key: HashKey,
     /// Number of the plan in force.
@@ -122,6 +124,7 @@ impl Nat {
             peers: PeerTable::new(capacity, key),
             queues: EvictionQueues::new(member.clone()),
             wheel: TimerWheel::new(capacity, Duration::from_secs(1), now),
+            ahead: LookAhead::default(),
             rng,
             key,
             epoch: 0,
@@ -178,12 +181,14 @@ impl Nat {
     }
 
     /// The inside sends something on a session for the first time: from now on its mapping admits the remote.
-    fn note_sent(&mut self, id: SessionId) {
+    fn note_sent(&mut self, id: SessionId, foreseen: &Foreseen) {
         let session = &mut self.sessions[id];
         if session.mapping != NONE && !session.flags.contains(SessionFlags::SENT) {
             session.flags.set(SessionFlags::SENT, true);
-            self.peers.add(session.mapping, session.remote_address);
-            self.mappings.count_sent(session.mapping, true);
+            let (mapping, remote) = (session.mapping, session.remote_address);
+            let hash = foreseen.peer_hash(mapping).unwrap_or_else(|| self.peers.hash(mapping, remote));
+            self.peers.add(mapping, remote, hash);
+            self.mappings.count_sent(mapping, true);
         }
     }
 

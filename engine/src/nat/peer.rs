@@ -35,8 +35,9 @@ impl PeerTable {
         self.index.grow(capacity as usize);
     }
 
-    fn hash(&self, mapping: u32, remote: Ipv4Addr) -> u64 {
-        self.key.hash(u64::from(mapping) << 32 | u64::from(u32::from(remote)), 2)
+    /// What a pair is known by.
+    pub(crate) fn hash(&self, mapping: u32, remote: Ipv4Addr) -> u64 {
+        self.key.hash_8(u64::from(mapping) << 32 | u64::from(u32::from(remote)))
     }
 
     fn find(&self, mapping: u32, remote: Ipv4Addr, hash: u64) -> Option<u32> {
@@ -47,8 +48,8 @@ impl PeerTable {
     }
 
     /// Reads where the look-up of a pair begins; see [`Index::touch`].
-    pub(crate) fn touch_index(&self, mapping: u32, remote: Ipv4Addr) -> u64 {
-        self.index.touch(self.hash(mapping, remote))
+    pub(crate) fn touch_index(&self, hash: u64) -> u64 {
+        self.index.touch(hash)
     }
 
     /// Whether the mapping has such a session with this remote address.
@@ -62,9 +63,8 @@ impl PeerTable {
         self.peers.iter().map(|(_, peer)| (peer.mapping, peer.remote, peer.sessions.get()))
     }
 
-    /// Counts one more session. There is room for as many pairs as there are sessions.
-    pub(crate) fn add(&mut self, mapping: u32, remote: Ipv4Addr) {
-        let hash = self.hash(mapping, remote);
+    /// Counts one more session of a pair, whose hash is given. There is room for as many pairs as there are sessions.
+    pub(crate) fn add(&mut self, mapping: u32, remote: Ipv4Addr, hash: u64) {
         if let Some(id) = self.find(mapping, remote, hash) {
             let sessions = &mut self.peers[id].sessions;
             *sessions = sessions.saturating_add(1);

@@ -19,6 +19,7 @@ impl Nat {
     /// judged again before it passes another packet, or by the sweep.
     pub(crate) fn apply(&mut self, now: Timestamp, wall: UnixTime, plan: &Plan, routes: Arc<RouteTable>) {
         self.routes = routes;
+        self.hosts.forget_hops();
         let before = std::mem::replace(&mut self.forwards, ForwardTable::compile(plan, now, wall));
         let settings_before = std::mem::replace(&mut self.settings, Settings::from_plan(plan));
         self.grow(plan);

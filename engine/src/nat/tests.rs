@@ -5,6 +5,7 @@ mod invariants;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use super::look_ahead::Foreseen;
 use super::policy::{Direction, FilteringBehavior, MappingBehavior};
 use super::session::{NONE, Origin, SessionFlags, SessionKey};
 use super::tcp_state::TcpState;
@@ -76,7 +77,8 @@ fn apply(nat: &mut Nat, plan: &Plan) {
 
 /// Opens a session from inside and returns its external endpoint.
 fn open(nat: &mut Nat, protocol: Protocol, internal: &str, remote: &str) -> Result<SocketAddrV4, DropReason> {
-    let id = nat.open_outbound(NOW, protocol, endpoint(internal), endpoint(remote), LAN)?;
+    let id =
+        nat.open_outbound(NOW, protocol, endpoint(internal), endpoint(remote), LAN, &Foreseen::NOTHING)?;
     Ok(nat.sessions[id].external())
 }
 
@@ -161,7 +163,7 @@ fn a_forward_is_a_static_mapping_both_ways() {
     let (source, external) = (endpoint("198.51.100.7:40000"), endpoint("203.0.113.1:80"));
     let admission = nat.judge_inbound(NOW, Protocol::TCP, source, external, false).unwrap();
     assert_eq!((admission.internal, admission.origin), (endpoint("192.168.0.10:8080"), Origin::Forward));
-    nat.open_inbound(NOW, Protocol::TCP, source, external, admission, LAN).unwrap();
+    nat.open_inbound(NOW, Protocol::TCP, source, external, admission, LAN, &Foreseen::NOTHING).unwrap();
     assert_eq!(find(&nat, LAN, Protocol::TCP, "192.168.0.10:8080", source), Some(Direction::Outbound));
 
     let outbound = open(&mut nat, Protocol::TCP, "192.168.0.10:8080", "198.51.100.9:443").unwrap();
@@ -175,7 +177,9 @@ fn unanswered_sessions_make_room_before_closed_ones_and_live_ones_never() {
     plan.nat.max_sessions = 2;
     let mut nat = nat(&plan);
     let remote = endpoint("198.51.100.7:53");
-    let answered = nat.open_outbound(NOW, Protocol::UDP, endpoint("192.168.0.10:5000"), remote, LAN).unwrap();
+    let answered = nat
+        .open_outbound(NOW, Protocol::UDP, endpoint("192.168.0.10:5000"), remote, LAN, &Foreseen::NOTHING)
+        .unwrap();
     nat.sessions[answered].flags.set(SessionFlags::ANSWERED, true);
     nat.queues.unlink(&mut nat.sessions, 1, answered);
     open(&mut nat, Protocol::UDP, "192.168.0.10:5001", "198.51.100.7:53").unwrap();
@@ -253,7 +257,7 @@ fn a_host_more_than_there_is_room_for_displaces_the_oldest_that_nobody_answered(
         (|n: u32| Ipv4Addr::from_bits(0x0a00_0100 + n), |n: u32| Ipv4Addr::from_bits(0x0900_0000 + n));
     let mut open = |n| {
         let (internal, remote) = (SocketAddrV4::new(host(n), 0), SocketAddrV4::new(remote(n), 0));
-        nat.open_outbound(NOW, Protocol::ESP, internal, remote, LAN)
+        nat.open_outbound(NOW, Protocol::ESP, internal, remote, LAN, &Foreseen::NOTHING)
     };
     assert!((0..65_537).all(|n| open(n).is_ok()));
     assert_eq!((nat.sessions.len(), nat.stages.sessions_evicted), (65_536, 1));
@@ -279,9 +283,17 @@ fn a_changed_plan_ends_what_it_no_longer_allows_and_nothing_else() {
     let mut nat = nat(&with_web);
     let (source, external) = (endpoint("198.51.100.7:40000"), endpoint("203.0.113.1:80"));
     let admission = nat.judge_inbound(NOW, Protocol::TCP, source, external, false).unwrap();
-    let forwarded = nat.open_inbound(NOW, Protocol::TCP, source, external, admission, LAN).unwrap();
+    let forwarded =
+        nat.open_inbound(NOW, Protocol::TCP, source, external, admission, LAN, &Foreseen::NOTHING).unwrap();
     let other = nat
-        .open_outbound(NOW, Protocol::TCP, endpoint("192.168.0.10:5000"), endpoint("198.51.100.9:443"), LAN)
+        .open_outbound(
+            NOW,
+            Protocol::TCP,
+            endpoint("192.168.0.10:5000"),
+            endpoint("198.51.100.9:443"),
+            LAN,
+            &Foreseen::NOTHING,
+        )
         .unwrap();
 
     let bare = plan();
@@ -298,7 +310,14 @@ fn a_changed_plan_ends_what_it_no_longer_allows_and_nothing_else() {
 fn a_new_forward_takes_its_port_from_a_dynamic_mapping() {
     let mut nat = nat(&plan());
     let id = nat
-        .open_outbound(NOW, Protocol::TCP, endpoint("192.168.0.11:8000"), endpoint("198.51.100.9:443"), LAN)
+        .open_outbound(
+            NOW,
+            Protocol::TCP,
+            endpoint("192.168.0.11:8000"),
+            endpoint("198.51.100.9:443"),
+            LAN,
+            &Foreseen::NOTHING,
+        )
         .unwrap();
     assert_eq!(nat.sessions[id].external(), endpoint("203.0.113.1:8000"));
     let mut plan = plan();
@@ -317,10 +336,11 @@ fn a_new_forward_takes_its_port_from_a_dynamic_mapping() {
 fn a_mapping_outlives_the_ended_session_that_its_new_one_replaces() {
     let mut nat = nat(&plan());
     let (internal, remote) = (endpoint("10.20.0.5:5000"), endpoint("198.51.100.7:80"));
-    let old = nat.open_outbound(NOW, Protocol::TCP, internal, remote, LAN).unwrap();
+    let old = nat.open_outbound(NOW, Protocol::TCP, internal, remote, LAN, &Foreseen::NOTHING).unwrap();
     nat.queues.unlink(&mut nat.sessions, 0, old);
     nat.sessions[old].tcp = TcpState::Reset;
-    let new = nat.open_outbound(NOW, Protocol::TCP, internal, remote, PortId::lan(1)).unwrap();
+    let new =
+        nat.open_outbound(NOW, Protocol::TCP, internal, remote, PortId::lan(1), &Foreseen::NOTHING).unwrap();
     assert_eq!(nat.sessions[new].external(), endpoint("203.0.113.1:5000"));
     assert_eq!((nat.sessions.len(), nat.mappings.len()), (1, 1));
     nat.end_session(NOW, new);
@@ -336,7 +356,7 @@ fn a_session_that_the_plan_ended_is_in_nobodys_way() {
     let mut nat = nat(&with_web);
     let (source, external) = (endpoint("198.51.100.7:40000"), endpoint("203.0.113.1:80"));
     let admission = nat.judge_inbound(NOW, Protocol::TCP, source, external, false).unwrap();
-    nat.open_inbound(NOW, Protocol::TCP, source, external, admission, LAN).unwrap();
+    nat.open_inbound(NOW, Protocol::TCP, source, external, admission, LAN, &Foreseen::NOTHING).unwrap();
     with_web.forwards[0].to = Ipv4Addr::new(192, 168, 0, 11);
     apply(&mut nat, &with_web);
     assert_eq!(open(&mut nat, Protocol::TCP, "192.168.0.11:8080", "198.51.100.7:40000"), Ok(external));

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::Nat;
+use super::look_ahead::Foreseen;
 use super::mapping::Wanted;
 use super::policy::FilteringBehavior;
 use super::session::{NONE, Origin, Session, SessionFlags, SessionId, SessionKey};
@@ -46,20 +47,24 @@ impl Nat {
         internal: SocketAddrV4,
         remote: SocketAddrV4,
         inside_port: PortId,
+        foreseen: &Foreseen,
     ) -> Result<SessionId, DropReason> {
         self.make_room(now, *internal.ip())?;
-        let wanted = self.mappings.want(self.settings.mapping(*internal.ip()), protocol, internal, remote);
+        let wanted = foreseen.wanted().or_else(|| {
+            self.mappings.want(self.settings.mapping(*internal.ip()), protocol, internal, remote)
+        });
         let known = wanted.and_then(|wanted| self.mappings.find_internal(wanted));
-        let host =
-            self.reserve_host(now, *internal.ip(), known.map(|mapping| self.mappings[mapping].host))?;
-        let opened =
-            self.external_side(now, protocol, internal, remote, host, wanted, known).and_then(|side| {
+        let guess = known.map_or(foreseen.host(), |mapping| self.mappings[mapping].host);
+        let host = self.reserve_host(now, *internal.ip(), guess)?;
+        let opened = self
+            .external_side(now, protocol, internal, remote, host, (wanted, known), foreseen)
+            .and_then(|side| {
                 let flags =
                     SessionFlags::of([(SessionFlags::HAIRPIN, self.settings.is_external(*remote.ip()))]);
                 let session = self.new_session(now, protocol, internal, side.endpoint, remote, flags);
                 let session =
                     Session { inside_port, origin: side.origin, mapping: side.mapping, host, ..session };
-                let hash = self.sessions.hash(session.outbound_key());
+                let hash = foreseen.hash(&self.sessions, session.outbound_key());
                 self.insert_session(session, [hash, side.hash]).ok_or(DropReason::SessionLimit).inspect_err(
                     |_| {
                         if side.mapping != NONE {
@@ -70,7 +75,7 @@ impl Nat {
             });
         match opened {
             Ok(id) => {
-                self.note_sent(id);
+                self.note_sent(id, foreseen);
                 let mapping = self.sessions[id].mapping;
                 if self.member.is_some()
                     && self.mappings.get(mapping).is_some_and(|mapping| mapping.sessions == 1)
@@ -95,7 +100,7 @@ impl Nat {
         out_port: PortId,
     ) -> Result<SessionId, DropReason> {
         self.make_room(now, *source.ip())?;
-        let host = self.reserve_host(now, *source.ip(), None)?;
+        let host = self.reserve_host(now, *source.ip(), NONE)?;
         let flags = SessionFlags::of([(SessionFlags::REFRESHED_BY_BOTH, true)]);
         let session = Session {
             inside_port: in_port,
@@ -128,7 +133,21 @@ impl Nat {
         from_inside: bool,
     ) -> Result<Admission, DropReason> {
         let (address, port) = (*external.ip(), external.port());
-        match self.forwards.inbound(now, protocol, address, port, *source.ip(), from_inside) {
+        let forwarded = self.forwards.inbound(now, protocol, address, port, *source.ip(), from_inside);
+        self.judge_beyond(now, protocol, source, external, forwarded)
+    }
+
+    /// The rest of [`Nat::judge_inbound`], when what the forwards say is known.
+    pub(crate) fn judge_beyond(
+        &self,
+        now: Timestamp,
+        protocol: Protocol,
+        source: SocketAddrV4,
+        external: SocketAddrV4,
+        forwarded: Inbound,
+    ) -> Result<Admission, DropReason> {
+        let (address, port) = (*external.ip(), external.port());
+        match forwarded {
             Inbound::To { rule, internal } => {
                 return Ok(Admission { internal, origin: Origin::Forward, mapping: NONE, rule: Some(rule) });
             }
@@ -173,6 +192,7 @@ impl Nat {
     }
 
     /// Opens the session that [`Nat::judge_inbound`] admits.
+    #[expect(clippy::too_many_arguments, reason = "a session's parts, each of its own type")]
     pub(crate) fn open_inbound(
         &mut self,
         now: Timestamp,
@@ -181,9 +201,10 @@ impl Nat {
         external: SocketAddrV4,
         admission: Admission,
         inside_port: PortId,
+        foreseen: &Foreseen,
     ) -> Result<SessionId, DropReason> {
         self.make_room(now, *admission.internal.ip())?;
-        let host = self.reserve_host(now, *admission.internal.ip(), None)?;
+        let host = self.reserve_host(now, *admission.internal.ip(), foreseen.host())?;
         let by_both = !matches!(admission.origin, Origin::Inbound);
         let flags = SessionFlags::of([
             (SessionFlags::OPENED_INBOUND, true),
@@ -198,7 +219,7 @@ impl Nat {
             tcp: TcpState::InboundSyn,
             ..self.new_session(now, protocol, admission.internal, external, source, flags)
         };
-        let opened = self.insert_inbound(now, session);
+        let opened = self.insert_inbound(now, session, foreseen);
         match (&opened, admission.origin) {
             (Err(_), _) => self.release_host(host),
             (Ok(_), Origin::Forward) => self.stages.sessions_forward += 1,
@@ -208,7 +229,12 @@ impl Nat {
         opened
     }
 
-    fn insert_inbound(&mut self, now: Timestamp, session: Session) -> Result<SessionId, DropReason> {
+    fn insert_inbound(
+        &mut self,
+        now: Timestamp,
+        session: Session,
+        foreseen: &Foreseen,
+    ) -> Result<SessionId, DropReason> {
         let mapping = session.mapping;
         if mapping != NONE {
             // Making room may have ended the very mapping that admitted the packet.
@@ -217,7 +243,8 @@ impl Nat {
             }
             self.mappings.add_session(mapping);
         }
-        let hashes = [self.sessions.hash(session.outbound_key()), self.sessions.hash(session.inbound_key())];
+        let hashes =
+            [session.outbound_key(), session.inbound_key()].map(|key| foreseen.hash(&self.sessions, key));
         let is_free = self.make_key_free(now, session.outbound_key(), hashes[0]);
         let opened = if is_free && self.take_key(session.inbound_key()) {
             self.insert_session(session, hashes).ok_or(DropReason::SessionLimit)
@@ -277,14 +304,9 @@ impl Nat {
         if has_room { Ok(()) } else { Err(DropReason::SessionLimit) }
     }
 
-    /// Counts a session to come on its host, which has the number `known` if that was found already.
-    fn reserve_host(
-        &mut self,
-        now: Timestamp,
-        internal: Ipv4Addr,
-        known: Option<u32>,
-    ) -> Result<u32, DropReason> {
-        let host = known.or_else(|| self.hosts.find(internal));
+    /// Counts a session to come on its host, whose number may be `guess`.
+    fn reserve_host(&mut self, now: Timestamp, internal: Ipv4Addr, guess: u32) -> Result<u32, DropReason> {
+        let host = self.hosts.find_near(guess, internal);
         if host.map_or(0, |host| self.hosts[host].sessions) >= self.settings.max_sessions_per_host {
             return Err(DropReason::HostSessionLimit);
         }
@@ -362,24 +384,24 @@ impl Nat {
         internal: SocketAddrV4,
         remote: SocketAddrV4,
         host: u32,
-        wanted: Option<Wanted>,
-        known: Option<u32>,
+        (wanted, known): (Option<Wanted>, Option<u32>),
+        foreseen: &Foreseen,
     ) -> Result<ExternalSide, DropReason> {
         if let Some(own) = self.settings.own_external(*internal.ip()) {
             let endpoint = SocketAddrV4::new(own, internal.port());
             let side = (endpoint, Origin::OneToOne, NONE);
-            return self.claim(now, protocol, remote, side, DropReason::SessionConflict);
+            return self.claim(now, protocol, remote, side, foreseen, DropReason::SessionConflict);
         }
         let paired = self.hosts[host].paired;
         if let Some((_, endpoint)) = self.forwards.outbound(now, protocol, internal, paired) {
             let side = (endpoint, Origin::ForwardOutbound, NONE);
-            if let Ok(side) = self.claim(now, protocol, remote, side, DropReason::SessionConflict) {
+            if let Ok(side) = self.claim(now, protocol, remote, side, foreseen, DropReason::SessionConflict) {
                 return Ok(side);
             }
         }
         let Some(wanted) = wanted else {
             let side = (SocketAddrV4::new(paired, 0), Origin::Outbound, NONE);
-            return self.claim(now, protocol, remote, side, DropReason::ProtocolInUse);
+            return self.claim(now, protocol, remote, side, foreseen, DropReason::ProtocolInUse);
         };
         // A claim in vain has ended nothing, so what is known is still there.
         let mapping = match known {
@@ -388,7 +410,7 @@ impl Nat {
         };
         self.mappings.add_session(mapping);
         let side = (self.mappings[mapping].external, Origin::Outbound, mapping);
-        self.claim(now, protocol, remote, side, DropReason::SessionConflict)
+        self.claim(now, protocol, remote, side, foreseen, DropReason::SessionConflict)
             .inspect_err(|_| self.drop_mapping_use(now, mapping))
     }
 
@@ -399,10 +421,11 @@ impl Nat {
         protocol: Protocol,
         remote: SocketAddrV4,
         (endpoint, origin, mapping): (SocketAddrV4, Origin, u32),
+        foreseen: &Foreseen,
         otherwise: DropReason,
     ) -> Result<ExternalSide, DropReason> {
         let key = SessionKey::new(PortId::WAN, protocol, remote, endpoint);
-        let hash = self.sessions.hash(key);
+        let hash = foreseen.hash(&self.sessions, key);
         let side = ExternalSide { endpoint, origin, mapping, hash };
         let Some((other, _)) = self.sessions.find(key, hash) else {
             return if self.take_key(key) { Ok(side) } else { Err(otherwise) };

@@ -155,7 +155,8 @@ impl Router {
         (id, direction, out): (SessionId, Direction, PortId),
         too_big: bool,
     ) -> Verdict {
-        let (verdict, hop) = match self.known_neighbor(now, destination_in(frame), out) {
+        let host = self.nat.sessions[id].host;
+        let (verdict, hop) = match self.known_neighbor(now, destination_in(frame), out, (direction, host)) {
             Some((hop, mac)) if !too_big => {
                 rewrite::set_macs(frame, mac, self.ports[out.index()].link.mac);
                 (Verdict::Transmit(out), Some(hop))
@@ -165,7 +166,10 @@ impl Router {
         if let Some(session) = self.nat.sessions.get_mut(id) {
             match direction {
                 Direction::Outbound => session.outside_hop = hop,
-                Direction::Inbound => session.inside_hop = hop,
+                Direction::Inbound => {
+                    session.inside_hop = hop;
+                    self.nat.set_hop_of(host, hop);
+                }
             }
         }
         verdict
@@ -177,9 +181,28 @@ impl Router {
         now: Timestamp,
         destination: Ipv4Addr,
         out: PortId,
+        (direction, host): (Direction, u32),
     ) -> Option<(NeighborRef, MacAddr)> {
+        // Sessions of one host share its next hop, by the plan in force.
+        if direction == Direction::Inbound
+            && let Some(hop) = self.nat.hop_of(host)
+            && let Some(mac) = self.neighbors.mac_on(now, out, hop)
+        {
+            return Some((hop, mac));
+        }
         let route = self.routes.lookup(destination).filter(|hop| hop.port == out && out != PortId::HOST)?;
-        self.neighbors.find(now, out, route.next_hop)
+        if out == PortId::WAN
+            && let Some((address, hop)) = self.last_wan_hop
+            && address == route.next_hop
+            && let Some(mac) = self.neighbors.mac_on(now, out, hop)
+        {
+            return Some((hop, mac));
+        }
+        let found = self.neighbors.find(now, out, route.next_hop);
+        if out == PortId::WAN {
+            self.last_wan_hop = found.map(|(hop, _)| (route.next_hop, hop)).or(self.last_wan_hop);
+        }
+        found
     }
 
     /// Sends a finished frame towards its IPv4 destination: route, next hop, fragmentation. `expected` is

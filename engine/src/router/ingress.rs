@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use super::Router;
 use crate::frame::{Offload, PortId};
-use crate::nat::look_ahead::{self, Unknown};
+use crate::nat::look_ahead::{Foreseen, Unknown};
 use crate::nat::policy::Direction;
 use crate::nat::session::{SessionId, SessionKey};
 use crate::nat::settings::Refreshed;
@@ -54,6 +54,8 @@ impl Prepared {
         let [a, b, c, d, e, f, g, h] = self.key.addresses();
         let ports = self.key.ports();
         Unknown {
+            key: self.key,
+            hash: self.hash,
             protocol: self.protocol,
             source: SocketAddrV4::new([a, b, c, d].into(), (ports >> 16) as u16),
             destination: SocketAddrV4::new([e, f, g, h].into(), ports as u16),
@@ -173,20 +175,30 @@ impl Router {
 
     /// Reads what the packets will need that no session was found for.
     #[inline(always)]
-    pub(super) fn look_ahead_of_first_packets(&self, now: Timestamp, port: PortId, prepared: &[Prepared]) {
+    pub(super) fn look_ahead_of_first_packets(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        prepared: &[Prepared],
+    ) {
         let is_unknown = |packet: &&Prepared| packet.is_common && packet.hint.is_none();
         // A single one has nothing to wait for meanwhile.
         if prepared.iter().filter(is_unknown).count() > 1 {
-            for portion in prepared.chunks(look_ahead::PORTION) {
-                let unknown = portion.iter().filter(is_unknown).map(Prepared::unknown);
-                let read = if port == PortId::WAN {
-                    self.nat.look_ahead_inbound(now, unknown)
-                } else {
-                    self.nat.look_ahead_outbound(unknown)
-                };
-                std::hint::black_box(read);
-            }
+            self.foresee(now, port, prepared);
         }
+    }
+
+    #[inline(never)]
+    fn foresee(&mut self, now: Timestamp, port: PortId, prepared: &[Prepared]) {
+        let is_unknown = |packet: &&Prepared| packet.is_common && packet.hint.is_none();
+        let unknown = prepared.iter().filter(is_unknown).map(Prepared::unknown);
+        let read = if port == PortId::WAN {
+            let read = self.nat.look_ahead_inbound(now, unknown);
+            self.nat.foreseen_hops().fold(read, |read, hop| read ^ self.neighbors.touch(hop))
+        } else {
+            self.nat.look_ahead_outbound(unknown)
+        };
+        std::hint::black_box(read);
     }
 
     /// Judges a prepared frame and counts. `frame` shrinks when link padding is cut off.
@@ -290,7 +302,11 @@ impl Router {
     ) -> Verdict {
         match self.nat.lookup(now, key, hash, hint) {
             Some((id, direction)) => self.handle_known(now, port, frame, parsed, offload, id, direction),
-            None => self.handle_unknown(now, port, frame, parsed, offload),
+            None => {
+                let foreseen =
+                    if hint.is_none() { self.nat.ahead.take(key, hash) } else { Foreseen::of(key, hash) };
+                self.handle_foreseen(now, port, frame, parsed, offload, &foreseen)
+            }
         }
     }
 

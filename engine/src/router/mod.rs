@@ -21,6 +21,7 @@ mod slow_path;
 mod views;
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use self::fragments::FragmentRoute;
@@ -28,7 +29,7 @@ use self::ingress::Prepared;
 use crate::counters::{Counters, PortCounters};
 use crate::event::Event;
 use crate::frame::{FrameBatch, Offload, PortId, Slot, Transmit};
-use crate::link::neighbor::{NeighborConfig, NeighborTable};
+use crate::link::neighbor::{NeighborConfig, NeighborRef, NeighborTable};
 use crate::link::route::RouteTable;
 use crate::nat::Nat;
 use crate::packet::fragment::{FragmentConfig, FragmentTable};
@@ -140,6 +141,8 @@ pub struct Router {
     icmp_limit: TokenBucket,
     reset_limit: TokenBucket,
     conflict_limit: TokenBucket,
+    /// The next hop of the last session that left by the wan and had to look for it: mostly the gateway.
+    last_wan_hop: Option<(Ipv4Addr, NeighborRef)>,
     /// Scratch of [`Router::handle_batch`], kept for its memory.
     prepared: Vec<Prepared>,
 }
@@ -169,6 +172,7 @@ impl Router {
             icmp_limit: TokenBucket::per_second(ICMP_ERRORS_PER_SECOND / share),
             reset_limit: TokenBucket::per_second(RESETS_PER_SECOND / share),
             conflict_limit: TokenBucket::per_second(CONFLICTS_PER_SECOND),
+            last_wan_hop: None,
             prepared: Vec::new(),
             plan,
         }
@@ -266,6 +270,7 @@ impl Router {
             slot.len = frame.len();
         }
         self.count_received(port, slots.len() as u64, octets);
+        self.nat.ahead.clear();
         self.prepared = prepared;
         self.pump_neighbors(now);
         done(Pass::Forward);

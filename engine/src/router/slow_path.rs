@@ -6,6 +6,7 @@ use super::Router;
 use super::ingress::{destination_of, key_of, source_of};
 use crate::event::Event;
 use crate::frame::{Offload, PortId};
+use crate::nat::look_ahead::Foreseen;
 use crate::nat::policy::Direction;
 use crate::nat::session::SessionId;
 use crate::nat::translate::Admission;
@@ -26,7 +27,6 @@ pub(super) fn is_opening_syn(parsed: &Parsed) -> bool {
 
 impl Router {
     /// A packet without a session.
-    #[inline(never)]
     pub(super) fn handle_unknown(
         &mut self,
         now: Timestamp,
@@ -34,6 +34,20 @@ impl Router {
         frame: &mut [u8],
         parsed: &Parsed,
         offload: &Offload,
+    ) -> Verdict {
+        self.handle_foreseen(now, port, frame, parsed, offload, &Foreseen::NOTHING)
+    }
+
+    /// A packet without a session, of which something may be known already.
+    #[inline(never)]
+    pub(super) fn handle_foreseen(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut [u8],
+        parsed: &Parsed,
+        offload: &Offload,
+        foreseen: &Foreseen,
     ) -> Verdict {
         if let Err(reason) = self.address_sanity(port, parsed) {
             return Verdict::Drop(reason);
@@ -51,7 +65,7 @@ impl Router {
             if let Err(reason) = may_open(parsed) {
                 return Verdict::Drop(reason);
             }
-            return self.enter(now, port, frame, parsed, offload, false);
+            return self.enter(now, port, frame, parsed, offload, (false, foreseen));
         }
         if let Some(handed_over) = self.elsewhere(now, port, parsed) {
             return handed_over;
@@ -80,7 +94,7 @@ impl Router {
         };
         let (source, destination) = (source_of(parsed), destination_of(parsed));
         let opened = if hop.port == PortId::WAN {
-            self.nat.open_outbound(now, parsed.protocol, source, destination, port)
+            self.nat.open_outbound(now, parsed.protocol, source, destination, port, foreseen)
         } else if self.nat.settings.reaches(port, hop.port) {
             self.nat.open_routed(now, parsed.protocol, source, destination, port, hop.port)
         } else {
@@ -124,7 +138,9 @@ impl Router {
         if !self.nat.may_turn_round(now, port, parsed.protocol, destination_of(parsed)) {
             return self.refuse_opening(now, frame, parsed, DropReason::NotReachable);
         }
-        match self.nat.open_outbound(now, parsed.protocol, source_of(parsed), destination_of(parsed), port) {
+        let (source, destination) = (source_of(parsed), destination_of(parsed));
+        let nothing = &Foreseen::NOTHING;
+        match self.nat.open_outbound(now, parsed.protocol, source, destination, port, nothing) {
             Ok(id) => self.forward(now, port, frame, parsed, offload, id, Direction::Outbound),
             Err(reason) => self.refuse_opening(now, frame, parsed, reason),
         }
@@ -139,9 +155,9 @@ impl Router {
         frame: &mut [u8],
         parsed: &Parsed,
         offload: &Offload,
-        from_inside: bool,
+        (from_inside, foreseen): (bool, &Foreseen),
     ) -> Verdict {
-        match self.open_entering(now, port, parsed, from_inside) {
+        match self.open_entering(now, port, parsed, from_inside, foreseen) {
             Ok(id) => self.forward(now, port, frame, parsed, offload, id, Direction::Inbound),
             Err(reason) => Verdict::Drop(reason),
         }
@@ -153,9 +169,13 @@ impl Router {
         port: PortId,
         parsed: &Parsed,
         from_inside: bool,
+        foreseen: &Foreseen,
     ) -> Result<SessionId, DropReason> {
         let (source, external) = (source_of(parsed), destination_of(parsed));
-        let admission = self.nat.judge_inbound(now, parsed.protocol, source, external, from_inside)?;
+        let admission = match foreseen.inbound() {
+            Some(forwarded) => self.nat.judge_beyond(now, parsed.protocol, source, external, forwarded)?,
+            None => self.nat.judge_inbound(now, parsed.protocol, source, external, from_inside)?,
+        };
         let hop = self.routes.lookup(*admission.internal.ip()).ok_or(DropReason::NoRoute)?;
         if hop.port == PortId::WAN {
             return Err(DropReason::NoRoute);
@@ -163,7 +183,8 @@ impl Router {
         if from_inside && !self.nat.settings.reaches(port, hop.port) {
             return Err(DropReason::NotReachable);
         }
-        let opened = self.nat.open_inbound(now, parsed.protocol, source, external, admission, hop.port);
+        let opened =
+            self.nat.open_inbound(now, parsed.protocol, source, external, admission, hop.port, foreseen);
         match opened {
             Ok(_) => self.log_forward_hit(source, &admission),
             Err(reason) => self.limit_event(parsed.protocol, *admission.internal.ip(), reason),
@@ -211,7 +232,10 @@ impl Router {
                     self.nat.end_session(now, id);
                     return match self.elsewhere_again(now, port, parsed) {
                         Some(handed_over) => handed_over,
-                        None => self.enter(now, port, frame, parsed, offload, from_inside),
+                        None => {
+                            let entering = (from_inside, &Foreseen::NOTHING);
+                            self.enter(now, port, frame, parsed, offload, entering)
+                        }
                     };
                 }
                 Err(reason) => {
@@ -328,7 +352,7 @@ impl Router {
         match self.elsewhere_round(now, parsed) {
             Some(handed_over) => handed_over,
             None => match may_open(parsed) {
-                Ok(()) => self.enter(now, port, frame, parsed, offload, true),
+                Ok(()) => self.enter(now, port, frame, parsed, offload, (true, &Foreseen::NOTHING)),
                 Err(reason) => Verdict::Drop(reason),
             },
         }

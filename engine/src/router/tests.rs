@@ -7,7 +7,10 @@ use std::time::Duration;
 use super::*;
 use crate::frame::Slot;
 use crate::packet::test_frames::Spec;
-use crate::plan::{FilteringBehavior, Host, Lan, MappingBehavior, Nat as NatPlan, Timeouts, Wan};
+use crate::plan::{
+    FilteringBehavior, ForwardRule, Host, Lan, MappingBehavior, Nat as NatPlan, PortRange, Route, Timeouts,
+    Wan,
+};
 
 const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
 const NOW: Timestamp = Timestamp::from_secs(1);
@@ -174,4 +177,85 @@ fn a_primary_address_that_is_also_another_host_s_or_listed_twice() {
     let (sessions, _) = router.sessions(NOW, 0, 10);
     assert_eq!(sessions[0].external.to_string(), "203.0.113.1:40000");
     assert_eq!((router.session_count(), router.mapping_count()), (1, 1));
+}
+
+/// An ARP answer from inside.
+fn answer(router: &mut Router, mac: MacAddr, address: Ipv4Addr) {
+    let reply = crate::wire::arp::Repr {
+        operation: crate::wire::arp::Operation::Reply,
+        sender_mac: mac,
+        sender_ip: address,
+        target_mac: MAC,
+        target_ip: Ipv4Addr::new(192, 168, 0, 1),
+    };
+    hand_over(router, PortId::lan(0), crate::packet::build::arp_frame(&reply, MAC));
+    while router.poll_transmit().is_some() {}
+}
+
+/// Sessions of one host share what was found out about its next hop, until a plan leads elsewhere.
+#[test]
+fn new_sessions_of_a_host_take_its_next_hop_by_the_plan_in_force() {
+    let (host, via) = (Ipv4Addr::new(192, 168, 0, 10), Ipv4Addr::new(192, 168, 0, 254));
+    let (host_mac, via_mac) = (MacAddr([2, 0, 0, 0, 0, 10]), MacAddr([2, 0, 0, 0, 0, 254]));
+    let mut plan = plan();
+    plan.forwards.push(ForwardRule {
+        name: "game".into(),
+        protocols: vec![crate::wire::ipv4::Protocol::UDP],
+        ports: vec![PortRange { external_first: 80, external_last: 80, internal_first: 80 }],
+        to: host,
+        address: None,
+        from: Vec::new(),
+        enabled: true,
+        expires: None,
+        log: false,
+    });
+    let mut router = router(plan.clone());
+    let enter = |router: &mut Router, source_port| {
+        let (source, destination) = (Ipv4Addr::new(198, 51, 100, 7), Ipv4Addr::new(203, 0, 113, 1));
+        let mut frame = Spec { source, destination, source_port, ..Spec::udp(b"data") }.frame();
+        let verdict = router.handle_frame(NOW, PortId::WAN, &mut frame.as_mut_slice(), Offload::default());
+        (verdict, MacAddr(frame[..6].try_into().unwrap()))
+    };
+    assert_eq!(enter(&mut router, 1).0, Verdict::Consumed, "held for ARP");
+    answer(&mut router, host_mac, host);
+    for source_port in 2..5 {
+        assert_eq!(enter(&mut router, source_port), (Verdict::Transmit(PortId::lan(0)), host_mac));
+    }
+    plan.routes.push(Route { to: "192.168.0.10/32".parse().unwrap(), via });
+    router.apply_plan(NOW, UnixTime(1), Arc::new(plan));
+    assert_eq!(enter(&mut router, 5).0, Verdict::Consumed, "held for ARP");
+    answer(&mut router, via_mac, via);
+    for source_port in 2..8 {
+        assert_eq!(enter(&mut router, source_port), (Verdict::Transmit(PortId::lan(0)), via_mac));
+    }
+}
+
+/// What is foreseen for a batch is what each packet finds out alone: the same first packets in one batch, twice each,
+/// and one by one.
+#[test]
+fn a_batch_of_first_packets_opens_what_they_open_one_by_one() {
+    let (mut together, mut alone) = (router(plan()), router(plan()));
+    let frames: Vec<Vec<u8>> = (0..24_u16)
+        .map(|number| {
+            let source_port = 40_000 + number % 7;
+            let destination = Ipv4Addr::new(198, 51, 100, 7 + (number % 3) as u8);
+            Spec { source_port, destination, ..Spec::udp(b"data") }.frame()
+        })
+        .collect();
+    let len = frames[0].len();
+    let mut memory = frames.concat();
+    let slot = |number| Slot {
+        offset: number * len,
+        len,
+        offload: Offload::default(),
+        verdict: Verdict::Drop(DropReason::PortDown),
+    };
+    let mut slots: Vec<Slot> = (0..frames.len()).map(slot).collect();
+    together.handle_batch(NOW, PortId::lan(0), FrameBatch { memory: &mut memory, slots: &mut slots });
+    for (frame, slot) in frames.into_iter().zip(&slots) {
+        assert_eq!(hand_over(&mut alone, PortId::lan(0), frame), slot.verdict);
+    }
+    assert_eq!(together.sessions(NOW, 0, 64), alone.sessions(NOW, 0, 64));
+    assert_eq!((together.session_count(), together.mapping_count()), (21, 7));
+    assert_eq!(together.counters(), alone.counters());
 }

@@ -196,7 +196,9 @@ impl World {
         if self.pass_known(SessionKey::new(hop.port, protocol, internal, remote), flags) {
             return;
         }
-        if let Ok(id) = self.nat.open_outbound(self.now, protocol, internal, remote, hop.port) {
+        if let Ok(id) =
+            self.nat.open_outbound(self.now, protocol, internal, remote, hop.port, &Foreseen::NOTHING)
+        {
             let source = self.nat.sessions[id].external();
             if self.nat.settings.is_external(*remote.ip()) {
                 self.inbound(protocol, source, remote, flags, true);
@@ -221,7 +223,15 @@ impl World {
         let Ok(admission) = judged else { return };
         let hop = self.nat.routes.lookup(*admission.internal.ip()).filter(|hop| hop.port != PortId::WAN);
         if let Some(hop) = hop {
-            let _ = self.nat.open_inbound(self.now, protocol, source, external, admission, hop.port);
+            let _ = self.nat.open_inbound(
+                self.now,
+                protocol,
+                source,
+                external,
+                admission,
+                hop.port,
+                &Foreseen::NOTHING,
+            );
         }
     }
 
