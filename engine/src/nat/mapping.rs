@@ -1,6 +1,8 @@
 //! Dynamic mappings: an internal endpoint and the external endpoint that it has for as long as it has
 //! sessions.
 
+mod restored;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;

@@ -40,6 +40,7 @@ pub mod policy;
 pub mod port_pool;
 pub(crate) mod revalidate;
 mod room_for_others;
+pub mod saved;
 pub(crate) mod session;
 pub(crate) mod settings;
 pub(crate) mod slab;

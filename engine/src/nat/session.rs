@@ -96,7 +96,7 @@ impl SessionKey {
 /// Who allowed a session to be opened, which decides what ends it when the plan changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// From inside, on a dynamic mapping (or by address alone, for protocols without ports).
     Outbound,
     /// From inside, by the target of a forward, from the forward's external port.
@@ -114,6 +114,17 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// Every origin, in the order of their numbers.
+    pub const ALL: &'static [Origin] = &[
+        Origin::Outbound,
+        Origin::ForwardOutbound,
+        Origin::Forward,
+        Origin::Inbound,
+        Origin::Dmz,
+        Origin::OneToOne,
+        Origin::Routed,
+    ];
+
     /// Whether a rule of the plan gave it its external endpoint, rather than a mapping.
     pub(crate) const fn is_by_rule(self) -> bool {
         matches!(self, Origin::ForwardOutbound | Origin::Forward | Origin::Dmz | Origin::OneToOne)
@@ -155,6 +166,14 @@ impl SessionFlags {
     #[inline]
     pub(crate) fn set(&mut self, flag: SessionFlags, on: bool) {
         if on { self.0 |= flag.0 } else { self.0 &= !flag.0 }
+    }
+    /// As one octet.
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+    /// From [`SessionFlags::bits`]; others than those above are dropped.
+    pub(crate) const fn from_bits(bits: u8) -> SessionFlags {
+        SessionFlags(bits & 31)
     }
     /// Those of `flags` whose condition holds.
     pub(crate) fn of<const N: usize>(flags: [(SessionFlags, bool); N]) -> SessionFlags {

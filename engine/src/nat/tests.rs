@@ -1,6 +1,7 @@
 //! The NAT's decisions without frames: what the stages above ask of it, on virtual time.
 
 mod invariants;
+mod saved;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;

@@ -305,7 +305,12 @@ impl Nat {
     }
 
     /// Counts a session to come on its host, whose number may be `guess`.
-    fn reserve_host(&mut self, now: Timestamp, internal: Ipv4Addr, guess: u32) -> Result<u32, DropReason> {
+    pub(super) fn reserve_host(
+        &mut self,
+        now: Timestamp,
+        internal: Ipv4Addr,
+        guess: u32,
+    ) -> Result<u32, DropReason> {
         let host = self.hosts.find_near(guess, internal);
         if host.map_or(0, |host| self.hosts[host].sessions) >= self.settings.max_sessions_per_host {
             return Err(DropReason::HostSessionLimit);
@@ -338,7 +343,7 @@ impl Nat {
     }
 
     /// A session as every kind starts out: opened from inside, towards the wan, idle from now on.
-    fn new_session(
+    pub(super) fn new_session(
         &self,
         now: Timestamp,
         protocol: Protocol,

@@ -17,6 +17,7 @@ mod ingress;
 mod local;
 mod plan_change;
 mod sanity;
+mod saved;
 mod slow_path;
 mod views;
 

@@ -95,7 +95,12 @@ impl Router {
 }
 
 /// Rows from table positions `cursor..end`, and where to go on.
-fn portion<T>(cursor: u32, limit: u32, end: u32, row: impl Fn(u32) -> Option<T>) -> (Vec<T>, Option<u32>) {
+pub(super) fn portion<T>(
+    cursor: u32,
+    limit: u32,
+    end: u32,
+    row: impl Fn(u32) -> Option<T>,
+) -> (Vec<T>, Option<u32>) {
     let last = end.min(cursor.saturating_add(limit.saturating_mul(POSITIONS_PER_ROW)));
     let mut rows = Vec::new();
     let mut position = cursor;

@@ -13,7 +13,7 @@ use crate::plan::Route;
 use crate::wire::tcp::TcpFlags;
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     /// A packet from inside: protocol, host, port, remote (0 to 3 outside, then our own endpoints).
     Out(u8, u8, u8, u8, u8),
     /// A packet from outside: protocol, remote, external address and port, flags.
@@ -24,7 +24,7 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+pub(super) enum Change {
     Forward { host: u8, port: u8, enabled: bool },
     NoForwards,
     Dmz(Option<u8>),
@@ -59,7 +59,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0u8..4, 0u8..4, 0u8..4, 0u8..6, 0u8..5).prop_map(|(p, h, s, r, f)| Step::Out(p, h, s, r, f)),
         8 => (0u8..4, 0u8..4, 0u8..4, 0u8..4, 0u8..5).prop_map(|(p, r, a, e, f)| Step::In(p, r, a, e, f)),
@@ -84,7 +84,7 @@ fn external(index: u8) -> Ipv4Addr {
     Ipv4Addr::new(203, 0, 113, [1, 9, 5][index as usize % 3])
 }
 
-fn start() -> Plan {
+pub(super) fn start() -> Plan {
     let mut plan = plan();
     plan.lans.push(Lan {
         name: "guest".into(),
@@ -158,10 +158,10 @@ fn change_plan(plan: &mut Plan, change: &Change) {
     }
 }
 
-struct World {
-    nat: Nat,
-    plan: Plan,
-    now: Timestamp,
+pub(super) struct World {
+    pub(super) nat: Nat,
+    pub(super) plan: Plan,
+    pub(super) now: Timestamp,
 }
 
 impl World {
@@ -206,7 +206,7 @@ impl World {
         }
     }
 
-    fn inbound(
+    pub(super) fn inbound(
         &mut self,
         protocol: Protocol,
         source: SocketAddrV4,
@@ -235,7 +235,7 @@ impl World {
         }
     }
 
-    fn run(&mut self, step: &Step) {
+    pub(super) fn run(&mut self, step: &Step) {
         match *step {
             Step::Out(kind, from, port, to, flags) => {
                 let protocol = protocol(kind);
@@ -280,7 +280,7 @@ impl World {
         }
     }
 
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let nat = &self.nat;
         let mut hosts: BTreeMap<u32, u32> = BTreeMap::new();
         let mut uses: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
