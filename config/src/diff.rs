@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::value::duration::humane;
 use crate::value::moment::written;
 use crate::value::number::grouped;
+use crate::value::saving::size;
 use crate::value::word::{Words, word_of};
 use crate::{Backend, Device, Loaded};
 
@@ -232,6 +233,8 @@ fn services(loaded: &Loaded) -> Vec<Field> {
     vec![
         fixed("socket", loaded.config.socket.display().to_string()),
         fixed("state", loaded.config.state.display().to_string()),
+        field("save_every", loaded.config.save_every.map_or_else(|| "never".to_owned(), humane)),
+        field("save_budget", size(loaded.config.save_budget)),
     ]
 }
 

@@ -8,6 +8,7 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use genkan_engine::Plan;
 
@@ -63,6 +64,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// `[services] state`: directory of what survives a restart. systemd's `STATE_DIRECTORY` goes before it.
     pub state: PathBuf,
+    /// `[services] save_every`: how often sessions are saved while the router runs; `None`: at its end only.
+    pub save_every: Option<Duration>,
+    /// `[services] save_budget`: most octets a day that this may write.
+    pub save_budget: u64,
 }
 
 /// The network device behind a port.

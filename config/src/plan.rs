@@ -17,6 +17,8 @@ const MTU: u16 = 1500;
 /// Defaults of `[services]`.
 const SOCKET: &str = "/run/genkan/control.sock";
 const STATE: &str = "/var/lib/genkan";
+const SAVE_EVERY: Duration = Duration::from_secs(5 * 60);
+const SAVE_BUDGET: u64 = 256 << 20;
 
 /// Builds all of it. `None` when a required key is absent or refused, which the reader has reported.
 pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> Option<Loaded> {
@@ -57,6 +59,12 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
         state: services
             .and_then(|services| services.state.as_ref())
             .map_or_else(|| PathBuf::from(STATE), |state| state.value.0.clone()),
+        save_every: services
+            .and_then(|services| services.save_every.as_ref())
+            .map_or(Some(SAVE_EVERY), |every| every.value.0),
+        save_budget: services
+            .and_then(|services| services.save_budget.as_ref())
+            .map_or(SAVE_BUDGET, |budget| budget.value.0),
     };
     Some(Loaded { config, plan, warnings: Vec::new(), places: places(file, wan, source) })
 }

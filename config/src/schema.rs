@@ -18,6 +18,7 @@ use crate::value::name::{AbsolutePath, DeviceName, HostName, Label, LanPattern, 
 use crate::value::number::Number;
 use crate::value::ports::{PortSpan, Ports};
 use crate::value::target::{DmzTarget, Target};
+use crate::value::saving::{Interval, Octets};
 use crate::value::word::{Protocols, Word};
 use crate::value::{Field, List};
 
@@ -275,6 +276,13 @@ pub(crate) struct Services {
     /// Directory of what survives a restart; systemd's `STATE_DIRECTORY` goes before it.
     #[schemars(extend("default" = "/var/lib/genkan"))]
     pub(crate) state: Field<AbsolutePath>,
+    /// How often the sessions are saved, besides at the end: what a `kill -9` or a power cut may cost. `never` saves
+    /// at the end only.
+    #[schemars(extend("default" = "5m"))]
+    pub(crate) save_every: Field<Interval>,
+    /// Most octets a day that periodic saving may write; beyond that it becomes rarer. Kind to SD cards.
+    #[schemars(extend("default" = "256 MiB"))]
+    pub(crate) save_budget: Field<Octets>,
 }
 
 impl File {
@@ -462,6 +470,8 @@ impl Services {
         let services = Services {
             socket: t.optional("socket", "\"/run/genkan/control.sock\""),
             state: t.optional("state", "\"/var/lib/genkan\""),
+            save_every: t.optional("save_every", "\"5m\""),
+            save_budget: t.optional("save_budget", "\"256 MiB\""),
         };
         t.finish();
         services

@@ -16,6 +16,7 @@ pub(crate) mod moment;
 pub(crate) mod name;
 pub(crate) mod number;
 pub(crate) mod ports;
+pub(crate) mod saving;
 pub(crate) mod target;
 pub(crate) mod word;
 

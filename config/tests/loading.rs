@@ -61,6 +61,7 @@ fn documented_defaults() {
     assert_eq!(config.workers, 1);
     assert_eq!(config.socket, Path::new("/run/genkan/control.sock"));
     assert_eq!(config.state, Path::new("/var/lib/genkan"));
+    assert_eq!((config.save_every, config.save_budget), (Some(Duration::from_secs(300)), 256 << 20));
     assert_eq!(plan.wan.gateway, None);
     assert!(plan.wan.addresses.is_empty());
     assert_eq!(plan.wan.mtu, 1500);
@@ -139,7 +140,7 @@ fn schema_defaults_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 26, "a default is missing in the schema, or one is new: count it here");
+    assert_eq!(checked, 28, "a default is missing in the schema, or one is new: count it here");
 }
 
 #[test]
@@ -288,6 +289,8 @@ to = "192.168.0.1"
 [services]
 socket = "/run/g2.sock"
 state = "/var/lib/g2"
+save_every = "never"
+save_budget = "1 GiB"
 "#,
     );
     let Loaded { config, plan, .. } = loaded;
@@ -296,6 +299,7 @@ state = "/var/lib/g2"
     assert_eq!(config.tun.as_deref(), Some("box0"));
     assert_eq!(config.socket, Path::new("/run/g2.sock"));
     assert_eq!(config.state, Path::new("/var/lib/g2"));
+    assert_eq!((config.save_every, config.save_budget), (None, 1 << 30));
     assert_eq!(plan.wan.gateway, Some(address("198.51.100.1")));
     assert_eq!(plan.wan.addresses, [address("203.0.113.5"), address("198.51.100.77")]);
     assert_eq!((plan.wan.mtu, plan.wan.ping), (1454, false));

@@ -262,7 +262,7 @@ fn well_formed() -> impl Strategy<Value = String> {
         ),
         ("[dmz]", vec!["to"]),
         ("[router]", vec!["tun", "workers"]),
-        ("[services]", vec!["socket", "state"]),
+        ("[services]", vec!["socket", "state", "save_every", "save_budget"]),
     ];
     let table = prop::sample::select(tables).prop_flat_map(|(header, keys)| {
         let count = keys.len();
