@@ -17,8 +17,8 @@ use crate::value::moment::Moment;
 use crate::value::name::{AbsolutePath, DeviceName, HostName, Label, LanPattern, SocketPath};
 use crate::value::number::Number;
 use crate::value::ports::{PortSpan, Ports};
-use crate::value::target::{DmzTarget, Target};
 use crate::value::saving::{Interval, Octets};
+use crate::value::target::{DmzTarget, Target};
 use crate::value::word::{Protocols, Word};
 use crate::value::{Field, List};
 

@@ -12,6 +12,7 @@ use genkan_engine::Timestamp;
 use genkan_engine::WorkerId;
 use genkan_engine::counters::Counters;
 use genkan_engine::frame::PortId;
+use genkan_engine::nat::saved::SavedSession;
 use genkan_engine::view::{MappingView, NeighborView, SessionView};
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,6 +48,15 @@ pub enum WorkerRequest {
         limit: u32,
         /// Where the answer goes: rows, and where to go on.
         reply: oneshot::Sender<(Vec<SessionView>, Option<u32>)>,
+    },
+    /// A piece of the session table, with what it takes to put it back.
+    Save {
+        /// Table position to start from.
+        cursor: u32,
+        /// Most rows; more than [`CHUNK`] is cut to it.
+        limit: u32,
+        /// Where the answer goes: rows, and where to go on.
+        reply: oneshot::Sender<(Vec<SavedSession>, Option<u32>)>,
     },
     /// A piece of the mapping table.
     Mappings {
@@ -101,6 +111,9 @@ impl WorkerRequest {
             }
             WorkerRequest::Sessions { cursor, limit, reply } => {
                 let _ = reply.send(router.sessions(now, cursor, limit.min(CHUNK)));
+            }
+            WorkerRequest::Save { cursor, limit, reply } => {
+                let _ = reply.send(router.save(now, cursor, limit.min(CHUNK)));
             }
             WorkerRequest::Mappings { cursor, limit, reply } => {
                 let _ = reply.send(router.mappings(cursor, limit.min(CHUNK)));

@@ -459,7 +459,7 @@ fn refuse_addresses(link: &Link) -> Result<(), DeviceError> {
 }
 
 /// systemd's folder for our state goes before the configured one. It may name several; the first is the main one.
-fn state_directory(configured: &Path) -> PathBuf {
+pub(super) fn state_directory(configured: &Path) -> PathBuf {
     let given = std::env::var("STATE_DIRECTORY").ok();
     let first = given.as_deref().and_then(|list| list.split(':').find(|path| !path.is_empty()));
     first.map_or_else(|| configured.to_owned(), PathBuf::from)

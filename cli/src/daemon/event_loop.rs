@@ -17,9 +17,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
-use super::devices::{Change, Devices};
+use super::devices::{Change, Devices, state_directory};
 use super::limiter::Limiter;
 use super::reload::running;
+use super::sessions::keeper::{Due, Keeper};
+use super::sessions::restoring::{self, Source};
+use super::sessions::saving::{self, Saved};
 use super::worker::{Report, WorkerEnded};
 use super::workers::{Started, Workers};
 use super::{log, watch};
@@ -108,6 +111,7 @@ pub(super) struct Daemon {
     pub(super) control: Control,
     pub(super) workers: Workers,
     pub(super) devices: Devices,
+    keeper: Keeper,
     limiter: Limiter<Discriminant<Event>>,
 }
 
@@ -124,7 +128,14 @@ impl Daemon {
         for (port, _, link) in &ports {
             snapshot.set_link(*port, *link);
         }
-        let Started { workers, handle, reports } = Workers::start(&team, &plan, seed, ports)?;
+        let state = state_directory(&loaded.config.state);
+        let source = Source::find(&state, &snapshot.port_names(), &plan.nat.timeouts);
+        let (began, is_restoring) = (Instant::now(), source.is_some());
+        let started = Workers::start(&team, &plan, seed, ports, source)?;
+        let Started { workers, handle, reports, restored } = started;
+        if is_restoring {
+            restoring::tell(restored, began.elapsed());
+        }
         let (reload, reloads) = mpsc::channel(4);
         let daemon = Daemon {
             path: path.to_owned(),
@@ -132,6 +143,7 @@ impl Daemon {
             control: Control { snapshot, worker: handle, reload },
             workers,
             devices,
+            keeper: Keeper::new(&state),
             limiter: Limiter::new(),
         };
         Ok((daemon, Inputs { reports, reloads, links }))
@@ -154,6 +166,7 @@ impl Daemon {
         info!(config = %self.path.display(), socket = %socket.display(), "ready");
         tell_systemd(&[NotifyState::Ready]);
         loop {
+            let (every, budget) = (self.loaded.config.save_every, self.loaded.config.save_budget);
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
@@ -169,6 +182,7 @@ impl Daemon {
                 },
                 Some(()) = inputs.links.recv() => self.look_at_devices().await?,
                 _ = look_again.tick() => self.look_at_devices().await?,
+                due = self.keeper.due(every, budget) => self.keep(due),
             }
         }
         info!("ending");
@@ -177,11 +191,43 @@ impl Daemon {
     }
 
     /// Gives everything back. The worker goes first: it holds the devices' sockets.
-    async fn end(self) -> Result<(), Failure> {
+    async fn end(mut self) -> Result<(), Failure> {
+        let names = self.snapshot().port_names();
         let stopped = self.workers.stop().await;
+        self.keeper.finish().await;
+        if let Ok((routers, now)) = &stopped {
+            match saving::save_all(self.keeper.state(), &saving::header(&names), routers, *now) {
+                Ok(saved) => info!(sessions = saved.sessions, octets = saved.octets, "sessions saved"),
+                Err(error) => warn!(%error, "sessions are not saved"),
+            }
+        }
         let restored = self.devices.close();
         stopped?;
         restored
+    }
+
+    /// Saves sessions when it is time to, and tells how that went.
+    fn keep(&mut self, due: Due) {
+        let outcome = match due {
+            Due::Save => {
+                let ports = self.snapshot().port_names();
+                return self.keeper.begin(&ports, self.control.worker.clone());
+            }
+            Due::Saved(outcome) => outcome,
+        };
+        let problem = match outcome {
+            Ok(Saved { sessions, octets }) => {
+                debug!(sessions, octets, "sessions saved");
+                None
+            }
+            Err(error) => Some(format!("sessions are not saved: {}", output::chain(&error))),
+        };
+        if self.snapshot().set_problem("sessions", problem.clone()) {
+            match problem {
+                Some(problem) => warn!("{problem}"),
+                None => info!("sessions are saved again"),
+            }
+        }
     }
 
     async fn heard(&mut self, report: Report) -> Result<(), WorkerEnded> {

@@ -71,6 +71,11 @@ impl Forwarder {
         &mut self.router
     }
 
+    /// Closes all ports and gives back the router.
+    pub(crate) fn into_router(self) -> Router {
+        self.router
+    }
+
     /// Opens a port, in place of what it had before.
     pub(crate) fn attach(&mut self, now: Timestamp, port: PortId, halves: PortHalves, link: LinkState) {
         let lost_before = self.close(port);

@@ -17,6 +17,7 @@ mod log;
 mod poller;
 mod priority;
 mod reload;
+mod sessions;
 mod suggest;
 mod watch;
 mod worker;

@@ -25,6 +25,7 @@ use super::exchange::Exchange;
 use super::forwarder::{Forwarder, PortHalves, PortTrouble};
 use super::poller::{Poller, Spin, Waker};
 use super::priority::Priority;
+use super::sessions::restoring::{Outcome, Source};
 
 /// Commands and questions taken between two rounds, so that a flood of them cannot stall packets.
 const REQUESTS_PER_ROUND: usize = 4;
@@ -61,6 +62,8 @@ pub(crate) enum Report {
 pub(crate) struct WorkerConfig {
     /// The router's.
     pub(crate) router: RouterConfig,
+    /// Sessions to put back before the first packet, and where to tell what came of it.
+    pub(crate) restore: Option<(Source, std::sync::mpsc::Sender<Outcome>)>,
     /// Its share of the ports that are there.
     pub(crate) ports: Vec<(PortId, PortHalves, LinkState)>,
     /// Its ends of the rings to the other workers.
@@ -79,7 +82,7 @@ pub(crate) struct WorkerConfig {
 pub(crate) struct Worker {
     commands: mpsc::Sender<(Command, oneshot::Sender<()>)>,
     waker: Waker,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Router>,
 }
 
 /// The worker's thread has ended, which it does only when told, or by a defect.
@@ -112,11 +115,11 @@ impl Worker {
         finished.await.map_err(|_| WorkerEnded)
     }
 
-    /// Ends the thread and gives its ports back to the kernel.
+    /// Ends the thread, gives its ports back to the kernel, and returns its router.
     ///
     /// # Errors
     /// When it had ended before, by a panic.
-    pub(crate) async fn stop(self) -> Result<(), WorkerEnded> {
+    pub(crate) async fn stop(self) -> Result<Router, WorkerEnded> {
         let told = self.command(Command::Stop).await;
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
         told?;
@@ -163,6 +166,11 @@ impl Loop {
             reports_lost: 0,
             links: [None; PortId::COUNT],
         };
+        if let Some((source, outcome)) = config.restore {
+            let now = worker.clock.now();
+            // The control side waits for it.
+            let _ = outcome.send(source.restore(worker.forwarder.router_mut(), now));
+        }
         for (port, halves, link) in config.ports {
             worker.attach(port, halves, link);
         }
@@ -174,7 +182,7 @@ impl Loop {
         self.forwarder.attach(self.clock.now(), port, halves, link);
     }
 
-    fn run(mut self) {
+    fn run(mut self) -> Router {
         loop {
             let clock = self.clock;
             let frames = self.forwarder.round(|| clock.now());
@@ -185,7 +193,7 @@ impl Loop {
                 self.report(Report::Engine(event));
             }
             match self.take_requests() {
-                Turn::Stop => return,
+                Turn::Stop => return self.forwarder.into_router(),
                 Turn::Busy => continue,
                 Turn::Idle => {}
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use genkan_control::request::{self, WorkerHandle};
 use genkan_engine::frame::PortId;
 use genkan_engine::router::LinkState;
-use genkan_engine::{Plan, RouterConfig, Team, WorkerId};
+use genkan_engine::{Plan, Router, RouterConfig, Team, Timestamp, WorkerId};
 use genkan_io::Clock;
 use tokio::sync::mpsc;
 
@@ -13,6 +13,7 @@ use super::devices::OpenPort;
 use super::exchange::Exchange;
 use super::forwarder::PortHalves;
 use super::poller::Waker;
+use super::sessions::restoring::{Outcome, Source};
 use super::worker::{Command, Report, Worker, WorkerConfig, WorkerEnded};
 use crate::output::Failure;
 
@@ -20,7 +21,10 @@ use crate::output::Failure;
 const REPORTS: usize = 256;
 
 /// The control side's hold on the workers.
-pub(crate) struct Workers(Vec<Worker>);
+pub(crate) struct Workers {
+    workers: Vec<Worker>,
+    clock: Clock,
+}
 
 /// What the control side gets when the workers start.
 pub(crate) struct Started {
@@ -29,10 +33,13 @@ pub(crate) struct Started {
     pub(crate) handle: WorkerHandle,
     /// What the workers tell by themselves.
     pub(crate) reports: mpsc::Receiver<Report>,
+    /// What came of putting sessions back, by worker.
+    pub(crate) restored: Vec<Outcome>,
 }
 
 impl Workers {
-    /// Starts the workers of a team, each with its halves of the ports.
+    /// Starts the workers of a team, each with its halves of the ports, and waits until the sessions of `restore` are
+    /// back.
     ///
     /// # Errors
     /// When a thread or an eventfd cannot be made.
@@ -41,6 +48,7 @@ impl Workers {
         plan: &Arc<Plan>,
         seed: [u64; 2],
         ports: Vec<OpenPort>,
+        restore: Option<Source>,
     ) -> Result<Started, Failure> {
         let wakers: Vec<Waker> = (0..team.workers())
             .map(|_| Waker::new())
@@ -55,6 +63,7 @@ impl Workers {
         }
         let clock = Clock::start();
         let (reports, report_receiver) = mpsc::channel(REPORTS);
+        let (outcome, outcomes) = std::sync::mpsc::channel();
         let (mut workers, mut channels) = (Vec::new(), Vec::new());
         let exchanges = Exchange::between(&wakers);
         for (id, ((waker, exchange), ports)) in wakers.into_iter().zip(exchanges).zip(shares).enumerate() {
@@ -67,17 +76,20 @@ impl Workers {
             let seed =
                 [seed[0] ^ (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), seed[1].rotate_left(id as u32)];
             let router = RouterConfig { plan: plan.clone(), seed, team: team.clone(), worker };
-            let config =
-                WorkerConfig { router, ports, exchange, requests, waker, clock, reports: reports.clone() };
+            let restore = restore.clone().map(|source| (source, outcome.clone()));
+            let reports = reports.clone();
+            let config = WorkerConfig { router, restore, ports, exchange, requests, waker, clock, reports };
             let started = Worker::start(config)
                 .map_err(|error| Failure::new("cannot start a packet worker", &error))?;
             workers.push(started);
             channels.push(channel);
         }
+        drop(outcome);
         Ok(Started {
-            workers: Workers(workers),
+            workers: Workers { workers, clock },
             handle: WorkerHandle::of_all(channels),
             reports: report_receiver,
+            restored: outcomes.into_iter().collect(),
         })
     }
 
@@ -107,7 +119,7 @@ impl Workers {
         halves: Vec<PortHalves>,
         link: LinkState,
     ) -> Result<(), WorkerEnded> {
-        for (worker, halves) in self.0.iter().zip(halves) {
+        for (worker, halves) in self.workers.iter().zip(halves) {
             worker.command(Command::Attach(port, halves, link)).await?;
         }
         Ok(())
@@ -115,22 +127,23 @@ impl Workers {
 
     async fn command_all(&self, make: impl Fn() -> Command) -> Result<(), WorkerEnded> {
         // All at once: while some follow and others do not yet, frames go to and fro for nothing.
-        let done: Vec<_> = self.0.iter().map(|worker| worker.command(make())).collect();
+        let done: Vec<_> = self.workers.iter().map(|worker| worker.command(make())).collect();
         for command in done {
             command.await?;
         }
         Ok(())
     }
 
-    /// Ends all threads and gives their ports back to the kernel.
+    /// Ends all threads, gives their ports back to the kernel, and returns their routers with the time on their clock.
     ///
     /// # Errors
     /// When one had ended before, by a panic.
-    pub(crate) async fn stop(self) -> Result<(), WorkerEnded> {
-        let mut outcome = Ok(());
-        for worker in self.0 {
-            outcome = outcome.and(worker.stop().await);
+    pub(crate) async fn stop(self) -> Result<(Vec<Router>, Timestamp), WorkerEnded> {
+        let mut outcomes = Vec::new();
+        for worker in self.workers {
+            outcomes.push(worker.stop().await);
         }
-        outcome
+        let routers = outcomes.into_iter().collect::<Result<_, _>>()?;
+        Ok((routers, self.clock.now()))
     }
 }

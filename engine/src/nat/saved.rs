@@ -124,7 +124,7 @@ impl AddAssign for Restored {
 impl SavedSession {
     /// Whether a session can look like that at all, under whatever plan.
     fn is_sound(&self) -> bool {
-        let is_inside = |port: PortId| port != PortId::WAN && port.index() < PortId::COUNT;
+        let is_inside = |port: PortId| port != PortId::WAN;
         let pool = pool_index(self.protocol);
         let ports = [self.internal.port(), self.external.port(), self.remote.port()];
         let ports_fit = match self.protocol {

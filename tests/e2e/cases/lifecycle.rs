@@ -271,7 +271,7 @@ fn status_says_whether_packets_can_flow() -> Outcome {
     Ok(())
 }
 
-/// Sessions do not survive the router. The inside host must not wait for a timeout to find out.
+/// Sessions that were not saved do not survive the router. The inside host must not wait for a timeout to find out.
 fn after_a_crash_applications_notice_at_once() -> Outcome {
     let lab = Lab::start("");
     let _server = Server::tcp(&lab.host(Remote), 7);

@@ -8,6 +8,7 @@ mod lab;
 mod lans;
 mod lifecycle;
 mod outbound;
+mod persistence;
 mod programs;
 mod tap;
 
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Case> {
         lans::all(),
         programs::all(),
         lifecycle::all(),
+        persistence::all(),
         flood::all(),
         lab::all(),
         tap::all(),

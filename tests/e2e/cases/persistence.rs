@@ -1,0 +1,217 @@
+//! Sessions that outlive the router's process.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddrV4, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use genkan_lab::topology::Role::{Laptop, Nas, Remote};
+
+use crate::cases;
+use crate::fixture::{Lab, wait_for};
+use crate::outcome::Outcome;
+use crate::servers::{Server, ask, connect, exchange, greeting, udp};
+use crate::setup;
+
+cases![
+    ;
+    only_genkan:
+    a_thousand_sessions_survive_a_restart,
+    sessions_survive_another_number_of_workers,
+    after_a_kill_the_last_saved_sessions_live_and_younger_ones_are_told,
+    a_damaged_file_is_set_aside,
+    what_the_new_configuration_does_not_allow_does_not_come_back,
+];
+
+const WEB: &str = "[[forward]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 80\nto = \"192.168.0.10:8080\"\n";
+
+/// Connections of each kind, ready to be used.
+struct Calls {
+    streams: Vec<TcpStream>,
+    _servers: [Server; 2],
+}
+
+impl Calls {
+    /// Of ten, seven go out, two come in through the forward, and one turns round.
+    fn open(lab: &Lab, count: usize) -> Calls {
+        let servers = [Server::tcp(&lab.host(Remote), 7), Server::tcp(&lab.host(Nas), 8080)];
+        let (laptop, remote) = (lab.host(Laptop), lab.host(Remote));
+        let out = SocketAddrV4::new(lab.address.remote, 7);
+        let open = |number: usize| {
+            let opened = match number % 10 {
+                0..7 => connect(&laptop, out),
+                7 | 8 => connect(&remote, lab.wan(80)),
+                _ => connect(&laptop, lab.wan(80)),
+            };
+            let mut stream = opened.expect("the way is open");
+            greeting(&mut stream);
+            stream
+        };
+        Calls { streams: (0..count).map(open).collect(), _servers: servers }
+    }
+
+    /// Talks on every one of them.
+    fn check(&mut self) {
+        for stream in &mut self.streams {
+            exchange(stream, b"still here");
+        }
+    }
+}
+
+fn state(lab: &Lab) -> PathBuf {
+    lab.router(|router| router.config_file()).with_file_name("state")
+}
+
+fn count(lab: &Lab, what: &str) -> u64 {
+    let said = lab.genkan(&["status", "--format", "json"]).expect_ok();
+    let status: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
+    status[what].as_u64().expect("a number")
+}
+
+/// Does something while some of the calls go on talking without a pause.
+fn while_some_talk(calls: &mut Calls, work: impl FnOnce()) {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let talking: Vec<_> = calls.streams[..20]
+            .iter_mut()
+            .map(|stream| {
+                let over = &over;
+                scope.spawn(move || {
+                    while !over.load(Ordering::Acquire) {
+                        exchange(stream, &[b'x'; 5_000]);
+                    }
+                })
+            })
+            .collect();
+        work();
+        over.store(true, Ordering::Release);
+        for talking in talking {
+            talking.join().expect("the call went on");
+        }
+    });
+}
+
+fn a_thousand_sessions_survive_a_restart() -> Outcome {
+    let lab = Lab::start(WEB);
+    let mut calls = Calls::open(&lab, 1_000);
+    let echo = Server::udp(&lab.host(Remote), 9);
+    let socket = udp(&lab.host(Laptop), 0);
+    let server = SocketAddrV4::new(lab.address.remote, 9);
+    let seen = ask(&socket, server, b"who am I?", Duration::from_secs(2)).expect("an answer");
+    let before = count(&lab, "sessions");
+    while_some_talk(&mut calls, || {
+        assert_eq!(lab.stop_router(), Some(0));
+        lab.start_router(WEB).unwrap_or_else(|error| panic!("{error}"));
+    });
+    assert_eq!(count(&lab, "sessions"), before);
+    calls.check();
+    assert_eq!(ask(&socket, server, b"and now?", Duration::from_secs(2)), Some(seen), "the same endpoint");
+    assert_eq!(echo.seen(), [seen, seen]);
+    let log = lab.router(|router| router.log());
+    println!("{}", log.lines().filter(|line| line.contains("sessions of the last run")).collect::<String>());
+    Ok(())
+}
+
+fn sessions_survive_another_number_of_workers() -> Outcome {
+    if setup::workers().is_some() {
+        // The number is not this test's.
+        return Ok(());
+    }
+    let with = |workers| format!("{WEB}\n[router]\nworkers = {workers}\n");
+    let lab = Lab::start(&with(2));
+    let mut calls = Calls::open(&lab, 200);
+    for workers in [3, 1, 2] {
+        while_some_talk(&mut calls, || {
+            assert_eq!(lab.stop_router(), Some(0));
+            lab.start_router(&with(workers)).unwrap_or_else(|error| panic!("{error}"));
+        });
+        calls.check();
+    }
+    Ok(())
+}
+
+fn after_a_kill_the_last_saved_sessions_live_and_younger_ones_are_told() -> Outcome {
+    let saving = format!("{WEB}\n[services]\nsave_every = \"1s\"\n");
+    let lab = Lab::start(&saving);
+    let mut calls = Calls::open(&lab, 100);
+    let file = state(&lab).join("sessions.snap");
+    let written = || fs::metadata(&file).and_then(|found| found.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    // The first of them may have been begun before.
+    for _ in 0..2 {
+        let before = written();
+        wait_for("the sessions are saved", || written() > before);
+    }
+    lab.reload(&format!("{WEB}\n[services]\nsave_every = \"never\"\n"));
+    // One that was under way is over by then.
+    wait_for("nothing is written any more", || !file.with_extension("snap.new").exists());
+    let out = SocketAddrV4::new(lab.address.remote, 7);
+    let laptop = lab.host(Laptop);
+    let mut younger: Vec<TcpStream> = (0..1_000)
+        .map(|_| {
+            let mut stream = connect(&laptop, out).expect("the way is open");
+            greeting(&mut stream);
+            stream
+        })
+        .collect();
+    lab.kill_router();
+    lab.start_router(WEB).unwrap_or_else(|error| panic!("{error}"));
+    calls.check();
+    let began = Instant::now();
+    for stream in &mut younger {
+        stream.write_all(b"hello?").expect("the socket buffers it");
+    }
+    for stream in &mut younger {
+        let error = stream.read_exact(&mut [0]).expect_err("the session is gone");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "told only after {took:?}");
+    greeting(&mut connect(&laptop, out).expect("a new session works"));
+    Ok(())
+}
+
+fn a_damaged_file_is_set_aside() -> Outcome {
+    let lab = Lab::start("");
+    let _server = Server::tcp(&lab.host(Remote), 7);
+    let remote = SocketAddrV4::new(lab.address.remote, 7);
+    let mut session = connect(&lab.host(Laptop), remote).expect("the way out is open");
+    greeting(&mut session);
+    let state = state(&lab);
+    assert_eq!(lab.stop_router(), Some(0));
+    let file = state.join("sessions.snap");
+    let mut octets = fs::read(&file).expect("it was saved");
+    let middle = octets.len() / 2;
+    octets[middle] ^= 0x10;
+    fs::write(&file, octets).expect("the folder is ours");
+    lab.start_router("").unwrap_or_else(|error| panic!("{error}"));
+    let log = lab.router(|router| router.log());
+    assert!(log.contains("damaged") && log.contains("set aside"), "{log}");
+    let bad = fs::read_dir(&state).expect("it is there").filter_map(Result::ok);
+    let bad = bad.filter(|entry| entry.file_name().to_string_lossy().starts_with("sessions.snap.bad-"));
+    assert_eq!(bad.count(), 1);
+    session.write_all(b"hello?").expect("the socket buffers it");
+    let error = session.read_exact(&mut [0]).expect_err("the session is gone");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    greeting(&mut connect(&lab.host(Laptop), remote).expect("a new session works"));
+    Ok(())
+}
+
+fn what_the_new_configuration_does_not_allow_does_not_come_back() -> Outcome {
+    let lab = Lab::start(WEB);
+    let _servers = [Server::tcp(&lab.host(Nas), 8080), Server::tcp(&lab.host(Remote), 7)];
+    let mut inward = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
+    let out = SocketAddrV4::new(lab.address.remote, 7);
+    let mut outward = connect(&lab.host(Laptop), out).expect("the way out is open");
+    greeting(&mut inward);
+    greeting(&mut outward);
+    assert_eq!(lab.stop_router(), Some(0));
+    lab.start_router("").unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(count(&lab, "sessions"), 1);
+    exchange(&mut outward, b"the other one did not notice");
+    let log = lab.router(|router| router.log());
+    assert!(log.contains("not-allowed 1"), "{log}");
+    Ok(())
+}
