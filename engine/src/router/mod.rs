@@ -52,8 +52,9 @@ const ICMP_ERRORS_PER_SECOND: u32 = 1_000;
 const CONFLICTS_PER_SECOND: u32 = 1;
 /// ARP packets that the other workers are told of, per second. What is lost is asked for again.
 const ARP_TOLD_PER_SECOND: u32 = 4_096;
-/// RSTs to inside hosts, per second.
-const RESETS_PER_SECOND: u32 = 1_000;
+/// RSTs to inside hosts, per second. After a crash every connection whose session was lost asks for one, and is to have
+/// it before its host asks again; one costs about a microsecond.
+const RESETS_PER_SECOND: u32 = 10_000;
 
 /// What a [`Router`] is made from.
 #[derive(Clone, Debug)]
