@@ -6,12 +6,14 @@
 //! - [`socket`]: the unix socket itself, and who may replace whose;
 //! - [`server`]: HTTP (axum) over that socket;
 //! - [`client`]: the other end, for the command line.
+//! - [`atomic_file`]: files that a crash leaves whole.
 //!
 //! This crate knows the engine's views and nothing about devices: a worker is whatever answers a
 //! [`request::WorkerRequest`].
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod atomic_file;
 pub mod client;
 pub mod request;
 pub mod server;
