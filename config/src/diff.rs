@@ -80,12 +80,7 @@ pub fn diff(running: &Loaded, new: &Loaded) -> Diff {
         new.plan.hosts.iter().map(host).collect(),
         false,
     );
-    out.items(
-        "forward",
-        running.plan.forwards.iter().map(forward).collect(),
-        new.plan.forwards.iter().map(forward).collect(),
-        false,
-    );
+    out.items("forward", forwards(running), forwards(new), false);
     let dmz = |loaded: &Loaded| vec![field("to", loaded.plan.dmz.map_or_else(none, |to| to.to_string()))];
     out.fields("dmz", dmz(running), dmz(new));
     out.fields("services", services(running), services(new));
@@ -235,6 +230,7 @@ fn services(loaded: &Loaded) -> Vec<Field> {
         fixed("state", loaded.config.state.display().to_string()),
         field("save_every", loaded.config.save_every.map_or_else(|| "never".to_owned(), humane)),
         field("save_budget", size(loaded.config.save_budget)),
+        fixed("group", optional(loaded.config.group.as_ref())),
     ]
 }
 
@@ -271,7 +267,12 @@ fn host(host: &Host) -> Item {
     }
 }
 
-fn forward(rule: &ForwardRule) -> Item {
+fn forwards(loaded: &Loaded) -> Vec<Item> {
+    let item = |rule: &ForwardRule| forward(rule, loaded.config.temporary.contains(&rule.name));
+    loaded.plan.forwards.iter().map(item).collect()
+}
+
+fn forward(rule: &ForwardRule, temporary: bool) -> Item {
     let external = |range: &PortRange| run(range.external_first, range.external_last);
     let internal = |range: &PortRange| {
         // The config crate has checked that it does not go beyond 65535.
@@ -293,6 +294,7 @@ fn forward(rule: &ForwardRule) -> Item {
             field("from", if everybody { "everybody".to_owned() } else { join(&rule.from) }),
             field("enabled", rule.enabled.to_string()),
             field("expires", optional(rule.expires.map(written))),
+            field("temporary", if temporary { "true".to_owned() } else { none() }),
             field("log", rule.log.to_string()),
         ],
     }

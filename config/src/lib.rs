@@ -5,6 +5,7 @@
 //! ends, socket), and the warnings.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub use genkan_engine::Plan;
 
 pub mod diff;
+pub mod edit;
 pub mod error;
 mod json_schema;
 mod later;
@@ -30,10 +32,11 @@ use error::Report;
 use schema::File;
 
 pub use diff::{Change, Diff, diff};
+pub use edit::{Edit, EditError, NewForward, edit};
 pub use error::{Code, Diagnostic, Label, Position, Severity, SourceFile, Span};
 pub use json_schema::schema_json;
 pub use render::{count, json, render};
-pub use value::duration::humane;
+pub use value::duration::{duration, humane};
 pub use value::moment::written as rfc3339;
 
 /// A file without errors.
@@ -68,6 +71,10 @@ pub struct Config {
     pub save_every: Option<Duration>,
     /// `[services] save_budget`: most octets a day that this may write.
     pub save_budget: u64,
+    /// `[services] group`: name or number of the group that may use the control socket.
+    pub group: Option<String>,
+    /// Names of the forwards that leave the file once they have expired.
+    pub temporary: BTreeSet<String>,
 }
 
 /// The network device behind a port.
@@ -133,7 +140,7 @@ const MAX_FILE: u64 = 4 << 20;
 /// Every mistake of the file, in file order; a single one with [`Code::Unreadable`] when it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     let name = path.display().to_string();
-    match read(path) {
+    match read_file(path) {
         Ok(text) => parse(&text, &name),
         Err(error) => {
             let mut report = Report::new(Arc::new(SourceFile::new(&name, "")));
@@ -152,7 +159,11 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
+/// The text of a configuration file.
+///
+/// # Errors
+/// Also when it is no UTF-8, or longer than 4 MiB.
+pub fn read_file(path: &Path) -> io::Result<String> {
     let file = std::fs::File::open(path)?;
     let mut text = String::new();
     // A device or a log taken by mistake must not fill the memory.

@@ -65,6 +65,12 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
         save_budget: services
             .and_then(|services| services.save_budget.as_ref())
             .map_or(SAVE_BUDGET, |budget| budget.value.0),
+        group: services.and_then(|services| services.group.as_ref()).map(|group| group.value.0.clone()),
+        temporary: file
+            .forwards()
+            .filter(|forward| flag(&forward.temporary, false))
+            .filter_map(|forward| Some(forward.name.as_ref()?.value.0.clone()))
+            .collect(),
     };
     Some(Loaded { config, plan, warnings: Vec::new(), places: places(file, wan, source) })
 }

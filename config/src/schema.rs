@@ -250,6 +250,9 @@ pub(crate) struct Forward {
     pub(crate) enabled: Field<bool>,
     /// Closed from then on, with its sessions.
     pub(crate) expires: Field<Moment>,
+    /// Once it has expired, it also leaves this file. `genkan forward add --for 2h` writes that.
+    #[schemars(extend("default" = false))]
+    pub(crate) temporary: Field<bool>,
     /// Log every new session.
     #[schemars(extend("default" = false))]
     pub(crate) log: Field<bool>,
@@ -283,6 +286,9 @@ pub(crate) struct Services {
     /// Most octets a day that periodic saving may write; beyond that it becomes rarer. Kind to SD cards.
     #[schemars(extend("default" = "256 MiB"))]
     pub(crate) save_budget: Field<Octets>,
+    /// Group that may use the control socket, beside its owner: name or number. Without it, the group that the router
+    /// runs as.
+    pub(crate) group: Field<Label>,
 }
 
 impl File {
@@ -450,6 +456,7 @@ impl Forward {
             from: t.optional("from", "[\"198.51.100.0/24\"]"),
             enabled: t.optional("enabled", "true"),
             expires: t.optional("expires", "2036-12-31T23:59:59+09:00"),
+            temporary: t.optional("temporary", "true"),
             log: t.optional("log", "true"),
         };
         t.finish();
@@ -472,6 +479,7 @@ impl Services {
             state: t.optional("state", "\"/var/lib/genkan\""),
             save_every: t.optional("save_every", "\"5m\""),
             save_budget: t.optional("save_budget", "\"256 MiB\""),
+            group: t.optional("group", "\"netadmin\""),
         };
         t.finish();
         services

@@ -258,11 +258,22 @@ fn well_formed() -> impl Strategy<Value = String> {
         ("[[host]]", vec!["name", "address", "mac", "external", "filtering", "mapping"]),
         (
             "[[forward]]",
-            vec!["name", "protocol", "port", "to", "address", "from", "enabled", "expires", "log"],
+            vec![
+                "name",
+                "protocol",
+                "port",
+                "to",
+                "address",
+                "from",
+                "enabled",
+                "expires",
+                "temporary",
+                "log",
+            ],
         ),
         ("[dmz]", vec!["to"]),
         ("[router]", vec!["tun", "workers"]),
-        ("[services]", vec!["socket", "state", "save_every", "save_budget"]),
+        ("[services]", vec!["socket", "state", "group", "save_every", "save_budget"]),
     ];
     let table = prop::sample::select(tables).prop_flat_map(|(header, keys)| {
         let count = keys.len();

@@ -46,6 +46,14 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) -
                 .label("at least one network is needed")
                 .help("leave `from` out to admit everybody, or write `enabled = false` to admit nobody");
         }
+        if let (Some(temporary), None) = (&forward.temporary, &forward.expires)
+            && temporary.value
+        {
+            report
+                .error(Code::Conflict, &temporary.span, "`forward.temporary` without `expires`")
+                .label("when is it over?")
+                .help("add `expires = 2036-12-31T23:59:59Z` with the right time, or leave `temporary` out");
+        }
         resolved.push(resolve(forward, topology, report));
     }
     resolved

@@ -53,6 +53,20 @@ pub fn humane(duration: Duration) -> String {
     out
 }
 
+/// A duration as people write it, on a command line: `2h4m`.
+///
+/// # Errors
+/// One line that says what is wrong and what is accepted.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match parse(text) {
+        Ok(Humane(duration)) => Ok(duration),
+        Err(bad) => {
+            let fix = bad.fix.map(|fix| format!("; write {}", fix.trim_matches('"'))).unwrap_or_default();
+            Err(format!("{}: {}{fix}", bad.what, bad.label))
+        }
+    }
+}
+
 fn no_unit(seconds: Option<u64>) -> Bad {
     let bad = Bad::new("it has no unit", ACCEPTED);
     match seconds.filter(|seconds| (1..=LONGEST).contains(seconds)) {
@@ -224,5 +238,12 @@ mod tests {
             assert_eq!(humane(Duration::from_secs(seconds(text))), text);
         }
         assert_eq!(humane(Duration::ZERO), "0s");
+    }
+
+    #[test]
+    fn command_lines_are_told_in_one_line() {
+        assert_eq!(duration("2h4m"), Ok(Duration::from_secs(7_440)));
+        let error = duration("90").expect_err("no unit");
+        assert!(error.starts_with("it has no unit: ") && error.ends_with("; write 1m30s"), "{error}");
     }
 }
