@@ -21,6 +21,21 @@ const SUFFIX: &str = ".genkan-new";
 /// # Errors
 /// When a step fails. Unless it was the very last one, the flush of the folder, `path` is as it was.
 pub fn write(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
+    stage(path, octets, mode)?.commit()
+}
+
+/// A new text beside its place, flushed. All that could well fail is done: a rename puts it in place. Dropped, it goes.
+#[derive(Debug)]
+pub struct Staged {
+    path: PathBuf,
+    beside: PathBuf,
+}
+
+/// The first half of [`write`].
+///
+/// # Errors
+/// When a step fails; `path` is as it was.
+pub fn stage(path: &Path, octets: &[u8], mode: u32) -> io::Result<Staged> {
     let path = match std::fs::canonicalize(path) {
         Ok(target) => target,
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
@@ -28,13 +43,37 @@ pub fn write(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
     };
     let beside = beside(&path)?;
     remove(&beside)?;
-    let outcome = write_beside(&beside, &path, octets, mode).and_then(|()| std::fs::rename(&beside, &path));
-    if let Err(error) = outcome {
-        // Only tidiness; the next write would do it.
-        let _ = remove(&beside);
-        return Err(error);
+    // From here on it is removed when a step fails.
+    let staged = Staged { path, beside };
+    write_beside(&staged.beside, &staged.path, octets, mode)?;
+    Ok(staged)
+}
+
+impl Staged {
+    /// The second half of [`write`].
+    ///
+    /// # Errors
+    /// When the rename fails, with the old text in place, or the flush of the folder, with the new one.
+    pub fn commit(self) -> io::Result<()> {
+        std::fs::rename(&self.beside, &self.path)?;
+        sync_folder(&self.path)
     }
-    sync_folder(&path)
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Only tidiness; the next write would do it. After the commit there is nothing.
+        let _ = remove(&self.beside);
+    }
+}
+
+/// Gives a file another name in the same folder. When it returns, that is on the disk.
+///
+/// # Errors
+/// When the rename or the flush of the folder fails.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    sync_folder(to)
 }
 
 /// Removes a file for good: when it returns, that is on the disk. A file that is not there is no error.
@@ -123,6 +162,20 @@ mod tests {
         assert_eq!(std::fs::read(&path).expect("read"), b"one");
         write(Path::new("/"), b"", 0o644).expect_err("no file");
         write(&folder.join("absent/home.toml"), b"", 0o644).expect_err("no folder");
+        std::fs::remove_dir_all(folder).expect("cleaned");
+    }
+
+    #[test]
+    fn what_is_staged_shows_when_it_is_committed() {
+        let folder = folder("stage");
+        let path = folder.join("home.toml");
+        write(&path, b"one", 0o644).expect("written");
+        drop(stage(&path, b"two", 0o644).expect("staged"));
+        assert_eq!(names(&folder), ["home.toml"]);
+        let staged = stage(&path, b"three", 0o644).expect("staged");
+        assert_eq!(std::fs::read(&path).expect("read"), b"one");
+        staged.commit().expect("in place");
+        assert_eq!(std::fs::read(&path).expect("read"), b"three");
         std::fs::remove_dir_all(folder).expect("cleaned");
     }
 

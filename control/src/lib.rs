@@ -6,6 +6,7 @@
 //! - [`socket`]: the unix socket itself, and who may replace whose;
 //! - [`server`]: HTTP (axum) over that socket;
 //! - [`client`]: the other end, for the command line.
+//! - [`store`]: the configuration file and the history of its texts, whole after a crash; [`text_diff`] between them;
 //! - [`atomic_file`]: files that a crash leaves whole.
 //!
 //! This crate knows the engine's views and nothing about devices: a worker is whatever answers a
@@ -19,6 +20,8 @@ pub mod request;
 pub mod server;
 pub mod snapshot;
 pub mod socket;
+pub mod store;
+pub mod text_diff;
 
 /// Where the control socket lies unless the configuration or `--socket` says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/genkan/control.sock";
