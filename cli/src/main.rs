@@ -17,7 +17,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    check, counters, lab as lab_command, listing, reload, replay as replay_command, run, status,
+    check, counters, dmz, forward, history, lab as lab_command, listing, reload, replay as replay_command,
+    run, status,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -32,6 +33,7 @@ Examples:
   sudo genkan run --config home.toml        be the router
   genkan status                             can packets flow?
   genkan sessions --protocol tcp            who talks to whom
+  genkan forward add web --protocol tcp --port 80 --to 192.168.0.10:8080
   genkan lab demo                           see it work, in namespaces, without touching this machine";
 
 /// A userspace NAT and port-forwarding router for Linux.
@@ -51,7 +53,13 @@ enum Command {
     Mappings(listing::MappingArguments),
     Neighbors(listing::NeighborArguments),
     Counters(counters::Arguments),
+    Forward(forward::Arguments),
+    Dmz(dmz::Arguments),
     Reload(reload::Arguments),
+    Confirm(history::ConfirmArguments),
+    History(history::HistoryArguments),
+    Diff(history::DiffArguments),
+    Rollback(history::RollbackArguments),
     Replay(replay_command::Arguments),
     Lab(lab_command::Arguments),
     Bench(Box<bench::Arguments>),
@@ -67,7 +75,13 @@ fn main() -> ExitCode {
         Command::Mappings(arguments) => listing::mappings(&arguments),
         Command::Neighbors(arguments) => listing::neighbors(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
+        Command::Forward(arguments) => forward::run(&arguments),
+        Command::Dmz(arguments) => dmz::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
+        Command::Confirm(arguments) => history::confirm(&arguments),
+        Command::History(arguments) => history::history(&arguments),
+        Command::Diff(arguments) => history::diff(&arguments),
+        Command::Rollback(arguments) => history::rollback(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Lab(arguments) => lab_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -4,17 +4,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    CountersReport, ErrorBody, ErrorCode, ListQuery, MappingRow, NeighborRow, Page, ReloadReport, SessionRow,
-    Status,
+    CountersReport, ErrorBody, ErrorCode, ListQuery, MappingRow, NeighborRow, Page, SessionRow, Status,
 };
+
+mod changes;
 
 /// How long one exchange may take; a reload reads files and talks to the kernel.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -120,16 +122,22 @@ impl Client {
         self.request(Method::GET, "/v1/counters").await
     }
 
-    /// `POST /v1/reload`.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] with [`ErrorCode::ReloadRefused`] when the old configuration stays in force.
-    pub async fn reload(&self) -> Result<ReloadReport, ClientError> {
-        self.request(Method::POST, "/v1/reload").await
+    async fn request<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        self.send(method, path, None::<&()>).await
     }
 
-    async fn request<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
-        let exchange = self.exchange(method, path);
+    /// [`Client::request`] with a body of JSON.
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ClientError> {
+        let body = match body {
+            Some(body) => serde_json::to_vec(body).map_err(|error| ClientError::Answer(error.to_string()))?,
+            None => Vec::new(),
+        };
+        let exchange = self.exchange(method, path, body);
         let (status, body) =
             tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| ClientError::TimedOut)??;
         if status.is_success() {
@@ -141,7 +149,12 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.connect_error(source))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // Its end shows in the request's own outcome.
@@ -150,7 +163,8 @@ impl Client {
             .method(method)
             .uri(path)
             .header(hyper::header::HOST, "genkan")
-            .body(Empty::<Bytes>::new())
+            .header(hyper::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
             .map_err(|error| ClientError::Answer(error.to_string()))?;
         let response = sender.send_request(request).await?;
         let status = response.status();

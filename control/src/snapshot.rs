@@ -6,21 +6,22 @@
 //!
 //! No reference into a map is held over an `await` or another call on the same map.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use genkan_engine::Plan;
 use genkan_engine::frame::PortId;
+use genkan_engine::plan::ForwardRule;
 use genkan_engine::router::LinkState;
 use genkan_engine::view::NeighborView;
+use genkan_engine::{Plan, UnixTime};
 use tokio::sync::Mutex;
 
-use crate::api::{NeighborRow, PortRole, PortStatus, Status, Totals};
+use crate::api::{ForwardRow, NeighborRow, PortRole, PortStatus, Status, Totals};
 use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
 
 /// Age from which the view of hosts is fetched anew when somebody asks.
@@ -69,6 +70,10 @@ pub struct Running {
     pub ports: Vec<PortConfig>,
     /// Packet workers.
     pub workers: u8,
+    /// Its number in the history.
+    pub revision: u64,
+    /// Names of the forwards that leave the file once they have expired.
+    pub ad_hoc: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -193,7 +198,18 @@ impl Snapshot {
             mappings: totals.mappings,
             reloads: self.reloads.load(Ordering::Relaxed),
             workers: current.running.workers,
+            revision: current.running.revision,
         }
+    }
+
+    /// The forwards in file order, and the revision that they are of.
+    pub fn forwards(&self) -> (u64, Vec<ForwardRow>) {
+        let current = self.current.load();
+        let running = &current.running;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = UnixTime(now.as_secs() as i64);
+        let row = |rule: &ForwardRule| ForwardRow::new(rule, running.ad_hoc.contains(&rule.name), now);
+        (running.revision, running.plan.forwards.iter().map(row).collect())
     }
 
     fn port_status(&self, plan: &Plan, config: &PortConfig) -> PortStatus {
@@ -355,6 +371,8 @@ pub(crate) mod tests {
         };
         Running {
             workers: 1,
+            revision: 1,
+            ad_hoc: BTreeSet::new(),
             config: "/etc/genkan.toml".to_owned(),
             plan: Arc::new(plan()),
             ports: vec![port(PortId::WAN, "wan", "eth0"), port(PortId::lan(0), "home", "eth1")],

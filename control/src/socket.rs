@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+use nix::unistd::{Gid, Group};
 
 /// Mode of the socket: its owner and group may control the router.
 pub const MODE: u32 = 0o660;
@@ -38,6 +39,9 @@ pub enum SocketError {
         /// The path.
         path: PathBuf,
     },
+    /// The group that may use it does not exist.
+    #[error("there is no group `{0}` on this machine (`[services] group`)")]
+    NoGroup(String),
     /// A system call failed.
     #[error("{}: {action}", path.display())]
     Io {
@@ -75,13 +79,22 @@ impl ControlSocket {
     /// # Errors
     /// [`SocketError`], also when a living process has the socket.
     pub fn bind(path: &Path) -> Result<ControlSocket, SocketError> {
+        ControlSocket::bind_for(path, None)
+    }
+
+    /// [`ControlSocket::bind`], for a group of this name or number instead of this process's own.
+    ///
+    /// # Errors
+    /// [`SocketError`], also when there is no such group or it may not have the socket.
+    pub fn bind_for(path: &Path, group: Option<&str>) -> Result<ControlSocket, SocketError> {
+        let group = group.map(find_group).transpose()?;
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             std::fs::create_dir_all(directory).map_err(io_error(directory, "cannot make the directory"))?;
         }
         let lock = lock(path)?;
         refuse_foreign(path)?;
         let fresh = beside(path, ".new");
-        let listener = listen_at(&fresh, path)?;
+        let listener = listen_at(&fresh, path, group)?;
         std::fs::rename(&fresh, path).map_err(io_error(path, "cannot put the socket in place"))?;
         let found = std::fs::symlink_metadata(path).map_err(io_error(path, "cannot look at the socket"))?;
         let identity = (found.dev(), found.ino());
@@ -143,7 +156,19 @@ fn refuse_foreign(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-fn listen_at(fresh: &Path, path: &Path) -> Result<std::os::unix::net::UnixListener, SocketError> {
+fn find_group(group: &str) -> Result<Gid, SocketError> {
+    if let Ok(number) = group.parse() {
+        return Ok(Gid::from_raw(number));
+    }
+    let none = || SocketError::NoGroup(group.to_owned());
+    Group::from_name(group).ok().flatten().map(|found| found.gid).ok_or_else(none)
+}
+
+fn listen_at(
+    fresh: &Path,
+    path: &Path,
+    group: Option<Gid>,
+) -> Result<std::os::unix::net::UnixListener, SocketError> {
     match std::fs::remove_file(fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(io_error(fresh, "cannot remove a left-over socket")(error));
@@ -155,7 +180,11 @@ fn listen_at(fresh: &Path, path: &Path) -> Result<std::os::unix::net::UnixListen
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)
         .map_err(|errno| io_error(path, "cannot make a socket")(errno.into()))?;
     bind(fd.as_raw_fd(), &address).map_err(|errno| io_error(path, "cannot bind the socket")(errno.into()))?;
-    // The mode comes before the first chance to connect.
+    // Group and mode come before the first chance to connect.
+    if let Some(group) = group {
+        std::os::unix::fs::chown(fresh, None, Some(group.as_raw()))
+            .map_err(io_error(path, "cannot give the socket to its group"))?;
+    }
     std::fs::set_permissions(fresh, std::fs::Permissions::from_mode(MODE))
         .map_err(io_error(path, "cannot set the socket's mode"))?;
     let backlog = Backlog::new(128).unwrap_or(Backlog::MAXCONN);
@@ -183,6 +212,19 @@ mod tests {
         UnixStream::connect(&path).expect("it listens");
         drop(socket);
         assert!(!path.exists());
+        std::fs::remove_dir_all(directory).expect("cleaned");
+    }
+
+    #[test]
+    fn the_group_is_as_wished() {
+        let directory = directory("group");
+        let path = directory.join("control.sock");
+        let own = nix::unistd::getgid();
+        let socket = ControlSocket::bind_for(&path, Some(&own.to_string())).expect("bound");
+        assert_eq!(std::fs::metadata(&path).expect("there").gid(), own.as_raw());
+        drop(socket);
+        let error = ControlSocket::bind_for(&path, Some("no such group")).expect_err("unknown");
+        assert!(error.to_string().contains("no such group"), "{error}");
         std::fs::remove_dir_all(directory).expect("cleaned");
     }
 

@@ -1,13 +1,17 @@
 //! Client and server over a real socket, with a worker that answers from a router without ports.
 
+use std::io::{Read, Write};
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use genkan_control::api::{ErrorCode, IoCounters, ListQuery, PortRole, ReloadReport};
+use genkan_control::api::{
+    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, IoCounters, ListQuery, PortRole,
+};
 use genkan_control::client::{Client, ClientError};
 use genkan_control::request::{WorkerHandle, WorkerRequest, channel};
-use genkan_control::server::{Control, ReloadRequest, serve};
+use genkan_control::server::{Change, ChangeRequest, Control, serve};
 use genkan_control::snapshot::{PortConfig, Running, Snapshot};
 use genkan_control::socket::ControlSocket;
 use genkan_engine::frame::PortId;
@@ -50,14 +54,15 @@ struct Bench {
     directory: PathBuf,
     client: Client,
     snapshot: Arc<Snapshot>,
+    asked: Arc<Mutex<Vec<(Change, ChangeQuery)>>>,
     stop: Option<oneshot::Sender<()>>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
     socket: ControlSocket,
 }
 
 impl Bench {
-    /// A served router; `reload` is what its daemon answers.
-    fn start(name: &str, reload: Result<ReloadReport, String>, worker_lives: bool) -> Bench {
+    /// A served router; `answer` is what its daemon says to every change.
+    fn start(name: &str, answer: Result<ChangeReport, ErrorBody>, worker_lives: bool) -> Bench {
         let directory = std::env::temp_dir().join(format!("genkan-control-{}-{name}", std::process::id()));
         let path = directory.join("control.sock");
         let mut socket = ControlSocket::bind(&path).expect("bound");
@@ -72,7 +77,9 @@ impl Bench {
         };
         let ports = vec![port(PortId::WAN, "wan", "eth0"), port(PortId::lan(0), "home", "eth1")];
         let config = "/etc/genkan.toml".to_owned();
-        let snapshot = Arc::new(Snapshot::new(Running { config, plan: plan.clone(), ports, workers: 1 }));
+        let (plan_of, ad_hoc) = (plan.clone(), Default::default());
+        let running = Running { config, plan: plan_of, ports, workers: 1, revision: 12, ad_hoc };
+        let snapshot = Arc::new(Snapshot::new(running));
 
         let (worker, mut requests) = channel(Arc::new(|| ()));
         let worker = WorkerHandle::of_all(vec![worker]);
@@ -89,18 +96,29 @@ impl Bench {
             drop(requests);
         }
 
-        let (reload_sender, mut reloads) = mpsc::channel::<ReloadRequest>(1);
+        let (changes, mut requests) = mpsc::channel::<ChangeRequest>(1);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let heard = asked.clone();
         tokio::spawn(async move {
-            while let Some(request) = reloads.recv().await {
-                request.reply.send(reload.clone()).expect("the handler waits");
+            while let Some(request) = requests.recv().await {
+                let reply = match request {
+                    ChangeRequest::Change { change, options, who, reply } => {
+                        heard.lock().expect("no panic").push((change, options));
+                        assert_eq!(who.uid, Some(nix::unistd::getuid().as_raw()));
+                        reply
+                    }
+                    ChangeRequest::Confirm { reply, .. } => reply,
+                    ChangeRequest::History { .. } | ChangeRequest::Diff { .. } => continue,
+                };
+                reply.send(answer.clone()).expect("the handler waits");
             }
         });
         let (stop, stopped) = oneshot::channel();
-        let control = Control { snapshot: snapshot.clone(), worker, reload: reload_sender };
+        let control = Control { snapshot: snapshot.clone(), worker, changes };
         let server = tokio::spawn(serve(listener, control, async {
             stopped.await.ok();
         }));
-        Bench { directory, client: Client::new(path), snapshot, stop: Some(stop), server, socket }
+        Bench { directory, client: Client::new(path), snapshot, asked, stop: Some(stop), server, socket }
     }
 
     async fn end(mut self) {
@@ -112,11 +130,12 @@ impl Bench {
     }
 }
 
-fn report() -> ReloadReport {
-    ReloadReport {
+fn report() -> ChangeReport {
+    ChangeReport {
         config: "/etc/genkan.toml".to_owned(),
-        changes: vec!["forwards: 1 added".to_owned()],
-        warnings: String::new(),
+        revision: 13,
+        changes: vec!["forward web: removed".to_owned()],
+        ..ChangeReport::default()
     }
 }
 
@@ -139,15 +158,17 @@ async fn every_listing_goes_round() {
     assert!(bench.client.neighbors().await.expect("neighbors").is_empty());
     let counters = bench.client.counters().await.expect("counters");
     assert_eq!((counters.ports[0].port.as_str(), counters.ports[0].tx_refused), ("wan", 4));
-    assert_eq!(bench.client.reload().await.expect("accepted"), report());
+    assert_eq!(bench.client.reload(&ChangeQuery::default()).await.expect("accepted"), report());
+    assert!(bench.client.forwards().await.expect("forwards").is_empty());
     bench.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_reload_brings_its_reasons() {
     let text = "error: unknown key `wam`\n --> home.toml:1:1";
-    let bench = Bench::start("reload", Err(text.to_owned()), true);
-    let error = bench.client.reload().await.expect_err("refused");
+    let refusal = ErrorBody { code: ErrorCode::ReloadRefused, message: text.to_owned() };
+    let bench = Bench::start("reload", Err(refusal), true);
+    let error = bench.client.reload(&ChangeQuery::default()).await.expect_err("refused");
     assert!(error.is_refusal(ErrorCode::ReloadRefused));
     assert_eq!(error.to_string(), text);
     bench.end().await;
@@ -158,5 +179,89 @@ async fn a_dead_worker_is_reported() {
     let bench = Bench::start("dead", Ok(report()), false);
     let error = bench.client.status().await.expect_err("nobody answers");
     assert!(error.is_refusal(ErrorCode::WorkerUnavailable), "{error}");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_arrive_as_they_were_asked_for() {
+    let bench = Bench::start("changes", Ok(report()), true);
+    let options = ChangeQuery { dry_run: true, confirm_seconds: Some(60), revision: Some(12) };
+    let patch = ForwardPatch { enabled: Some(false), expires: None };
+    bench.client.remove_forward("a b/%/ü", &options).await.expect("accepted");
+    bench.client.patch_forward("web", &patch, &ChangeQuery::default()).await.expect("accepted");
+    bench.client.set_dmz("nas", &options).await.expect("accepted");
+    bench.client.clear_dmz(&options).await.expect("accepted");
+    bench.client.rollback(7, &options).await.expect("accepted");
+    bench.client.confirm().await.expect("accepted");
+    let asked = std::mem::take(&mut *bench.asked.lock().expect("no panic"));
+    let expected = [
+        (Change::RemoveForward("a b/%/ü".to_owned()), options),
+        (Change::PatchForward("web".to_owned(), patch), ChangeQuery::default()),
+        (Change::SetDmz("nas".to_owned()), options),
+        (Change::ClearDmz, options),
+        (Change::Rollback(7), options),
+    ];
+    assert_eq!(asked, expected);
+    // A daemon that drops its end without a word.
+    let lost = bench.client.history_diff(DiffQuery { from: 1, to: None }).await.expect_err("no answer");
+    assert!(lost.is_refusal(ErrorCode::WorkerUnavailable), "{lost}");
+    bench.end().await;
+}
+
+/// One request as text, and the whole answer.
+async fn raw(bench: &Bench, request: &str) -> String {
+    let (path, request) = (bench.socket.path().to_owned(), request.to_owned());
+    let exchange = move || {
+        let mut stream = UnixStream::connect(path).expect("it listens");
+        // A refused body is not read to its end.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).expect("text")
+    };
+    tokio::task::spawn_blocking(exchange).await.expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_input_is_the_askers_fault() {
+    let bench = Bench::start("wrong", Ok(report()), true);
+    let long = "x".repeat(3 << 20);
+    let json = r#"{"name":"web","protocol":"tcp","port":80,"to":"nas"}"#;
+    for (head, headers, body) in [
+        ("POST /v1/forwards", "", ""),
+        ("POST /v1/forwards", "", "{"),
+        ("POST /v1/forwards", "", "[]"),
+        ("POST /v1/forwards", "", r#"{"name":"web"}"#),
+        ("POST /v1/forwards", "", r#"{"name":1,"protocol":"tcp","port":-1,"to":"nas"}"#),
+        ("POST /v1/forwards", "", long.as_str()),
+        ("POST /v1/forwards?dry_run=maybe", "", json),
+        ("POST /v1/forwards?confirm_seconds=0", "", json),
+        ("POST /v1/forwards?confirm_seconds=86401", "", json),
+        ("POST /v1/forwards?colour=red", "", json),
+        ("POST /v1/forwards", "If-Match: yesterday\r\n", json),
+        ("POST /v1/forwards?revision=4", "If-Match: \"5\"\r\n", json),
+        ("PATCH /v1/forwards/web", "", r#"{"port":80}"#),
+        ("DELETE /v1/forwards/%FF", "", ""),
+        ("PUT /v1/dmz", "", "{}"),
+        ("POST /v1/rollback", "", r#"{"to":-1}"#),
+        ("GET /v1/history/diff", "", ""),
+        ("GET /v1/history/diff?from=one", "", ""),
+        ("GET /v1/reload", "", ""),
+        ("POST /v1/nothing", "", ""),
+    ] {
+        let length = body.len();
+        let request = format!(
+            "{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        let answer = raw(&bench, &request).await;
+        let what = format!("{head} {headers}{}", &body[..body.len().min(60)]);
+        assert!(answer.starts_with("HTTP/1.1 4"), "{what}: {answer}");
+        assert!(answer.contains(r#"{"code":""#), "{what}: {answer}");
+    }
+    assert!(bench.asked.lock().expect("no panic").is_empty());
+    let good = "POST /v1/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIf-Match: \"12\"\r\n\r\n";
+    assert!(raw(&bench, good).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(bench.asked.lock().expect("no panic")[0].1.revision, Some(12));
     bench.end().await;
 }

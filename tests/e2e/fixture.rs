@@ -134,6 +134,20 @@ gateway = "{}"
         Ok(())
     }
 
+    /// Starts the router with the file as it was left.
+    pub(crate) fn start_router_again(&self) -> Result<(), RouterError> {
+        let config = fs::read_to_string(self.config_file()).expect("there is a file");
+        let router =
+            RouterProcess::start(&self.host(Role::Router), &setup::binary(), &self.directory, &config)?;
+        *self.router.borrow_mut() = Some(router);
+        Ok(())
+    }
+
+    /// The configuration file, also while no router runs.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.directory.join("genkan.toml")
+    }
+
     fn start_kernel(&self, rules: &str) {
         let rules: toml::Table = rules.parse().expect("the rules are TOML");
         let text = |table: &toml::Table, key: &str| -> String {

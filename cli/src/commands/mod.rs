@@ -1,7 +1,11 @@
 //! One subcommand each: its arguments with their help, and what it does.
 
+pub(crate) mod change;
 pub(crate) mod check;
 pub(crate) mod counters;
+pub(crate) mod dmz;
+pub(crate) mod forward;
+pub(crate) mod history;
 pub(crate) mod lab;
 pub(crate) mod listing;
 pub(crate) mod reload;

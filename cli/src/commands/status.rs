@@ -44,7 +44,7 @@ fn text(status: &Status) -> String {
         1 => "reloaded once".to_owned(),
         times => format!("reloaded {times} times"),
     };
-    text.push_str(&format!("configuration {}, {reloads}\n", status.config));
+    text.push_str(&format!("configuration {}, revision {}, {reloads}\n", status.config, status.revision));
     let workers = if status.workers > 1 { format!(", {} workers", status.workers) } else { String::new() };
     text.push_str(&format!(
         "{} of {} sessions, {} mappings{workers}\n\n",
@@ -117,6 +117,7 @@ mod tests {
             mappings: 5,
             reloads: 0,
             workers: 1,
+            revision: 3,
         };
         let shown = text(&status);
         assert!(shown.contains("NOT forwarding") && shown.contains("Problems:"), "{shown}");

@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use genkan_config::Loaded;
-use genkan_control::server::{self, Control, ReloadRequest};
+use genkan_control::server::{self, ChangeRequest, Control};
 use genkan_control::snapshot::Snapshot;
 use genkan_control::socket::ControlSocket;
+use genkan_control::store::Store;
 use genkan_engine::{Event, Team};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
+use super::changes::{self, Waiting, running};
 use super::devices::{Change, Devices, state_directory};
 use super::limiter::Limiter;
-use super::reload::running;
 use super::sessions::keeper::{Due, Keeper};
 use super::sessions::restoring::{self, Source};
 use super::sessions::saving::{self, Saved};
@@ -37,7 +38,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Runs the router until a signal ends it.
 pub(crate) fn run(path: &Path, loaded: Loaded, socket: &Path) -> Result<Exit, Failure> {
     log::start();
-    let mut socket = ControlSocket::bind(socket)?;
+    let mut socket = ControlSocket::bind_for(socket, loaded.config.group.as_deref())?;
+    // Now that the lock is ours, what a killed router left can be settled.
+    let (store, loaded) = changes::open(path, loaded)?;
     let listener = socket.take_listener();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -48,7 +51,7 @@ pub(crate) fn run(path: &Path, loaded: Loaded, socket: &Path) -> Result<Exit, Fa
     let outcome = runtime.block_on(async {
         // Before anything is changed: from now on a signal means an orderly end.
         let mut signals = Signals::new().map_err(|error| Failure::new("cannot listen to signals", &error))?;
-        let (mut daemon, inputs) = Daemon::start(path, loaded)?;
+        let (mut daemon, inputs) = Daemon::start(path, loaded, store)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let control = daemon.control.clone();
         let server = listener.map(|listener| {
@@ -99,7 +102,7 @@ impl Signals {
 /// What the event loop hears.
 struct Inputs {
     reports: mpsc::Receiver<Report>,
-    reloads: mpsc::Receiver<ReloadRequest>,
+    changes: mpsc::Receiver<ChangeRequest>,
     /// What the kernel tells about devices.
     links: mpsc::Receiver<()>,
 }
@@ -107,7 +110,12 @@ struct Inputs {
 /// The router beside its packet workers.
 pub(super) struct Daemon {
     pub(super) path: PathBuf,
+    /// What is in force.
     pub(super) loaded: Loaded,
+    /// Its file, and those before it.
+    pub(super) store: Store,
+    /// A change that goes back by itself.
+    pub(super) waiting: Option<Waiting>,
     pub(super) control: Control,
     pub(super) workers: Workers,
     pub(super) devices: Devices,
@@ -116,7 +124,7 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    fn start(path: &Path, loaded: Loaded) -> Result<(Daemon, Inputs), Failure> {
+    fn start(path: &Path, loaded: Loaded, store: Store) -> Result<(Daemon, Inputs), Failure> {
         let plan = Arc::new(loaded.plan.clone());
         let seed = seed().map_err(|error| Failure::new("/dev/urandom", &error))?;
         // Before the devices are looked at, so that no change falls between.
@@ -124,7 +132,7 @@ impl Daemon {
         let team = Team::new(loaded.config.workers, seed);
         let (devices, ports) = Devices::open(&loaded, &team)?;
 
-        let snapshot = Arc::new(Snapshot::new(running(path, &loaded, plan.clone())));
+        let snapshot = Arc::new(Snapshot::new(running(path, &loaded, plan.clone(), store.revision())));
         for (port, _, link) in &ports {
             snapshot.set_link(*port, *link);
         }
@@ -136,17 +144,19 @@ impl Daemon {
         if is_restoring {
             restoring::tell(restored, began.elapsed());
         }
-        let (reload, reloads) = mpsc::channel(4);
+        let (changes, change_requests) = mpsc::channel(4);
         let daemon = Daemon {
             path: path.to_owned(),
             loaded,
-            control: Control { snapshot, worker: handle, reload },
+            store,
+            waiting: None,
+            control: Control { snapshot, worker: handle, changes },
             workers,
             devices,
             keeper: Keeper::new(&state),
             limiter: Limiter::new(),
         };
-        Ok((daemon, Inputs { reports, reloads, links }))
+        Ok((daemon, Inputs { reports, changes: change_requests, links }))
     }
 
     pub(super) fn snapshot(&self) -> &Snapshot {
@@ -171,17 +181,17 @@ impl Daemon {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => self.reload_by_signal().await?,
-                Some(request) = inputs.reloads.recv() => {
-                    let outcome = self.reload().await?;
-                    // Whoever asked may have gone.
-                    let _ = request.reply.send(outcome);
-                }
+                Some(request) = inputs.changes.recv() => self.heard_change(request).await?,
+                () = Waiting::over(self.waiting) => self.go_back().await?,
                 report = inputs.reports.recv() => match report {
                     Some(report) => self.heard(report).await?,
                     None => return Err(WorkerEnded.into()),
                 },
                 Some(()) = inputs.links.recv() => self.look_at_devices().await?,
-                _ = look_again.tick() => self.look_at_devices().await?,
+                _ = look_again.tick() => {
+                    self.look_at_devices().await?;
+                    self.remove_expired().await?;
+                }
                 due = self.keeper.due(every, budget) => self.keep(due),
             }
         }

@@ -3,11 +3,12 @@
 //! - [`worker`] and [`forwarder`]: a thread that moves packets; [`poller`]: how it sleeps; [`priority`]: when it goes
 //!   first; [`exchange`]: what it gives to the other workers; [`workers`]: all of them together;
 //! - [`devices`]: network devices opened, opened again, and put back; [`watch`]: when to look at them;
-//! - [`event_loop`]: signals, reports of the worker, the control API, on tokio; [`reload`]: a new configuration;
+//! - [`event_loop`]: signals, reports of the worker, the control API, on tokio; [`changes`]: another configuration;
 //! - [`log`] and [`limiter`]: a log that a wire cannot flood.
 //!
 //! tokio never touches a packet: the worker is a plain thread, reached by bounded channels.
 
+mod changes;
 mod devices;
 mod event_loop;
 mod exchange;
@@ -16,7 +17,6 @@ mod limiter;
 mod log;
 mod poller;
 mod priority;
-mod reload;
 mod sessions;
 mod suggest;
 mod watch;

@@ -2,6 +2,7 @@
 
 mod backend;
 mod bench;
+mod changes;
 mod flood;
 mod forward;
 mod lab;
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<Case> {
         programs::all(),
         lifecycle::all(),
         persistence::all(),
+        changes::all(),
         flood::all(),
         lab::all(),
         tap::all(),

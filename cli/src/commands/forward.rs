@@ -1,0 +1,193 @@
+//! `genkan forward`: the port forwards of the running router.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use genkan_control::api::{ForwardPatch, ForwardRow, NewForward, OneOrMany, PortWord};
+use genkan_engine::UnixTime;
+
+use super::change::Options;
+use super::{Target, ask};
+use crate::output::{self, Exit, Failure, Format, Listing};
+
+const AFTER_HELP: &str = "\
+A change is checked, put in force in all workers at once, and written to the configuration file, whose comments and order
+stay; all of that or nothing. Sessions of a forward that is removed or disabled end at once; all others go on.
+
+Examples:
+  genkan forward add web --protocol tcp --port 80 --to 192.168.0.10:8080
+  genkan forward add game --protocol tcp,udp --port 10000-10010 --to console --for 2h
+  genkan forward add ssh --protocol tcp --port 2222 --to nas:22 --from 198.51.100.0/24 --confirm 60s
+  genkan forward disable web
+  genkan forward remove web --dry-run
+  genkan forward list";
+
+/// List and change the port forwards of the running router
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Add a forward
+    Add(AddArguments),
+    /// Remove a forward; its sessions end
+    Remove(NameArguments),
+    /// Open a forward again
+    Enable(NameArguments),
+    /// Close a forward, its ports stay taken; its sessions end
+    Disable(NameArguments),
+    /// List the forwards of the running configuration
+    List(ListArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct AddArguments {
+    /// A name for it, unique
+    name: String,
+    /// tcp, udp, or both as tcp,udp
+    #[arg(long, value_delimiter = ',', required = true)]
+    protocol: Vec<String>,
+    /// External ports: 80, 10000-10010, or several as 80,443
+    #[arg(long, value_delimiter = ',', required = true)]
+    port: Vec<String>,
+    /// The inside machine: address or name of its [[host]], with a port if that is another one
+    #[arg(long, value_name = "HOST[:PORT]")]
+    to: String,
+    /// Admit only this network; may be given several times
+    #[arg(long, value_name = "CIDR")]
+    from: Vec<String>,
+    /// Only on this external address
+    #[arg(long)]
+    address: Option<String>,
+    /// Open for so long, such as 2h; then it leaves the file
+    #[arg(long = "for", value_name = "TIME", conflicts_with = "expires", value_parser = genkan_config::duration)]
+    lifetime: Option<Duration>,
+    /// Closed from then on, such as 2026-12-31T23:59:59+09:00
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    /// Add it closed
+    #[arg(long)]
+    disabled: bool,
+    /// Log every new session
+    #[arg(long)]
+    log: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+struct NameArguments {
+    /// Its name
+    name: String,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArguments {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Does it.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let enable = |arguments: &NameArguments, enabled| {
+        let patch = ForwardPatch { enabled: Some(enabled), expires: None };
+        let name = &arguments.name;
+        arguments.options.change(async |client, query| client.patch_forward(name, &patch, query).await)
+    };
+    match &arguments.action {
+        Action::Add(add) => {
+            let forward = new_forward(add);
+            add.options.change(async |client, query| client.add_forward(&forward, query).await)
+        }
+        Action::Remove(remove) => {
+            remove.options.change(async |client, query| client.remove_forward(&remove.name, query).await)
+        }
+        Action::Enable(arguments) => enable(arguments, true),
+        Action::Disable(arguments) => enable(arguments, false),
+        Action::List(list) => print_list(list),
+    }
+}
+
+fn new_forward(add: &AddArguments) -> NewForward {
+    NewForward {
+        name: add.name.clone(),
+        protocol: OneOrMany::Many(add.protocol.clone()),
+        port: OneOrMany::Many(add.port.iter().cloned().map(PortWord::Text).collect()),
+        to: add.to.clone(),
+        address: add.address.clone(),
+        from: add.from.clone(),
+        enabled: !add.disabled,
+        expires: add.expires.clone(),
+        // At most a year.
+        for_seconds: add.lifetime.map(|time| time.as_secs() as u32),
+        temporary: false,
+        log: add.log,
+    }
+}
+
+fn print_list(arguments: &ListArguments) -> Result<Exit, Failure> {
+    let rows = ask(&arguments.target.socket, async |client| client.forwards().await)?;
+    match arguments.target.format {
+        Format::Json => output::print_json(&rows)?,
+        Format::Table if rows.is_empty() => output::remark("no forwards"),
+        Format::Table => output::print(&table(&rows))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn table(rows: &[ForwardRow]) -> String {
+    let mut listing =
+        Listing::new(&["name", "protocol", "port", "to", "address", "from", "state", "expires"]);
+    let any = |text: String| if text.is_empty() { "any".to_owned() } else { text };
+    for row in rows {
+        let state = match (row.open, row.enabled) {
+            (true, _) => "open",
+            (false, true) => "closed",
+            (false, false) => "disabled",
+        };
+        let expires = row.expires.map(|expires| genkan_config::rfc3339(UnixTime(expires)));
+        listing.row([
+            row.name.clone(),
+            row.protocols.join("+"),
+            row.ports.join(","),
+            row.to.clone(),
+            any(row.address.map(|address| address.to_string()).unwrap_or_default()),
+            any(row.from.join(", ")),
+            state.to_owned(),
+            expires.unwrap_or_else(|| "-".to_owned()) + if row.ad_hoc { " (temporary)" } else { "" },
+        ]);
+    }
+    listing.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_says_what_is_open() {
+        let row = |name: &str, enabled, open| ForwardRow {
+            name: name.to_owned(),
+            protocols: vec!["tcp".to_owned(), "udp".to_owned()],
+            ports: vec!["80".to_owned(), "90-99".to_owned()],
+            to: "192.168.0.10".to_owned(),
+            address: None,
+            from: Vec::new(),
+            enabled,
+            open,
+            expires: Some(0),
+            ad_hoc: open,
+        };
+        let text = table(&[row("a", true, true), row("b", true, false), row("c", false, false)]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("tcp+udp") && lines[1].contains("80,90-99") && lines[1].contains("open"));
+        assert!(lines[1].ends_with("1970-01-01T00:00:00Z (temporary)"), "{text}");
+        assert!(lines[2].contains("closed") && lines[3].contains("disabled"), "{text}");
+    }
+}

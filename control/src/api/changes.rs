@@ -1,0 +1,313 @@
+//! Changes to the running configuration, and the history of them.
+
+use std::net::Ipv4Addr;
+
+use genkan_engine::UnixTime;
+use genkan_engine::plan::{ForwardRule, PortRange};
+use serde::{Deserialize, Serialize};
+
+/// Query of every request that changes something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeQuery {
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Take it back by itself after so many seconds, 1 to 86,400, unless it is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_seconds: Option<u32>,
+    /// The revision that the change was thought out against; refused when another one is in force. The header
+    /// `If-Match` says the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+}
+
+/// Longest time to wait for a confirmation in seconds: a day.
+pub const MAX_CONFIRM_SECONDS: u32 = 86_400;
+
+/// Answer to a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// Path of the configuration file.
+    pub config: String,
+    /// The revision in force from now on; with `dry_run`, as before.
+    pub revision: u64,
+    /// What is different, one short line each; empty when nothing is.
+    pub changes: Vec<String>,
+    /// Warnings as `check` prints them, those that the change brings; of a reload, all of them.
+    pub warnings: String,
+    /// Nothing was done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// It is taken back after so many seconds unless it is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_seconds: Option<u32>,
+}
+
+/// One or several of something, as in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// Several.
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    /// All of them.
+    pub fn into_vec(self) -> Vec<T> {
+        match self {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        }
+    }
+}
+
+/// A port or a run of ports, as in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PortWord {
+    /// `80`.
+    Number(u32),
+    /// `"10000-10010"`.
+    Text(String),
+}
+
+impl std::fmt::Display for PortWord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PortWord::Number(number) => number.fmt(f),
+            PortWord::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+/// Body of `POST /v1/forwards`: the keys of a `[[forward]]`, and `for_seconds`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewForward {
+    /// Its name, not yet taken.
+    pub name: String,
+    /// `tcp`, `udp` or both.
+    pub protocol: OneOrMany<String>,
+    /// External ports and runs of them.
+    pub port: OneOrMany<PortWord>,
+    /// The inside machine: address or name, with or without a port.
+    pub to: String,
+    /// Only this external address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Only these sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<String>,
+    /// Open from the start.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Closed from then on: a date and time with its offset from UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// Open for so many seconds from now; then it leaves the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_seconds: Option<u32>,
+    /// Once it has expired, it leaves the file.
+    #[serde(default)]
+    pub temporary: bool,
+    /// Log every new session.
+    #[serde(default)]
+    pub log: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Body of `PATCH /v1/forwards/{name}`: what is to be different.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardPatch {
+    /// Open or closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Closed from then on: a date and time with its offset from UTC; `never` takes that away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+}
+
+/// Body of `PUT /v1/dmz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewDmz {
+    /// The machine: address or name.
+    pub to: String,
+}
+
+/// Body of `POST /v1/rollback`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// The revision whose text is to be in force again, under a new number.
+    pub to: u64,
+}
+
+/// A forward of the running configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardRow {
+    /// Its name.
+    pub name: String,
+    /// `tcp`, `udp`.
+    pub protocols: Vec<String>,
+    /// External ports and runs of them: `80`, `10000-10010`.
+    pub ports: Vec<String>,
+    /// Where it leads: an address, with a port where that is another one.
+    pub to: String,
+    /// Only this external address.
+    pub address: Option<Ipv4Addr>,
+    /// Only these sources; empty for everybody.
+    pub from: Vec<String>,
+    /// As the file says.
+    pub enabled: bool,
+    /// Whether packets pass now.
+    pub open: bool,
+    /// Closed from then on, in seconds since 1970.
+    pub expires: Option<i64>,
+    /// It leaves the file once it has expired.
+    pub ad_hoc: bool,
+}
+
+impl ForwardRow {
+    /// From the plan; `now` by the clock of the wall.
+    pub fn new(rule: &ForwardRule, ad_hoc: bool, now: UnixTime) -> ForwardRow {
+        let run = |first: u16, last: u16| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        };
+        let inside = |range: &PortRange| {
+            let length = range.external_last - range.external_first;
+            run(range.internal_first, range.internal_first.saturating_add(length))
+        };
+        let to = match &rule.ports[..] {
+            [only] if only.external_first != only.internal_first => format!("{}:{}", rule.to, inside(only)),
+            _ => rule.to.to_string(),
+        };
+        ForwardRow {
+            name: rule.name.clone(),
+            protocols: rule.protocols.iter().map(ToString::to_string).collect(),
+            ports: rule.ports.iter().map(|range| run(range.external_first, range.external_last)).collect(),
+            to,
+            address: rule.address,
+            from: rule.from.iter().map(ToString::to_string).collect(),
+            enabled: rule.enabled,
+            open: rule.enabled && rule.expires.is_none_or(|expires| now < expires),
+            expires: rule.expires.map(|UnixTime(seconds)| seconds),
+            ad_hoc,
+        }
+    }
+}
+
+/// `GET /v1/history`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The revision in force.
+    pub revision: u64,
+    /// A change that waits for its confirmation.
+    pub unconfirmed: Option<Unconfirmed>,
+    /// The configuration file has another text: somebody has edited it since.
+    pub edited: bool,
+    /// The last revisions, newest first.
+    pub entries: Vec<HistoryRow>,
+}
+
+/// A change that is taken back unless it is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unconfirmed {
+    /// It.
+    pub revision: u64,
+    /// The revision before it.
+    pub back_to: u64,
+    /// Seconds left.
+    pub seconds_left: u64,
+}
+
+/// One revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    /// Its number.
+    pub revision: u64,
+    /// Seconds since 1970.
+    pub time: i64,
+    /// User who asked for it; absent where the router did it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Process that asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// What was done.
+    pub what: String,
+}
+
+/// Query of `GET /v1/history/diff`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiffQuery {
+    /// A revision.
+    pub from: u64,
+    /// Another one; absent for the one in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
+/// `GET /v1/history/diff`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryDiff {
+    /// The first revision.
+    pub from: u64,
+    /// The second one.
+    pub to: u64,
+    /// What is different, one short line each; empty when only comments and the like are.
+    pub changes: Vec<String>,
+    /// The texts line by line, as `diff -u` writes it.
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forward_reads_as_in_the_file() {
+        let json = r#"{"name":"web","protocol":"tcp","port":[80,"90-99"],"to":"nas"}"#;
+        let forward: NewForward = serde_json::from_str(json).expect("complete");
+        assert!(forward.enabled && forward.from.is_empty());
+        let words: Vec<String> = forward.port.into_vec().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (forward.protocol.into_vec(), words),
+            (vec!["tcp".into()], vec!["80".into(), "90-99".into()])
+        );
+        let wrong = json.replace("\"to\"", "\"too\"");
+        assert!(serde_json::from_str::<NewForward>(&wrong).is_err());
+    }
+
+    #[test]
+    fn rows_say_whether_a_forward_is_open() {
+        let rule = ForwardRule {
+            name: "game".to_owned(),
+            protocols: vec![genkan_engine::wire::ipv4::Protocol::UDP],
+            ports: vec![PortRange { external_first: 100, external_last: 110, internal_first: 200 }],
+            to: Ipv4Addr::new(192, 168, 0, 10),
+            address: None,
+            from: Vec::new(),
+            enabled: true,
+            expires: Some(UnixTime(50)),
+            log: false,
+        };
+        let row = ForwardRow::new(&rule, true, UnixTime(49));
+        assert_eq!(
+            (row.ports[0].as_str(), row.to.as_str(), row.open),
+            ("100-110", "192.168.0.10:200-210", true)
+        );
+        assert!(!ForwardRow::new(&rule, true, UnixTime(50)).open);
+        let closed = ForwardRule { enabled: false, expires: None, ..rule };
+        assert!(!ForwardRow::new(&closed, false, UnixTime(0)).open);
+    }
+}

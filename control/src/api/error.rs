@@ -1,0 +1,38 @@
+//! What went wrong.
+
+use serde::{Deserialize, Serialize};
+
+/// Body of every answer that is no success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What went wrong, for programs.
+    pub code: ErrorCode,
+    /// What went wrong, for people; may have several lines for a refused configuration.
+    pub message: String,
+}
+
+/// Kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The configuration in the file was refused; the old one stays in force.
+    ReloadRefused,
+    /// A change would make a configuration that is refused; nothing was done.
+    ChangeRefused,
+    /// The change was made against another revision than the one in force, or the file was edited by hand meanwhile.
+    Conflict,
+    /// The name is taken.
+    Exists,
+    /// A change waits for its confirmation; until then there is no other.
+    AwaitingConfirmation,
+    /// No change waits for a confirmation.
+    NothingToConfirm,
+    /// The file or the history could not be written; nothing was changed.
+    NotSaved,
+    /// The packet worker did not answer in time or has ended.
+    WorkerUnavailable,
+    /// The request makes no sense.
+    BadRequest,
+    /// There is no such resource.
+    NotFound,
+}

@@ -1,0 +1,209 @@
+//! Changes: each goes through the daemon's one ear for them, so that two at once come one after the other.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{ConnectInfo, FromRequestParts, Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::IF_MATCH;
+use axum::http::request::Parts;
+use tokio::sync::oneshot;
+
+use super::{Control, Failure, Peer};
+use crate::api::{
+    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, History, HistoryDiff,
+    MAX_CONFIRM_SECONDS, NewDmz, NewForward, Rollback,
+};
+
+/// Where an outcome goes.
+pub type Reply<T> = oneshot::Sender<Result<T, ErrorBody>>;
+
+/// What the daemon is asked.
+#[derive(Debug)]
+pub enum ChangeRequest {
+    /// Change the configuration.
+    Change {
+        /// What is to be different.
+        change: Change,
+        /// How.
+        options: ChangeQuery,
+        /// Who asks.
+        who: Peer,
+        /// Where the outcome goes.
+        reply: Reply<ChangeReport>,
+    },
+    /// Keep the change that waits for it.
+    Confirm {
+        /// That this is the one in force.
+        options: ChangeQuery,
+        /// Who asks.
+        who: Peer,
+        /// Where the outcome goes.
+        reply: Reply<ChangeReport>,
+    },
+    /// The last revisions.
+    History {
+        /// Where they go.
+        reply: Reply<History>,
+    },
+    /// What is different between two of them.
+    Diff {
+        /// Which.
+        query: DiffQuery,
+        /// Where it goes.
+        reply: Reply<HistoryDiff>,
+    },
+}
+
+/// What is to be different.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A further forward.
+    AddForward(NewForward),
+    /// A forward less.
+    RemoveForward(String),
+    /// Another value of a forward's keys.
+    PatchForward(String, ForwardPatch),
+    /// Another DMZ host.
+    SetDmz(String),
+    /// No DMZ host.
+    ClearDmz,
+    /// What the file says now.
+    Reload,
+    /// What an earlier revision said.
+    Rollback(u64),
+}
+
+/// [`ChangeQuery`] of the query and `If-Match` together.
+pub(super) struct Options(ChangeQuery);
+
+impl<S: Send + Sync> FromRequestParts<S> for Options {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Options, Failure> {
+        let Query(mut query) = Query::<ChangeQuery>::from_request_parts(parts, state).await?;
+        let bad = |text: &str| Failure::new(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, text);
+        if query.confirm_seconds.is_some_and(|seconds| !(1..=MAX_CONFIRM_SECONDS).contains(&seconds)) {
+            return Err(bad("`confirm_seconds` is 1 to 86400"));
+        }
+        if let Some(tag) = parts.headers.get(IF_MATCH) {
+            let revision = tag.to_str().ok().map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'));
+            match revision {
+                Some("*") => {}
+                Some(text) => match text.parse() {
+                    Ok(revision) if query.revision.is_none_or(|other| other == revision) => {
+                        query.revision = Some(revision);
+                    }
+                    _ => return Err(bad("`If-Match` takes one revision, such as \"12\"")),
+                },
+                None => return Err(bad("`If-Match` takes one revision, such as \"12\"")),
+            }
+        }
+        Ok(Options(query))
+    }
+}
+
+type Answer<T> = Result<Json<T>, Failure>;
+type Body<T> = Result<Json<T>, JsonRejection>;
+type Name = Result<Path<String>, PathRejection>;
+
+async fn ask<T>(control: &Control, make: impl FnOnce(Reply<T>) -> ChangeRequest) -> Answer<T> {
+    let (reply, outcome) = oneshot::channel();
+    let gone = || {
+        let message = "the router is ending";
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::WorkerUnavailable, message)
+    };
+    control.changes.send(make(reply)).await.map_err(|_| gone())?;
+    Ok(Json(outcome.await.map_err(|_| gone())??))
+}
+
+async fn change(control: Control, peer: Peer, options: Options, change: Change) -> Answer<ChangeReport> {
+    let Options(options) = options;
+    ask(&control, |reply| ChangeRequest::Change { change, options, who: peer, reply }).await
+}
+
+pub(super) async fn reload(
+    State(control): State<Control>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    options: Options,
+) -> Answer<ChangeReport> {
+    change(control, peer, options, Change::Reload).await
+}
+
+pub(super) async fn add_forward(
+    State(control): State<Control>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    options: Options,
+    body: Body<NewForward>,
+) -> Answer<ChangeReport> {
+    let Json(forward) = body?;
+    change(control, peer, options, Change::AddForward(forward)).await
+}
+
+pub(super) async fn remove_forward(
+    State(control): State<Control>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    name: Name,
+    options: Options,
+) -> Answer<ChangeReport> {
+    let Path(name) = name?;
+    change(control, peer, options, Change::RemoveForward(name)).await
+}
+
+pub(super) async fn patch_forward(
+    State(control): State<Control>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    name: Name,
+    options: Options,
+    body: Body<ForwardPatch>,
+) -> Answer<ChangeReport> {
+    let (Path(name), Json(patch)) = (name?, body?);
+    change(control, peer, options, Change::PatchForward(name, patch)).await
+}
+
+pub(super) async fn set_dmz(
+    State(control): State<Control>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    options: Options,
+    body: Body<NewDmz>,
+) -> Answer<ChangeReport> {
+    let Json(NewDmz { to }) = body?;
+    change(control, peer, options, Change::SetDmz(to)).await
+}
+
+pub(super) async fn clear_dmz(
+    State(control): State<Control>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    options: Options,
+) -> Answer<ChangeReport> {
+    change(control, peer, options, Change::ClearDmz).await
+}
+
+pub(super) async fn rollback(
+    State(control): State<Control>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    options: Options,
+    body: Body<Rollback>,
+) -> Answer<ChangeReport> {
+    let Json(Rollback { to }) = body?;
+    change(control, peer, options, Change::Rollback(to)).await
+}
+
+pub(super) async fn confirm(
+    State(control): State<Control>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Options(options): Options,
+) -> Answer<ChangeReport> {
+    ask(&control, |reply| ChangeRequest::Confirm { options, who: peer, reply }).await
+}
+
+pub(super) async fn history(State(control): State<Control>) -> Answer<History> {
+    ask(&control, |reply| ChangeRequest::History { reply }).await
+}
+
+pub(super) async fn diff(
+    State(control): State<Control>,
+    query: Result<Query<DiffQuery>, QueryRejection>,
+) -> Answer<HistoryDiff> {
+    let Query(query) = query?;
+    ask(&control, |reply| ChangeRequest::Diff { query, reply }).await
+}

@@ -1,0 +1,442 @@
+//! Changes while packets flow: what they do, what they leave alone, and what is left of them after an accident.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddrV4, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use genkan_lab::topology::Role::{Laptop, Nas, Remote};
+use serde_json::Value;
+
+use crate::cases;
+use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::outcome::Outcome;
+use crate::programs::Said;
+use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, udp};
+
+cases![
+    ;
+    only_genkan:
+    a_change_keeps_the_comments_and_other_sessions,
+    a_change_ends_what_it_no_longer_allows_at_once,
+    a_new_forward_takes_its_port_from_a_dynamic_mapping,
+    two_writers_at_once_lose_nothing,
+    edits_by_hand_are_taken_over_first,
+    a_lock_out_comes_back_by_itself,
+    an_unconfirmed_change_does_not_outlive_the_router,
+    the_history_leads_back,
+    a_temporary_forward_leaves_the_file,
+    killed_during_changes,
+    a_hundred_changes_and_no_session_lost,
+];
+
+const RULES: &str = r#"# What the club decided.
+[[forward]]
+name = "web"    # the old server
+protocol = "tcp"
+port = 80
+to = "192.168.0.10:8080"
+
+# Nobody knows why.
+[nat]
+hairpin = true
+"#;
+
+fn file(lab: &Lab) -> String {
+    fs::read_to_string(lab.router(|router| router.config_file())).expect("there is always a file")
+}
+
+fn json(said: Said) -> Value {
+    serde_json::from_str(&said.expect_ok().stdout).expect("it is JSON")
+}
+
+fn add<'a>(name: &'a str, protocol: &'a str, port: &'a str, to: &'a str) -> Vec<&'a str> {
+    vec!["forward", "add", name, "--protocol", protocol, "--port", port, "--to", to]
+}
+
+fn revision(lab: &Lab) -> u64 {
+    json(lab.genkan(&["history", "--format", "json"]))["revision"].as_u64().expect("a number")
+}
+
+/// Names of the forwards in a text, in order.
+fn names(text: &str) -> Vec<String> {
+    let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("torn: {error}\n{text}"));
+    let forwards = table.get("forward").and_then(toml::Value::as_array).cloned().unwrap_or_default();
+    forwards.iter().map(|forward| forward["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+fn running_names(lab: &Lab) -> Vec<String> {
+    let rows = json(lab.genkan(&["forward", "list", "--format", "json"]));
+    let rows = rows.as_array().expect("a list");
+    rows.iter().map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+fn a_change_keeps_the_comments_and_other_sessions() -> Outcome {
+    let lab = Lab::start(RULES);
+    let _servers = [Server::tcp(&lab.host(Nas), 8080), Server::tcp(&lab.host(Nas), 9090)];
+    let mut session = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
+    greeting(&mut session);
+    let before = file(&lab);
+    let arguments = add("more", "tcp", "90", "192.168.0.10:9090");
+
+    let dry = lab.genkan(&[&arguments[..], &["--dry-run"]].concat()).expect_ok();
+    assert!(dry.stdout.contains("would change:\n  forward more: added: protocol tcp, port 90"), "{dry:#?}");
+    assert!(connect_within(&lab.host(Remote), lab.wan(90), SILENCE).is_err());
+    assert_eq!(file(&lab), before);
+
+    let said = lab.genkan(&arguments).expect_ok();
+    assert!(said.stdout.contains("revision 2 in force\n  forward more: added:"), "{said:#?}");
+    greeting(&mut connect(&lab.host(Remote), lab.wan(90)).expect("the new forward is open"));
+    let block = "\n[[forward]]\nname = \"more\"\nprotocol = \"tcp\"\nport = 90\nto = \"192.168.0.10:9090\"\n";
+    assert_eq!(file(&lab).replacen(block, "", 1), before);
+    lab.genkan(&["forward", "disable", "more"]).expect_ok();
+    assert!(connect_within(&lab.host(Remote), lab.wan(90), SILENCE).is_err());
+    lab.genkan(&["forward", "remove", "more"]).expect_ok();
+    assert_eq!(file(&lab), before);
+    exchange(&mut session, b"still here");
+
+    for (arguments, code, words) in [
+        (&["forward", "remove", "wbe"][..], 1, "did you mean `web`?"),
+        (&add("web", "tcp", "81", "192.168.0.10"), 1, "already a forward called `web`"),
+        (&add("bad", "tcp", "99999", "192.168.0.10"), 1, "port = 99999"),
+        (&["dmz", "set", "nobody"], 1, "no such `[[host]]`"),
+        (&["confirm"], 1, "no change waits"),
+        (&["rollback", "77"], 1, "no revision 77"),
+        (&["forward", "remove", "web", "--confirm", "5"], 2, "it has no unit"),
+    ] {
+        let said = lab.genkan(arguments);
+        assert!(said.code == Some(code) && said.stderr.contains(words), "{arguments:?}: {said:#?}");
+    }
+    assert_eq!(file(&lab), before);
+    Ok(())
+}
+
+fn a_change_ends_what_it_no_longer_allows_at_once() -> Outcome {
+    let rules = "[[forward]]\nname = \"log\"\nprotocol = \"udp\"\nport = 514\nto = \"192.168.0.10\"\n";
+    let lab = Lab::start(rules);
+    let last = Arc::new(Mutex::new(None));
+    let seen = last.clone();
+    let server = udp(&lab.host(Nas), 514);
+    server.set_read_timeout(Some(Duration::from_millis(50))).expect("not zero");
+    let sender = udp(&lab.host(Remote), 0);
+    let (wan, ending) = (lab.wan(514), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = [0; 64];
+            while !ending.load(Ordering::Relaxed) {
+                if server.recv(&mut buffer).is_ok() {
+                    *seen.lock().expect("no panic") = Some(Instant::now());
+                }
+            }
+        });
+        scope.spawn(|| {
+            while !ending.load(Ordering::Relaxed) {
+                sender.send_to(b"x", wan).expect("there is a route");
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        wait_for("datagrams arrive", || last.lock().expect("no panic").is_some());
+        let asked = Instant::now();
+        lab.genkan(&["forward", "remove", "log"]).expect_ok();
+        let answered = Instant::now();
+        thread::sleep(SILENCE);
+        ending.store(true, Ordering::Relaxed);
+        let end = last.lock().expect("no panic").expect("some arrived");
+        println!("asked, last datagram after {:?}, answered after {:?}", end - asked, answered - asked);
+        assert!(end < answered + Duration::from_millis(100), "the session outlived its forward");
+    });
+    Ok(())
+}
+
+fn a_new_forward_takes_its_port_from_a_dynamic_mapping() -> Outcome {
+    let lab = Lab::start("");
+    let _outside = Server::udp(&lab.host(Remote), 7);
+    let _inside = Server::udp(&lab.host(Nas), 5000);
+    let laptop = udp(&lab.host(Laptop), 5000);
+    let remote = SocketAddrV4::new(lab.address.remote, 7);
+    assert_eq!(ask(&laptop, remote, b"who am I", SILENCE), Some(lab.wan(5000)));
+    lab.genkan(&add("game", "udp", "5000", "192.168.0.10")).expect_ok();
+    let stranger = udp(&lab.host(Remote), 0);
+    assert!(ask(&stranger, lab.wan(5000), b"nas?", Duration::from_secs(2)).is_some());
+    // The laptop goes on from another port.
+    let moved = ask(&laptop, remote, b"and now", Duration::from_secs(2)).expect("a new mapping");
+    assert_ne!(moved, lab.wan(5000));
+    Ok(())
+}
+
+fn two_writers_at_once_lose_nothing() -> Outcome {
+    const EACH: usize = 12;
+    let lab = Lab::start(RULES);
+    let before = revision(&lab);
+    let arguments = |writer: usize, number: usize| {
+        let (name, port) = (format!("w{writer}-{number}"), (1000 + writer * 100 + number).to_string());
+        ["forward", "add", &name, "--protocol", "tcp", "--port", &port, "--to", "192.168.0.10"]
+            .map(str::to_owned)
+    };
+    let commands: Vec<Vec<_>> = (0..2)
+        .map(|writer| {
+            let command = |number| {
+                let arguments = arguments(writer, number);
+                lab.router(|router| router.command(&arguments.each_ref().map(String::as_str)))
+            };
+            (0..EACH).map(command).collect()
+        })
+        .collect();
+    thread::scope(|scope| {
+        for mut commands in commands {
+            scope.spawn(move || {
+                for command in &mut commands {
+                    let output = command.output().expect("the program is there");
+                    assert!(output.status.success(), "{output:?}");
+                }
+            });
+        }
+    });
+    let mut expected: Vec<String> =
+        (0..2).flat_map(|writer| (0..EACH).map(move |number| format!("w{writer}-{number}"))).collect();
+    expected.push("web".to_owned());
+    expected.sort();
+    for mut found in [names(&file(&lab)), running_names(&lab)] {
+        found.sort();
+        assert_eq!(found, expected);
+    }
+    let now = revision(&lab);
+    assert_eq!(now, before + 2 * EACH as u64);
+    // Thought out against what is no longer so.
+    let late = lab.genkan(&["dmz", "set", "192.168.0.20", "--revision", &before.to_string()]);
+    assert!(late.code == Some(1) && late.stderr.contains("is in force now"), "{late:#?}");
+    lab.genkan(&["dmz", "set", "192.168.0.20", "--revision", &now.to_string()]).expect_ok();
+    Ok(())
+}
+
+fn edits_by_hand_are_taken_over_first() -> Outcome {
+    let lab = Lab::start(RULES);
+    let path = lab.router(|router| router.config_file());
+    let edited = file(&lab).replace("# Nobody knows why.", "# She knows why.");
+    fs::write(&path, &edited).expect("written");
+    let said = lab.genkan(&["forward", "remove", "web"]);
+    assert!(said.code == Some(1) && said.stderr.contains("edited by hand; `genkan reload`"), "{said:#?}");
+    assert_eq!(file(&lab), edited);
+    assert!(lab.genkan(&["history"]).expect_ok().stdout.contains("edited by hand"));
+    let said = lab.genkan(&["reload"]).expect_ok();
+    assert!(said.stdout.contains("nothing changed"), "{said:#?}");
+    lab.genkan(&["forward", "remove", "web"]).expect_ok();
+    assert!(file(&lab).contains("# She knows why."));
+
+    // A file that is no good stays as it is, and so do the rules.
+    fs::write(&path, "[wan\n").expect("written");
+    for arguments in [&["reload"][..], &["reload", "--dry-run"], &["rollback", "1"]] {
+        assert_eq!(lab.genkan(arguments).code, Some(1));
+    }
+    assert_eq!(file(&lab), "[wan\n");
+    assert!(running_names(&lab).is_empty());
+    Ok(())
+}
+
+/// The operator comes in through the forward that he is about to close.
+fn a_lock_out_comes_back_by_itself() -> Outcome {
+    let lab = Lab::start(RULES);
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let open = || connect_within(&lab.host(Remote), lab.wan(80), SILENCE).is_ok();
+    let before = file(&lab);
+    assert!(open());
+    let said = lab.genkan(&["forward", "remove", "web", "--confirm", "2s"]).expect_ok();
+    let asked = Instant::now();
+    assert!(said.stdout.contains("goes back by itself in 2s"), "{said:#?}");
+    assert!(!open());
+    let other = lab.genkan(&["dmz", "set", "192.168.0.20"]);
+    assert!(other.code == Some(1) && other.stderr.contains("waits for its confirmation"), "{other:#?}");
+    wait_for("the operator can come in again", open);
+    assert!(asked.elapsed() > Duration::from_millis(1_500), "it did not wait");
+    assert_eq!(file(&lab), before);
+    assert_eq!(running_names(&lab), ["web"]);
+
+    // One that is confirmed stays; a reload and a rollback go back as well.
+    lab.genkan(&["forward", "disable", "web", "--confirm", "2s"]).expect_ok();
+    lab.genkan(&["confirm"]).expect_ok();
+    assert_eq!(lab.genkan(&["confirm"]).code, Some(1));
+    lab.genkan(&["rollback", "1", "--confirm", "1s"]).expect_ok();
+    assert!(open());
+    wait_for("the rollback is taken back", || !open());
+    lab.write_rules("");
+    lab.genkan(&["reload", "--confirm", "1s"]).expect_ok();
+    assert!(running_names(&lab).is_empty());
+    wait_for("the reload is taken back", || running_names(&lab) == ["web"]);
+    assert!(file(&lab).contains("enabled = false"));
+    Ok(())
+}
+
+fn an_unconfirmed_change_does_not_outlive_the_router() -> Outcome {
+    let lab = Lab::start(RULES);
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let before = file(&lab);
+    for end in [|lab: &Lab| lab.kill_router(), |lab: &Lab| assert_eq!(lab.stop_router(), Some(0))] {
+        lab.genkan(&["forward", "remove", "web", "--confirm", "60s"]).expect_ok();
+        assert!(connect_within(&lab.host(Remote), lab.wan(80), SILENCE).is_err());
+        end(&lab);
+        lab.start_router_again().unwrap_or_else(|error| panic!("{error}"));
+        connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open again");
+        assert_eq!(file(&lab), before);
+        let history = json(lab.genkan(&["history", "--format", "json"]));
+        let what = history["entries"][0]["what"].as_str().expect("a sentence");
+        assert!(what.contains("before") && what.contains("was confirmed"), "{what}");
+    }
+    Ok(())
+}
+
+fn the_history_leads_back() -> Outcome {
+    let lab = Lab::start(RULES);
+    let first = file(&lab);
+    lab.genkan(&["dmz", "set", "192.168.0.20"]).expect_ok();
+    lab.genkan(&["forward", "remove", "web"]).expect_ok();
+    lab.stop_router();
+    lab.start_router_again().unwrap_or_else(|error| panic!("{error}"));
+    let history = lab.genkan(&["history"]).expect_ok().stdout;
+    for words in
+        ["forward remove web: forward web: removed", "dmz set 192.168.0.20: dmz: to none -> ", "first start"]
+    {
+        assert!(history.contains(words), "{words} is missing in\n{history}");
+    }
+    let diff = lab.genkan(&["diff", "1", "3"]).expect_ok().stdout;
+    for words in ["forward web: removed", "-name = \"web\"    # the old server", "+[dmz]", "--- revision 1"] {
+        assert!(diff.contains(words), "{words} is missing in\n{diff}");
+    }
+    assert_eq!(lab.genkan(&["diff", "3"]).code, Some(1));
+    lab.genkan(&["rollback", "1"]).expect_ok();
+    assert_eq!((file(&lab), revision(&lab)), (first, 4));
+    assert_eq!(running_names(&lab), ["web"]);
+    Ok(())
+}
+
+fn a_temporary_forward_leaves_the_file() -> Outcome {
+    let lab = Lab::start(RULES);
+    let before = file(&lab);
+    let arguments = add("visitor", "tcp", "90", "192.168.0.10:9090");
+    lab.genkan(&[&arguments[..], &["--for", "1s"]].concat()).expect_ok();
+    assert!(file(&lab).contains("temporary = true"));
+    wait_for("it is gone from the file", || file(&lab) == before);
+    assert_eq!(running_names(&lab), ["web"]);
+    Ok(())
+}
+
+/// The whole router killed at random moments, with a client that changes on and on. What it was told is so holds.
+fn killed_during_changes() -> Outcome {
+    const KILLS: usize = 25;
+    let lab = Lab::start("");
+    let mut seed =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
+    println!("seed {seed}");
+    let mut known: Vec<String> = Vec::new();
+    let mut outcomes = [0; 2];
+    for round in 0..KILLS {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let pause = Duration::from_micros((seed >> 33) % 150_000);
+        let mut wanted: Vec<(String, std::process::Command)> = Vec::new();
+        for number in 0..100 {
+            let (name, port) = (format!("k{round}-{number}"), (1000 + round * 100 + number).to_string());
+            let arguments = add(&name, "udp", &port, "192.168.0.10");
+            let command = lab.router(|router| router.command(&arguments));
+            wanted.push((name, command));
+        }
+        let ending = AtomicBool::new(false);
+        let (acknowledged, asked) = thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut acknowledged = Vec::new();
+                for (name, mut command) in wanted {
+                    let output = command.output().expect("the program is there");
+                    if !output.status.success() {
+                        return (acknowledged, Some(name));
+                    }
+                    acknowledged.push(name);
+                    if ending.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+                (acknowledged, None)
+            });
+            thread::sleep(pause);
+            lab.kill_router();
+            ending.store(true, Ordering::Relaxed);
+            writer.join().expect("no panic")
+        });
+        known.extend(acknowledged);
+        // Not torn, whatever happened.
+        names(&fs::read_to_string(lab.config_file()).expect("there is always a file"));
+        lab.start_router_again().unwrap_or_else(|error| panic!("{error}"));
+        let after = names(&file(&lab));
+        if after == known {
+            outcomes[0] += 1;
+        } else {
+            known.extend(asked);
+            assert_eq!(after, known);
+            outcomes[1] += 1;
+        }
+        assert_eq!(running_names(&lab), known);
+        let history = json(lab.genkan(&["history", "--format", "json"]));
+        assert!(!history["edited"].as_bool().expect("a flag"));
+        let newest = history["entries"][0]["what"].as_str().expect("a sentence").to_owned();
+        if let Some(last) = known.last() {
+            assert!(newest.starts_with(&format!("forward add {last}:")), "{newest}, not {last}");
+        }
+    }
+    println!(
+        "{} as acknowledged, {} with the one under way, {} forwards",
+        outcomes[0],
+        outcomes[1],
+        known.len()
+    );
+    Ok(())
+}
+
+fn a_hundred_changes_and_no_session_lost() -> Outcome {
+    const SESSIONS: usize = 300;
+    let lab = Lab::start(RULES);
+    let _servers = [Server::tcp(&lab.host(Nas), 8080), Server::tcp(&lab.host(Remote), 7)];
+    let remote = SocketAddrV4::new(lab.address.remote, 7);
+    let mut sessions: Vec<TcpStream> = (0..SESSIONS)
+        .map(|number| {
+            let (from, to) = if number % 2 == 0 { (Laptop, remote) } else { (Remote, lab.wan(80)) };
+            let mut session = connect(&lab.host(from), to).expect("the way is open");
+            greeting(&mut session);
+            session
+        })
+        .collect();
+    let ending = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            let mut rounds = 0;
+            while !ending.load(Ordering::Relaxed) {
+                for session in &mut sessions {
+                    session.write_all(b"hello").expect("the connection is open");
+                    let mut back = [0; 5];
+                    session.read_exact(&mut back).expect("the server echoes");
+                }
+                rounds += 1;
+            }
+            rounds
+        });
+        for number in 0..100 {
+            let port = (2000 + number / 2).to_string();
+            if number % 2 == 0 {
+                lab.genkan(&add("more", "tcp", &port, "192.168.0.20")).expect_ok();
+            } else {
+                lab.genkan(&["forward", "remove", "more"]).expect_ok();
+            }
+            if number % 5 == 0 {
+                let text = format!("{}# {number}\n", file(&lab));
+                fs::write(lab.config_file(), text).expect("written");
+                lab.genkan(&["reload"]).expect_ok();
+            }
+        }
+        ending.store(true, Ordering::Relaxed);
+        let rounds = busy.join().expect("no session was lost");
+        println!("{SESSIONS} sessions spoke {rounds} times during 100 changes and 20 reloads");
+    });
+    for session in &mut sessions {
+        exchange(session, b"still here");
+    }
+    Ok(())
+}
