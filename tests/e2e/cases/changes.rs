@@ -1,8 +1,10 @@
 //! Changes while packets flow: what they do, what they leave alone, and what is left of them after an accident.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -322,44 +324,51 @@ fn a_temporary_forward_leaves_the_file() -> Outcome {
     Ok(())
 }
 
+/// Asks the router for a forward without a program in between. Whether it said that it is so.
+fn post_forward(socket: &Path, name: &str, port: usize) -> bool {
+    let body = format!(r#"{{"name":"{name}","protocol":"udp","port":{port},"to":"192.168.0.10"}}"#);
+    let request = format!(
+        "POST /v1/forwards HTTP/1.1\r\nHost: genkan\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let exchange = || {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok::<_, io::Error>(answer)
+    };
+    exchange().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
 /// The whole router killed at random moments, with a client that changes on and on. What it was told is so holds.
 fn killed_during_changes() -> Outcome {
-    const KILLS: usize = 25;
+    const KILLS: usize = 40;
     let lab = Lab::start("");
-    let mut seed =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos();
     println!("seed {seed}");
+    let mut seed = seed as u64;
     let mut known: Vec<String> = Vec::new();
     let mut outcomes = [0; 2];
     for round in 0..KILLS {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let pause = Duration::from_micros((seed >> 33) % 150_000);
-        let mut wanted: Vec<(String, std::process::Command)> = Vec::new();
-        for number in 0..100 {
-            let (name, port) = (format!("k{round}-{number}"), (1000 + round * 100 + number).to_string());
-            let arguments = add(&name, "udp", &port, "192.168.0.10");
-            let command = lab.router(|router| router.command(&arguments));
-            wanted.push((name, command));
-        }
-        let ending = AtomicBool::new(false);
-        let (acknowledged, asked) = thread::scope(|scope| {
-            let writer = scope.spawn(|| {
+        let pause = Duration::from_micros((seed >> 33) % 60_000);
+        let socket = lab.router(|router| router.socket());
+        let (acknowledged, under_way) = thread::scope(|scope| {
+            let writer = scope.spawn(move || {
                 let mut acknowledged = Vec::new();
-                for (name, mut command) in wanted {
-                    let output = command.output().expect("the program is there");
-                    if !output.status.success() {
-                        return (acknowledged, Some(name));
+                for number in 0.. {
+                    let name = format!("k{round}-{number}");
+                    if !post_forward(&socket, &name, 1000 + round * 100 + number) {
+                        return (acknowledged, name);
                     }
                     acknowledged.push(name);
-                    if ending.load(Ordering::Relaxed) {
-                        break;
-                    }
                 }
-                (acknowledged, None)
+                unreachable!("the router is killed")
             });
             thread::sleep(pause);
             lab.kill_router();
-            ending.store(true, Ordering::Relaxed);
             writer.join().expect("no panic")
         });
         known.extend(acknowledged);
@@ -370,7 +379,7 @@ fn killed_during_changes() -> Outcome {
         if after == known {
             outcomes[0] += 1;
         } else {
-            known.extend(asked);
+            known.push(under_way);
             assert_eq!(after, known);
             outcomes[1] += 1;
         }
@@ -404,37 +413,51 @@ fn a_hundred_changes_and_no_session_lost() -> Outcome {
             session
         })
         .collect();
-    let ending = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let busy = scope.spawn(|| {
-            let mut rounds = 0;
-            while !ending.load(Ordering::Relaxed) {
-                for session in &mut sessions {
-                    session.write_all(b"hello").expect("the connection is open");
-                    let mut back = [0; 5];
-                    session.read_exact(&mut back).expect("the server echoes");
-                }
-                rounds += 1;
-            }
-            rounds
-        });
-        for number in 0..100 {
+    // A client that finds its session gone fails the test; the changes end by themselves.
+    let changing = AtomicBool::new(true);
+    let commands: Vec<_> = (0..100)
+        .map(|number| {
             let port = (2000 + number / 2).to_string();
-            if number % 2 == 0 {
-                lab.genkan(&add("more", "tcp", &port, "192.168.0.20")).expect_ok();
-            } else {
-                lab.genkan(&["forward", "remove", "more"]).expect_ok();
+            match number % 2 {
+                0 => lab.router(|router| router.command(&add("more", "tcp", &port, "192.168.0.20"))),
+                _ => lab.router(|router| router.command(&["forward", "remove", "more"])),
             }
-            if number % 5 == 0 {
-                let text = format!("{}# {number}\n", file(&lab));
-                fs::write(lab.config_file(), text).expect("written");
-                lab.genkan(&["reload"]).expect_ok();
+        })
+        .collect();
+    let path = lab.config_file();
+    let mut reload = lab.router(|router| router.command(&["reload"]));
+    let rounds = thread::scope(|scope| {
+        let changing = &changing;
+        let changes = scope.spawn(move || {
+            let outcome: Vec<Said> = commands
+                .into_iter()
+                .enumerate()
+                .flat_map(|(number, mut command)| {
+                    let mut said = vec![Said::from(command.output().expect("it is there"))];
+                    if number % 5 == 0 {
+                        let text = fs::read_to_string(&path).expect("there is a file");
+                        fs::write(&path, format!("{text}# {number}\n")).expect("written");
+                        said.push(Said::from(reload.output().expect("it is there")));
+                    }
+                    said
+                })
+                .collect();
+            changing.store(false, Ordering::Relaxed);
+            outcome
+        });
+        let mut rounds = 0;
+        while changing.load(Ordering::Relaxed) {
+            for session in &mut sessions {
+                exchange(session, b"hello");
             }
+            rounds += 1;
         }
-        ending.store(true, Ordering::Relaxed);
-        let rounds = busy.join().expect("no session was lost");
-        println!("{SESSIONS} sessions spoke {rounds} times during 100 changes and 20 reloads");
+        let outcome = changes.join().expect("no panic");
+        assert_eq!(outcome.len(), 120);
+        outcome.into_iter().for_each(|said| drop(said.expect_ok()));
+        rounds
     });
+    println!("{SESSIONS} sessions spoke {rounds} times during 100 changes and 20 reloads");
     for session in &mut sessions {
         exchange(session, b"still here");
     }
