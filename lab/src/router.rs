@@ -105,8 +105,6 @@ impl RouterProcess {
 
     /// `genkan ARGUMENTS --socket ...` for this router.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        // What it tells about reloads is taken, as a service manager would: a full socket would hold it up.
-        while self.ready.recv(&mut [0; 4096]).is_ok() {}
         let mut command = Command::new(&self.binary);
         command.args(arguments).arg("--socket").arg(self.socket());
         command

@@ -26,7 +26,7 @@ use super::sessions::restoring::{self, Source};
 use super::sessions::saving::{self, Saved};
 use super::worker::{Report, WorkerEnded};
 use super::workers::{Started, Workers};
-use super::{log, watch};
+use super::{log, service_manager, watch};
 use crate::output::{self, Exit, Failure};
 
 /// How often devices are looked at even though nothing was heard of them.
@@ -299,7 +299,7 @@ impl Daemon {
 
 /// Tells the service manager, where there is one.
 pub(super) fn tell_systemd(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+    if let Err(error) = service_manager::tell(state) {
         debug!(%error, "the service manager was not told");
     }
 }

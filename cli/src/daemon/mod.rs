@@ -4,6 +4,7 @@
 //!   first; [`exchange`]: what it gives to the other workers; [`workers`]: all of them together;
 //! - [`devices`]: network devices opened, opened again, and put back; [`watch`]: when to look at them;
 //! - [`event_loop`]: signals, reports of the worker, the control API, on tokio; [`changes`]: another configuration;
+//! - [`service_manager`]: what systemd is told;
 //! - [`log`] and [`limiter`]: a log that a wire cannot flood.
 //!
 //! tokio never touches a packet: the worker is a plain thread, reached by bounded channels.
@@ -17,6 +18,7 @@ mod limiter;
 mod log;
 mod poller;
 mod priority;
+mod service_manager;
 mod sessions;
 mod suggest;
 mod watch;

@@ -1,14 +1,11 @@
 //! Changes while packets flow: what they do, what they leave alone, and what is left of them after an accident.
 
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use genkan_lab::topology::Role::{Laptop, Nas, Remote};
 use serde_json::Value;
@@ -31,11 +28,9 @@ cases![
     an_unconfirmed_change_does_not_outlive_the_router,
     the_history_leads_back,
     a_temporary_forward_leaves_the_file,
-    killed_during_changes,
-    a_hundred_changes_and_no_session_lost,
 ];
 
-const RULES: &str = r#"# What the club decided.
+pub(super) const RULES: &str = r#"# What the club decided.
 [[forward]]
 name = "web"    # the old server
 protocol = "tcp"
@@ -47,15 +42,15 @@ to = "192.168.0.10:8080"
 hairpin = true
 "#;
 
-fn file(lab: &Lab) -> String {
+pub(super) fn file(lab: &Lab) -> String {
     fs::read_to_string(lab.router(|router| router.config_file())).expect("there is always a file")
 }
 
-fn json(said: Said) -> Value {
+pub(super) fn json(said: Said) -> Value {
     serde_json::from_str(&said.expect_ok().stdout).expect("it is JSON")
 }
 
-fn add<'a>(name: &'a str, protocol: &'a str, port: &'a str, to: &'a str) -> Vec<&'a str> {
+pub(super) fn add<'a>(name: &'a str, protocol: &'a str, port: &'a str, to: &'a str) -> Vec<&'a str> {
     vec!["forward", "add", name, "--protocol", protocol, "--port", port, "--to", to]
 }
 
@@ -64,13 +59,13 @@ fn revision(lab: &Lab) -> u64 {
 }
 
 /// Names of the forwards in a text, in order.
-fn names(text: &str) -> Vec<String> {
+pub(super) fn names(text: &str) -> Vec<String> {
     let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("torn: {error}\n{text}"));
     let forwards = table.get("forward").and_then(toml::Value::as_array).cloned().unwrap_or_default();
     forwards.iter().map(|forward| forward["name"].as_str().expect("a name").to_owned()).collect()
 }
 
-fn running_names(lab: &Lab) -> Vec<String> {
+pub(super) fn running_names(lab: &Lab) -> Vec<String> {
     let rows = json(lab.genkan(&["forward", "list", "--format", "json"]));
     let rows = rows.as_array().expect("a list");
     rows.iter().map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
@@ -321,145 +316,5 @@ fn a_temporary_forward_leaves_the_file() -> Outcome {
     assert!(file(&lab).contains("temporary = true"));
     wait_for("it is gone from the file", || file(&lab) == before);
     assert_eq!(running_names(&lab), ["web"]);
-    Ok(())
-}
-
-/// Asks the router for a forward without a program in between. Whether it said that it is so.
-fn post_forward(socket: &Path, name: &str, port: usize) -> bool {
-    let body = format!(r#"{{"name":"{name}","protocol":"udp","port":{port},"to":"192.168.0.10"}}"#);
-    let request = format!(
-        "POST /v1/forwards HTTP/1.1\r\nHost: genkan\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let exchange = || {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok::<_, io::Error>(answer)
-    };
-    exchange().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
-}
-
-/// The whole router killed at random moments, with a client that changes on and on. What it was told is so holds.
-fn killed_during_changes() -> Outcome {
-    const KILLS: usize = 40;
-    let lab = Lab::start("");
-    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos();
-    println!("seed {seed}");
-    let mut seed = seed as u64;
-    let mut known: Vec<String> = Vec::new();
-    let mut outcomes = [0; 2];
-    for round in 0..KILLS {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let pause = Duration::from_micros((seed >> 33) % 60_000);
-        let socket = lab.router(|router| router.socket());
-        let (acknowledged, under_way) = thread::scope(|scope| {
-            let writer = scope.spawn(move || {
-                let mut acknowledged = Vec::new();
-                for number in 0.. {
-                    let name = format!("k{round}-{number}");
-                    if !post_forward(&socket, &name, 1000 + round * 100 + number) {
-                        return (acknowledged, name);
-                    }
-                    acknowledged.push(name);
-                }
-                unreachable!("the router is killed")
-            });
-            thread::sleep(pause);
-            lab.kill_router();
-            writer.join().expect("no panic")
-        });
-        known.extend(acknowledged);
-        // Not torn, whatever happened.
-        names(&fs::read_to_string(lab.config_file()).expect("there is always a file"));
-        lab.start_router_again().unwrap_or_else(|error| panic!("{error}"));
-        let after = names(&file(&lab));
-        if after == known {
-            outcomes[0] += 1;
-        } else {
-            known.push(under_way);
-            assert_eq!(after, known);
-            outcomes[1] += 1;
-        }
-        assert_eq!(running_names(&lab), known);
-        let history = json(lab.genkan(&["history", "--format", "json"]));
-        assert!(!history["edited"].as_bool().expect("a flag"));
-        let newest = history["entries"][0]["what"].as_str().expect("a sentence").to_owned();
-        if let Some(last) = known.last() {
-            assert!(newest.starts_with(&format!("forward add {last}:")), "{newest}, not {last}");
-        }
-    }
-    println!(
-        "{} as acknowledged, {} with the one under way, {} forwards",
-        outcomes[0],
-        outcomes[1],
-        known.len()
-    );
-    Ok(())
-}
-
-fn a_hundred_changes_and_no_session_lost() -> Outcome {
-    const SESSIONS: usize = 300;
-    let lab = Lab::start(RULES);
-    let _servers = [Server::tcp(&lab.host(Nas), 8080), Server::tcp(&lab.host(Remote), 7)];
-    let remote = SocketAddrV4::new(lab.address.remote, 7);
-    let mut sessions: Vec<TcpStream> = (0..SESSIONS)
-        .map(|number| {
-            let (from, to) = if number % 2 == 0 { (Laptop, remote) } else { (Remote, lab.wan(80)) };
-            let mut session = connect(&lab.host(from), to).expect("the way is open");
-            greeting(&mut session);
-            session
-        })
-        .collect();
-    // A client that finds its session gone fails the test; the changes end by themselves.
-    let changing = AtomicBool::new(true);
-    let commands: Vec<_> = (0..100)
-        .map(|number| {
-            let port = (2000 + number / 2).to_string();
-            match number % 2 {
-                0 => lab.router(|router| router.command(&add("more", "tcp", &port, "192.168.0.20"))),
-                _ => lab.router(|router| router.command(&["forward", "remove", "more"])),
-            }
-        })
-        .collect();
-    let path = lab.config_file();
-    let mut reload = lab.router(|router| router.command(&["reload"]));
-    let rounds = thread::scope(|scope| {
-        let changing = &changing;
-        let changes = scope.spawn(move || {
-            let outcome: Vec<Said> = commands
-                .into_iter()
-                .enumerate()
-                .flat_map(|(number, mut command)| {
-                    let mut said = vec![Said::from(command.output().expect("it is there"))];
-                    if number % 5 == 0 {
-                        let text = fs::read_to_string(&path).expect("there is a file");
-                        fs::write(&path, format!("{text}# {number}\n")).expect("written");
-                        said.push(Said::from(reload.output().expect("it is there")));
-                    }
-                    said
-                })
-                .collect();
-            changing.store(false, Ordering::Relaxed);
-            outcome
-        });
-        let mut rounds = 0;
-        while changing.load(Ordering::Relaxed) {
-            for session in &mut sessions {
-                exchange(session, b"hello");
-            }
-            rounds += 1;
-        }
-        let outcome = changes.join().expect("no panic");
-        assert_eq!(outcome.len(), 120);
-        outcome.into_iter().for_each(|said| drop(said.expect_ok()));
-        rounds
-    });
-    println!("{SESSIONS} sessions spoke {rounds} times during 100 changes and 20 reloads");
-    for session in &mut sessions {
-        exchange(session, b"still here");
-    }
     Ok(())
 }

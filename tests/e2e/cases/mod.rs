@@ -3,6 +3,7 @@
 mod backend;
 mod bench;
 mod changes;
+mod changes_under_load;
 mod flood;
 mod forward;
 mod lab;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         lifecycle::all(),
         persistence::all(),
         changes::all(),
+        changes_under_load::all(),
         flood::all(),
         lab::all(),
         tap::all(),

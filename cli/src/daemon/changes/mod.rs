@@ -11,7 +11,7 @@ mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use genkan_config::{Backend, Device, Diff, Loaded};
 use genkan_control::api::{ChangeQuery, ChangeReport, ErrorBody, ErrorCode};
@@ -213,7 +213,9 @@ impl Daemon {
             return Ok(refuse(ErrorCode::ReloadRefused, message));
         }
         let plan = Arc::new(loaded.plan.clone());
+        let started = Instant::now();
         self.workers.follow(&plan).await?;
+        let workers_ms = started.elapsed().as_millis() as u64;
         if let Some(pending) = pending {
             let back_to = self.store.revision();
             match tokio::task::block_in_place(|| self.store.commit(pending)) {
@@ -225,7 +227,7 @@ impl Daemon {
             }
             self.waiting = confirm.map(|seconds| Waiting::new(back_to, Duration::from_secs(seconds.into())));
             report.confirm_seconds = confirm;
-            info!(revision = report.revision, by = %who, "{summary}");
+            info!(revision = report.revision, by = %who, workers_ms, "{summary}");
             for change in &report.changes {
                 info!("{change}");
             }
