@@ -7,7 +7,8 @@
 //! - Back ends: [`af_packet`] (any Ethernet device), [`af_xdp`] (by the kernel's stack), [`tap`] (a device whose wire is this process), [`host_tun`] (the
 //!   box itself), [`loopback`] (an in-memory pair for tests), [`pcap_file`] (captures read and written).
 //! - Wrappers over any half: [`software_offload`] (for devices that cannot finish checksums or segment), [`merging`]
-//!   (for those that take super-frames), [`tracer`], [`pcap_writer`], [`fault_injector`].
+//!   (for those that take super-frames), [`burst_meter`] (what comes in bursts), [`tracer`], [`pcap_writer`],
+//!   [`fault_injector`].
 //! - [`hand_over`]: frames from one worker to another.
 //! - Around the devices: [`device`] (what the kernel knows, and settings that are put back), [`isolation`] (keeps the
 //!   kernel's own stack off our ports), [`host_network`] (the box's addresses and routes), [`link_monitor`].
@@ -18,6 +19,7 @@
 
 pub mod af_packet;
 pub mod af_xdp;
+pub mod burst_meter;
 pub mod device;
 pub mod error;
 pub mod fault_injector;

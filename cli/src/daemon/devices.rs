@@ -18,9 +18,12 @@ use genkan_io::software_offload::SoftwareOffload;
 use genkan_io::{FrameIo, FrameReceiver, IoError, host_tun, tap};
 use tracing::{info, warn};
 
+use self::bursts::Bursts;
 use super::forwarder::PortHalves;
 use super::suggest;
 use crate::output::{self, Failure};
+
+mod bursts;
 
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +106,7 @@ impl Picked {
 /// What has to be given back to the kernel.
 enum Hold {
     /// Fields are dropped in this order: settings come back while the kernel is still kept away.
-    Device { prepared: PreparedDevice, _isolation: Isolation },
+    Device { prepared: Box<PreparedDevice>, _isolation: Isolation, bursts: Option<Bursts> },
     /// A device that is there as long as its descriptor. It may be in another network namespace by now, where we
     /// cannot see it.
     Tap,
@@ -221,7 +224,7 @@ impl Devices {
     pub(crate) fn close(self) -> Result<(), Failure> {
         let mut failed = Vec::new();
         for port in self.ports {
-            let Some(Hold::Device { prepared, _isolation }) = port.hold else { continue };
+            let Some(Hold::Device { prepared, _isolation, .. }) = port.hold else { continue };
             if let Err(error) = prepared.restore() {
                 failed.push(format!("{}: {}", port.device, output::chain(&error)));
             }
@@ -355,7 +358,8 @@ impl Candidate<'_> {
             Advice::AfXdp => match self.open_af_xdp(state, memory)? {
                 Ok((io, prepared, picked)) => {
                     let link = prepared.link().state();
-                    let hold = Hold::Device { prepared, _isolation: isolation };
+                    let hold =
+                        Hold::Device { prepared: prepared.into(), _isolation: isolation, bursts: None };
                     return Ok(Opened { halves: vec![halves(io)], link, hold, picked });
                 }
                 Err(reason) => reason,
@@ -365,17 +369,18 @@ impl Candidate<'_> {
         let ios = af_packet::open_workers(self.name, &AfPacketOptions::default(), workers, self.spread)?;
         let link = prepared.link().state();
         let shortfall = (self.wish == Wish::AfXdp).then(|| {
-            let name = self.name;
             format!(
-                "{name}: backend = \"af-xdp\" is not possible, packet sockets are used instead: {against}"
+                "{}: backend = \"af-xdp\" is not possible, packet sockets are used instead: {against}",
+                self.name
             )
         });
         let reason = (self.wish != Wish::AfPacket).then_some(against);
         let picked = Picked { shortfall, ..Picked::because("af-packet", reason) };
-        let hold = Hold::Device { prepared, _isolation: isolation };
         // Each frame out is a walk through the kernel, and GRO on arrival saw few of those that follow each other.
         let merging = ios.into_iter().map(FrameIo::with_merging);
-        Ok(Opened { halves: merging.map(halves).collect(), link, hold, picked })
+        let (halves, bursts) = Bursts::watch(&prepared, merging.map(halves).collect());
+        let hold = Hold::Device { prepared: prepared.into(), _isolation: isolation, bursts };
+        Ok(Opened { halves, link, hold, picked })
     }
 
     fn advice(&self, workers: u8) -> Result<Advice, IoError> {

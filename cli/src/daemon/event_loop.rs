@@ -171,6 +171,7 @@ impl Daemon {
     ) -> Result<Exit, Failure> {
         let mut look_again = tokio::time::interval(LOOK_AGAIN);
         look_again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tend_bursts = tokio::time::interval(LOOK_AGAIN);
 
         self.look_at_devices().await?;
         info!(config = %self.path.display(), socket = %socket.display(), "ready");
@@ -193,6 +194,7 @@ impl Daemon {
                     self.remove_expired().await?;
                 }
                 due = self.keeper.due(every, budget) => self.keep(due),
+                _ = tend_bursts.tick() => tend_bursts.reset_after(self.devices.tend_bursts(Instant::now())),
             }
         }
         info!("ending");

@@ -21,7 +21,9 @@ use super::{
     refused, remove_address, route_socket, set_address_generation, set_up,
 };
 use crate::netlink::Netlink;
-use crate::sys::ethtool;
+use crate::sys::ethtool::{self, Feature};
+
+mod datagrams;
 
 /// Merges packets for the local stack only: the merged ones cannot be cut again faithfully.
 const LARGE_RECEIVE_OFFLOAD: &str = "rx-lro";
@@ -29,9 +31,9 @@ const LARGE_RECEIVE_OFFLOAD: &str = "rx-lro";
 const CHAINING: &str = "rx-gro-list";
 /// Merge packets of a flow into super-frames that are cut again faithfully on their way out.
 const MERGING: [&str; 2] = ["rx-gro", UDP_MERGING];
-/// Does so for UDP. Not switched on for a veth: there the kernel handles each datagram as it is sent, and the way through
-/// GRO costs every one of them a fifth of the rate, with nothing to merge. What it gains there are the bursts that a
-/// host's own kernel cut from one send (UDP_SEGMENT); those merge on their way out even so.
+/// Does so for UDP. Not switched on for a veth beforehand: there the kernel handles each datagram as it is sent, and the
+/// way through GRO costs every one of them a fifth of the rate, with nothing to merge. What it gains there are the bursts
+/// that a host's own kernel cut from one send (UDP_SEGMENT): [`PreparedDevice::merge_datagrams`] is for while they come.
 const UDP_MERGING: &str = "rx-udp-gro-forwarding";
 /// The kind of device of which two are the ends of a cable.
 const VETH: &str = "veth";
@@ -192,6 +194,9 @@ impl PreparedDevice {
             link_local: link_local.iter().map(|address| (address.address, address.prefix_len)).collect(),
             features: wanted.iter().map(|(name, on)| (name.clone(), !on)).collect(),
         };
+        if datagrams::by_turns(&netlink, &link, options)? {
+            record.features.insert(UDP_MERGING.to_owned(), false);
+        }
         // A leftover that nobody has put back yet knows better what was there at first.
         if let Some(leftover) = file.read()?.filter(|leftover| leftover.is_of(&link)) {
             record.up = leftover.up;
@@ -277,20 +282,26 @@ fn check(netlink: &mut Netlink, link: &Link) -> Result<Vec<DeviceAddress>, Devic
     }
 }
 
+fn features(netlink: &Netlink, link: &Link) -> Result<Vec<Feature>, DeviceError> {
+    match ethtool::features(netlink.as_fd(), &link.name) {
+        // A driver without such features.
+        Err(error) if ethtool::is_unsupported(&error) => Ok(Vec::new()),
+        result => Ok(result?),
+    }
+}
+
+fn is_veth(link: &Link) -> bool {
+    link.kind.as_deref() == Some(VETH)
+}
+
 /// Features that are not as they should be, and what they should be.
 fn wanted_features(
     netlink: &Netlink,
     link: &Link,
     options: &DeviceOptions,
 ) -> Result<Vec<(String, bool)>, DeviceError> {
-    let features = match ethtool::features(netlink.as_fd(), &link.name) {
-        // A driver without such features.
-        Err(error) if ethtool::is_unsupported(&error) => Vec::new(),
-        result => result?,
-    };
-    let is_veth = link.kind.as_deref() == Some(VETH);
     let mut wanted = Vec::new();
-    for feature in features {
+    for feature in features(netlink, link)? {
         let is_lro = feature.name == LARGE_RECEIVE_OFFLOAD;
         if (is_lro || feature.name == CHAINING) && feature.active {
             if is_lro && !feature.changeable {
@@ -303,7 +314,7 @@ fn wanted_features(
         let untags = UNTAGGING.contains(&feature.name.as_str());
         let wish = match options {
             DeviceOptions { bare: true, .. } => (merges || untags).then_some(false),
-            DeviceOptions { merge: true, .. } if is_veth && feature.name == UDP_MERGING => None,
+            DeviceOptions { merge: true, .. } if is_veth(link) && feature.name == UDP_MERGING => None,
             DeviceOptions { merge: true, .. } => merges.then_some(true),
             _ => None,
         };

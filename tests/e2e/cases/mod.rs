@@ -2,6 +2,7 @@
 
 mod backend;
 mod bench;
+mod bursts;
 mod changes;
 mod changes_under_load;
 mod flood;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Case> {
         tap::all(),
         backend::all(),
         bench::all(),
+        bursts::all(),
     ]
     .into_iter()
     .flatten()
