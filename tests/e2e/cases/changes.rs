@@ -26,6 +26,7 @@ cases![
     edits_by_hand_are_taken_over_first,
     a_lock_out_comes_back_by_itself,
     an_unconfirmed_change_does_not_outlive_the_router,
+    going_back_leaves_an_edit_by_hand_alone,
     the_history_leads_back,
     a_temporary_forward_leaves_the_file,
 ];
@@ -281,6 +282,25 @@ fn an_unconfirmed_change_does_not_outlive_the_router() -> Outcome {
         let what = history["entries"][0]["what"].as_str().expect("a sentence");
         assert!(what.contains("before") && what.contains("was confirmed"), "{what}");
     }
+    Ok(())
+}
+
+fn going_back_leaves_an_edit_by_hand_alone() -> Outcome {
+    let lab = Lab::start(RULES);
+    lab.genkan(&["forward", "disable", "web", "--confirm", "1s"]).expect_ok();
+    let edited = file(&lab).replace("# Nobody knows why.", "# She knows why.");
+    fs::write(lab.config_file(), &edited).expect("written");
+    let open = || json(lab.genkan(&["forward", "list", "--format", "json"]))[0]["open"] == true;
+    assert!(!open());
+    wait_for("the rules go back", open);
+    assert_eq!(file(&lab), edited);
+    let history = json(lab.genkan(&["history", "--format", "json"]));
+    assert_eq!((history["revision"].as_u64(), history["edited"].as_bool()), (Some(3), Some(true)));
+    // Who asked is known, and the router itself is nobody.
+    assert_eq!(history["entries"][1]["uid"], 0, "{history}");
+    assert!(history["entries"][0].get("uid").is_none(), "{history}");
+    lab.genkan(&["reload"]).expect_ok();
+    assert!(!open());
     Ok(())
 }
 
