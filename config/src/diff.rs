@@ -221,6 +221,7 @@ fn router(loaded: &Loaded) -> Vec<Field> {
     vec![
         fixed("tun", optional(loaded.config.tun.as_ref())),
         fixed("workers", loaded.config.workers.to_string()),
+        fixed("sandbox", loaded.config.sandbox.to_string()),
     ]
 }
 

@@ -63,6 +63,8 @@ pub struct Config {
     pub tun: Option<String>,
     /// `[router] workers`: threads that move packets.
     pub workers: u8,
+    /// `[router] sandbox`: give up every right that the router has no use for.
+    pub sandbox: bool,
     /// `[services] socket`: path of the control socket.
     pub socket: PathBuf,
     /// `[services] state`: directory of what survives a restart. systemd's `STATE_DIRECTORY` goes before it.

@@ -53,6 +53,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .and_then(|router| router.workers.as_ref())
             .and_then(|workers| u8::try_from(workers.value.0).ok())
             .unwrap_or(1),
+        sandbox: file.router.as_ref().is_none_or(|router| flag(&router.sandbox, true)),
         socket: services
             .and_then(|services| services.socket.as_ref())
             .map_or_else(|| PathBuf::from(SOCKET), |socket| socket.value.0.clone()),

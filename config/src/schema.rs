@@ -139,6 +139,10 @@ pub(crate) struct RouterTable {
     /// Threads that forward. Only 1 in this version.
     #[schemars(extend("default" = 1, "maximum" = 1))]
     pub(crate) workers: Field<Workers>,
+    /// Whether the router gives up, at its start, every right that it has no use for: capabilities, files, system
+    /// calls. What that comes to says `genkan status`.
+    #[schemars(extend("default" = true))]
+    pub(crate) sandbox: Field<bool>,
 }
 
 /// Address translation.
@@ -387,8 +391,11 @@ impl Route {
 
 impl RouterTable {
     fn read(mut t: Table<'_, '_>) -> RouterTable {
-        let router =
-            RouterTable { tun: t.optional("tun", "\"genkan0\""), workers: t.optional("workers", "1") };
+        let router = RouterTable {
+            tun: t.optional("tun", "\"genkan0\""),
+            workers: t.optional("workers", "1"),
+            sandbox: t.optional("sandbox", "true"),
+        };
         t.finish();
         router
     }

@@ -272,7 +272,7 @@ fn well_formed() -> impl Strategy<Value = String> {
             ],
         ),
         ("[dmz]", vec!["to"]),
-        ("[router]", vec!["tun", "workers"]),
+        ("[router]", vec!["tun", "workers", "sandbox"]),
         ("[services]", vec!["socket", "state", "group", "save_every", "save_budget"]),
     ];
     let table = prop::sample::select(tables).prop_flat_map(|(header, keys)| {

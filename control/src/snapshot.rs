@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -21,7 +21,7 @@ use genkan_engine::view::NeighborView;
 use genkan_engine::{Plan, UnixTime};
 use tokio::sync::Mutex;
 
-use crate::api::{ForwardRow, NeighborRow, PortRole, PortStatus, Status, Totals};
+use crate::api::{ForwardRow, NeighborRow, PortRole, PortStatus, Sandbox, Status, Totals};
 use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
 
 /// Age from which the view of hosts is fetched anew when somebody asks.
@@ -99,6 +99,7 @@ pub struct Snapshot {
     links: DashMap<PortId, LinkState>,
     backends: DashMap<PortId, PortBackend>,
     problems: DashMap<String, String>,
+    sandbox: OnceLock<Sandbox>,
     hosts: DashMap<(PortId, Ipv4Addr), HostEntry>,
     host_round: AtomicU64,
     hosts_fetched: Mutex<Option<Instant>>,
@@ -114,6 +115,7 @@ impl Snapshot {
             links: DashMap::new(),
             backends: DashMap::new(),
             problems: DashMap::new(),
+            sandbox: OnceLock::new(),
             hosts: DashMap::new(),
             host_round: AtomicU64::new(0),
             hosts_fetched: Mutex::new(None),
@@ -173,6 +175,12 @@ impl Snapshot {
         }
     }
 
+    /// Remembers what the process has given up, which is final.
+    pub fn set_sandbox(&self, sandbox: Sandbox) {
+        // A second call would say the same.
+        let _ = self.sandbox.set(sandbox);
+    }
+
     /// Puts the whole status together.
     pub fn status(&self, totals: Totals) -> Status {
         let current = self.current.load();
@@ -199,6 +207,7 @@ impl Snapshot {
             reloads: self.reloads.load(Ordering::Relaxed),
             workers: current.running.workers,
             revision: current.running.revision,
+            sandbox: self.sandbox.get().cloned(),
         }
     }
 

@@ -52,6 +52,17 @@ fn text(status: &Status) -> String {
         output::grouped(status.max_sessions.into()),
         output::grouped(status.mappings.into())
     ));
+    if let Some(sandbox) = &status.sandbox {
+        let capabilities = match sandbox.capabilities.as_slice() {
+            [] => "none".to_owned(),
+            some => some.join(" "),
+        };
+        text.pop();
+        text.push_str(&format!(
+            "sandbox: capabilities {capabilities}; files: {}; system calls: {}\n\n",
+            sandbox.files, sandbox.system_calls
+        ));
+    }
     let mut ports =
         Listing::new(&["port", "device", "link", "mac", "mtu", "addresses", "backend"]).numbers(&[4]);
     for port in &status.ports {
@@ -87,7 +98,7 @@ fn row(port: &PortStatus) -> [String; 7] {
 
 #[cfg(test)]
 mod tests {
-    use genkan_control::api::PortRole;
+    use genkan_control::api::{PortRole, Sandbox};
 
     use super::*;
 
@@ -118,6 +129,7 @@ mod tests {
             reloads: 0,
             workers: 1,
             revision: 3,
+            sandbox: None,
         };
         let shown = text(&status);
         assert!(shown.contains("NOT forwarding") && shown.contains("Problems:"), "{shown}");
@@ -127,6 +139,15 @@ mod tests {
         assert!(!shown.contains("workers"), "{shown}");
         status.workers = 2;
         assert!(text(&status).contains("5 mappings, 2 workers"), "{}", text(&status));
+        assert!(!shown.contains("sandbox"), "{shown}");
+        status.sandbox = Some(Sandbox {
+            capabilities: vec!["NET_ADMIN".to_owned(), "NET_RAW".to_owned()],
+            files: "only its own (landlock 7)".to_owned(),
+            system_calls: "only those of a router".to_owned(),
+        });
+        let sandbox =
+            "2 workers\nsandbox: capabilities NET_ADMIN NET_RAW; files: only its own (landlock 7); system";
+        assert!(text(&status).contains(sandbox), "{}", text(&status));
         status.forwarding = true;
         status.problems.clear();
         let shown = text(&status);

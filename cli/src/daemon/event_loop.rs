@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 use super::changes::{self, Waiting, running};
 use super::devices::{Change, Devices, state_directory};
 use super::limiter::Limiter;
+use super::privileges::{self, GivenUp};
 use super::sessions::keeper::{Due, Keeper};
 use super::sessions::restoring::{self, Source};
 use super::sessions::saving::{self, Saved};
@@ -42,6 +43,10 @@ pub(crate) fn run(path: &Path, loaded: Loaded, socket: &Path) -> Result<Exit, Fa
     // Now that the lock is ours, what a killed router left can be settled.
     let (store, loaded) = changes::open(path, loaded)?;
     let listener = socket.take_listener();
+    let state = state_directory(&loaded.config.state);
+    let places = privileges::Places { config: path, socket: socket.path(), state: &state };
+    // Before the first thread: every one is to be without what is given up here.
+    let given_up = privileges::give_up(&loaded.config, &places);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -52,6 +57,7 @@ pub(crate) fn run(path: &Path, loaded: Loaded, socket: &Path) -> Result<Exit, Fa
         // Before anything is changed: from now on a signal means an orderly end.
         let mut signals = Signals::new().map_err(|error| Failure::new("cannot listen to signals", &error))?;
         let (mut daemon, inputs) = Daemon::start(path, loaded, store)?;
+        daemon.tell_privileges(given_up);
         let (stop, stopped) = oneshot::channel::<()>();
         let control = daemon.control.clone();
         let server = listener.map(|listener| {
@@ -157,6 +163,14 @@ impl Daemon {
             limiter: Limiter::new(),
         };
         Ok((daemon, Inputs { reports, changes: change_requests, links }))
+    }
+
+    fn tell_privileges(&self, given_up: Option<GivenUp>) {
+        let Some(GivenUp { sandbox, problems }) = given_up else { return };
+        self.snapshot().set_sandbox(sandbox);
+        for problem in problems {
+            self.snapshot().set_problem(&format!("sandbox: {problem}"), Some(problem));
+        }
     }
 
     pub(super) fn snapshot(&self) -> &Snapshot {

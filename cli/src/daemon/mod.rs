@@ -5,6 +5,7 @@
 //! - [`devices`]: network devices opened, opened again, and put back; [`watch`]: when to look at them;
 //! - [`event_loop`]: signals, reports of the worker, the control API, on tokio; [`changes`]: another configuration;
 //! - [`service_manager`]: what systemd is told;
+//! - [`privileges`]: what the process gives up at its start;
 //! - [`log`] and [`limiter`]: a log that a wire cannot flood.
 //!
 //! tokio never touches a packet: the worker is a plain thread, reached by bounded channels.
@@ -18,6 +19,7 @@ mod limiter;
 mod log;
 mod poller;
 mod priority;
+mod privileges;
 mod service_manager;
 mod sessions;
 mod suggest;

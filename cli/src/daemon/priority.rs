@@ -11,7 +11,7 @@ use genkan_io::sys::thread;
 const PILED_UP: u32 = 16;
 
 /// While frames are piled up. Nine tenths of a CPU that one ordinary thread wants as well.
-const NICE: i32 = -10;
+pub(super) const NICE: i32 = -10;
 
 /// The calling thread's place among those that want its CPU.
 #[derive(Debug)]

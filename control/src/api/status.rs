@@ -32,6 +32,20 @@ pub struct Status {
     /// Number of the configuration in force, in the history.
     #[serde(default)]
     pub revision: u64,
+    /// What the process has given up; absent when it was told to keep everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// What keeps a router that was taken over from doing more than a router does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// Capabilities that the process still has, and can ever have.
+    pub capabilities: Vec<String>,
+    /// Landlock: only the router's own files can be opened. In words how far the kernel goes along.
+    pub files: String,
+    /// Seccomp: system calls that no router makes are refused. In words.
+    pub system_calls: String,
 }
 
 /// One port of the router.

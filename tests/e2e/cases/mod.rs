@@ -13,6 +13,7 @@ mod lifecycle;
 mod outbound;
 mod persistence;
 mod programs;
+mod sandbox;
 mod tap;
 
 use crate::outcome::Case;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Case> {
         persistence::all(),
         changes::all(),
         changes_under_load::all(),
+        sandbox::all(),
         flood::all(),
         lab::all(),
         tap::all(),
