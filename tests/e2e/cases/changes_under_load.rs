@@ -13,16 +13,17 @@ use genkan_lab::topology::Role::{Laptop, Nas, Remote};
 
 use super::changes::{RULES, add, file, json, names, running_names};
 use crate::cases;
-use crate::fixture::Lab;
+use crate::fixture::{Lab, PATIENCE, SILENCE};
 use crate::outcome::Outcome;
 use crate::programs::Said;
-use crate::servers::{Server, connect, exchange, greeting};
+use crate::servers::{Server, connect, exchange, greeting, udp};
 
 cases![
     ;
     only_genkan:
     killed_during_changes,
     a_hundred_changes_and_no_session_lost,
+    no_datagram_is_lost_that_a_change_does_not_concern,
     ten_thousand_forwards_are_reloaded_in_no_time,
 ];
 
@@ -163,6 +164,58 @@ fn a_hundred_changes_and_no_session_lost() -> Outcome {
     for session in &mut sessions {
         exchange(session, b"still here");
     }
+    Ok(())
+}
+
+/// Datagrams both ways, counted at both ends, while forwards come and go.
+fn no_datagram_is_lost_that_a_change_does_not_concern() -> Outcome {
+    let rules = "[[forward]]\nname = \"log\"\nprotocol = \"udp\"\nport = 514\nto = \"192.168.0.10\"\n";
+    let lab = Lab::start(rules);
+    let flows = [
+        (udp(&lab.host(Laptop), 0), udp(&lab.host(Remote), 7), SocketAddrV4::new(lab.address.remote, 7)),
+        (udp(&lab.host(Remote), 0), udp(&lab.host(Nas), 514), lab.wan(514)),
+    ];
+    let (sending, receiving) = (AtomicBool::new(true), AtomicBool::new(true));
+    thread::scope(|scope| {
+        let (sending, receiving) = (&sending, &receiving);
+        let counts = flows.each_ref().map(|(sender, receiver, to)| {
+            // The first one finds the way: until ARP is answered no more than a few frames wait.
+            receiver.set_read_timeout(Some(PATIENCE)).expect("not zero");
+            sender.send_to(b"first", to).expect("there is a route");
+            receiver.recv(&mut [0; 8]).expect("it arrives");
+            receiver.set_read_timeout(Some(Duration::from_millis(20))).expect("not zero");
+            let sent = scope.spawn(move || {
+                let mut sent = 0;
+                while sending.load(Ordering::Relaxed) {
+                    sender.send_to(b"x", to).expect("there is a route");
+                    sent += 1;
+                    thread::sleep(Duration::from_micros(500));
+                }
+                sent
+            });
+            let received = scope.spawn(move || {
+                let mut received = 0;
+                while receiving.load(Ordering::Relaxed) {
+                    received += u32::from(receiver.recv(&mut [0; 8]).is_ok());
+                }
+                received
+            });
+            (sent, received)
+        });
+        for number in 0..50 {
+            let port = (2000 + number).to_string();
+            lab.genkan(&add("more", "tcp", &port, "192.168.0.20")).expect_ok();
+            lab.genkan(&["forward", "remove", "more"]).expect_ok();
+        }
+        sending.store(false, Ordering::Relaxed);
+        let counts = counts.map(|(sent, received)| (sent.join().expect("no panic"), received));
+        // What is still under way arrives.
+        thread::sleep(SILENCE);
+        receiving.store(false, Ordering::Relaxed);
+        let counts = counts.map(|(sent, received)| (sent, received.join().expect("no panic")));
+        println!("sent and received during 100 changes: {counts:?}");
+        assert!(counts.iter().all(|(sent, received)| sent == received && *sent > 0), "{counts:?}");
+    });
     Ok(())
 }
 
