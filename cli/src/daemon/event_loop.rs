@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::changes::{self, Waiting, running};
 use super::devices::{Change, Devices, state_directory};
+use super::heartbeat::Heartbeat;
 use super::limiter::Limiter;
 use super::privileges::{self, GivenUp};
 use super::sessions::keeper::{Due, Keeper};
@@ -187,6 +188,8 @@ impl Daemon {
         look_again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tend_bursts = tokio::time::interval(LOOK_AGAIN);
 
+        let mut heartbeat = Heartbeat::new();
+
         self.look_at_devices().await?;
         info!(config = %self.path.display(), socket = %socket.display(), "ready");
         tell_systemd(&[NotifyState::Ready]);
@@ -203,6 +206,7 @@ impl Daemon {
                     None => return Err(WorkerEnded.into()),
                 },
                 Some(()) = inputs.links.recv() => self.look_at_devices().await?,
+                () = heartbeat.due() => heartbeat.beat(&self.control.worker).await,
                 _ = look_again.tick() => {
                     self.look_at_devices().await?;
                     self.remove_expired().await?;

@@ -4,7 +4,7 @@
 //!   first; [`exchange`]: what it gives to the other workers; [`workers`]: all of them together;
 //! - [`devices`]: network devices opened, opened again, and put back; [`watch`]: when to look at them;
 //! - [`event_loop`]: signals, reports of the worker, the control API, on tokio; [`changes`]: another configuration;
-//! - [`service_manager`]: what systemd is told;
+//! - [`service_manager`]: what systemd is told; [`heartbeat`]: when it is told that the router lives;
 //! - [`privileges`]: what the process gives up at its start;
 //! - [`log`] and [`limiter`]: a log that a wire cannot flood.
 //!
@@ -15,6 +15,7 @@ mod devices;
 mod event_loop;
 mod exchange;
 mod forwarder;
+mod heartbeat;
 mod limiter;
 mod log;
 mod poller;

@@ -14,6 +14,7 @@ mod outbound;
 mod persistence;
 mod programs;
 mod sandbox;
+mod service;
 mod tap;
 
 use crate::outcome::Case;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Case> {
         changes::all(),
         changes_under_load::all(),
         sandbox::all(),
+        service::all(),
         flood::all(),
         lab::all(),
         tap::all(),
