@@ -7,6 +7,7 @@ use genkan_engine::plan::{ForwardRule, Host, PortRange, Route};
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
+use crate::schedule::Schedule;
 use crate::value::duration::humane;
 use crate::value::moment::written;
 use crate::value::number::grouped;
@@ -222,6 +223,7 @@ fn router(loaded: &Loaded) -> Vec<Field> {
         fixed("tun", optional(loaded.config.tun.as_ref())),
         fixed("workers", loaded.config.workers.to_string()),
         fixed("sandbox", loaded.config.sandbox.to_string()),
+        field("timezone", loaded.config.timezone.to_string()),
     ]
 }
 
@@ -269,11 +271,13 @@ fn host(host: &Host) -> Item {
 }
 
 fn forwards(loaded: &Loaded) -> Vec<Item> {
-    let item = |rule: &ForwardRule| forward(rule, loaded.config.temporary.contains(&rule.name));
-    loaded.plan.forwards.iter().map(item).collect()
+    let item = |(rule, schedule): (&ForwardRule, &Option<Schedule>)| {
+        forward(rule, loaded.config.temporary.contains(&rule.name), schedule.as_ref())
+    };
+    loaded.plan.forwards.iter().zip(&loaded.config.schedules).map(item).collect()
 }
 
-fn forward(rule: &ForwardRule, temporary: bool) -> Item {
+fn forward(rule: &ForwardRule, temporary: bool, schedule: Option<&Schedule>) -> Item {
     let external = |range: &PortRange| run(range.external_first, range.external_last);
     let internal = |range: &PortRange| {
         // The config crate has checked that it does not go beyond 65535.
@@ -296,6 +300,7 @@ fn forward(rule: &ForwardRule, temporary: bool) -> Item {
             field("enabled", rule.enabled.to_string()),
             field("expires", optional(rule.expires.map(written))),
             field("temporary", if temporary { "true".to_owned() } else { none() }),
+            field("schedule", optional(schedule)),
             field("log", rule.log.to_string()),
         ],
     }

@@ -19,8 +19,10 @@ pub mod error;
 mod json_schema;
 mod later;
 mod lint;
+pub mod openings;
 mod plan;
 mod render;
+pub mod schedule;
 mod schema;
 mod suggest;
 mod syntax;
@@ -29,6 +31,7 @@ mod validate;
 mod value;
 
 use error::Report;
+use schedule::{Schedule, Zone};
 use schema::File;
 
 pub use diff::{Change, Diff, diff};
@@ -65,6 +68,10 @@ pub struct Config {
     pub workers: u8,
     /// `[router] sandbox`: give up every right that the router has no use for.
     pub sandbox: bool,
+    /// `[router] timezone`: the clock of the schedules.
+    pub timezone: Zone,
+    /// `[[forward]] schedule`, in file order: index `i` is that of `plan.forwards[i]`.
+    pub schedules: Vec<Option<Schedule>>,
     /// `[services] socket`: path of the control socket.
     pub socket: PathBuf,
     /// `[services] state`: directory of what survives a restart. systemd's `STATE_DIRECTORY` goes before it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use genkan_engine::plan::{self, ForwardRule, Plan};
 
 use crate::error::{SourceFile, Span};
+use crate::schedule::Zone;
 use crate::schema::{File, Forward, Host, Lan, Nat, Route, Timeouts, Wan};
 use crate::validate::{Checked, Resolved};
 use crate::value::Field;
@@ -54,6 +55,15 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .and_then(|workers| u8::try_from(workers.value.0).ok())
             .unwrap_or(1),
         sandbox: file.router.as_ref().is_none_or(|router| flag(&router.sandbox, true)),
+        timezone: file
+            .router
+            .as_ref()
+            .and_then(|router| router.timezone.as_ref())
+            .map_or_else(Zone::local, |zone| zone.value.clone()),
+        schedules: file
+            .forwards()
+            .map(|forward| forward.schedule.as_ref().map(|schedule| schedule.value.clone()))
+            .collect(),
         socket: services
             .and_then(|services| services.socket.as_ref())
             .map_or_else(|| PathBuf::from(SOCKET), |socket| socket.value.0.clone()),

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 
 use crate::Backend;
 use crate::error::{Code, Report, Span};
+use crate::schedule::{Schedule, Zone};
 use crate::table::Table;
 use crate::value::address::{Address, InterfaceAddress, Mac, Network, WanAddress};
 use crate::value::duration::Humane;
@@ -143,6 +144,9 @@ pub(crate) struct RouterTable {
     /// calls. What that comes to says `genkan status`.
     #[schemars(extend("default" = true))]
     pub(crate) sandbox: Field<bool>,
+    /// Time zone of the schedules, by its name in the IANA database; `local` is that of the box.
+    #[schemars(extend("default" = "local"))]
+    pub(crate) timezone: Field<Zone>,
 }
 
 /// Address translation.
@@ -257,6 +261,8 @@ pub(crate) struct Forward {
     /// Once it has expired, it also leaves this file. `genkan forward add --for 2h` writes that.
     #[schemars(extend("default" = false))]
     pub(crate) temporary: Field<bool>,
+    /// Open in these hours only, such as `Mon-Fri 18:00-23:00`, by the clock of `router.timezone`.
+    pub(crate) schedule: Field<Schedule>,
     /// Log every new session.
     #[schemars(extend("default" = false))]
     pub(crate) log: Field<bool>,
@@ -395,6 +401,7 @@ impl RouterTable {
             tun: t.optional("tun", "\"genkan0\""),
             workers: t.optional("workers", "1"),
             sandbox: t.optional("sandbox", "true"),
+            timezone: t.optional("timezone", "\"Asia/Tokyo\""),
         };
         t.finish();
         router
@@ -464,6 +471,7 @@ impl Forward {
             enabled: t.optional("enabled", "true"),
             expires: t.optional("expires", "2036-12-31T23:59:59+09:00"),
             temporary: t.optional("temporary", "true"),
+            schedule: t.optional("schedule", "\"Mon-Fri 18:00-23:00\""),
             log: t.optional("log", "true"),
         };
         t.finish();

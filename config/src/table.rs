@@ -287,6 +287,7 @@ fn synonym(table: &str, name: &str) -> Option<&'static str> {
         ("forward", &["external", "external_ip", "external_address", "wan_address", "dst"], "address"),
         ("forward", &["enable", "active", "on"], "enabled"),
         ("forward", &["expire", "expiry", "until", "valid_until"], "expires"),
+        ("forward", &["hours", "open", "opening_hours", "times", "time"], "schedule"),
         ("forward", &["comment", "description", "label", "title"], "name"),
         ("dmz", &["host", "target", "address", "ip"], "to"),
         ("nat", &["loopback", "nat_loopback", "reflection"], "hairpin"),
@@ -295,6 +296,7 @@ fn synonym(table: &str, name: &str) -> Option<&'static str> {
         ("services", &["control", "api"], "socket"),
         ("services", &["state_dir", "state_directory"], "state"),
         ("router", &["threads", "cores"], "workers"),
+        ("router", &["tz", "time_zone", "zone"], "timezone"),
     ];
     let name = name.to_lowercase().replace('-', "_");
     SYNONYMS

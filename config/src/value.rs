@@ -4,6 +4,7 @@
 //! and goes on after the first mistake of a list.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
@@ -17,6 +18,7 @@ pub(crate) mod name;
 pub(crate) mod number;
 pub(crate) mod ports;
 pub(crate) mod saving;
+pub(crate) mod schedule;
 pub(crate) mod target;
 pub(crate) mod word;
 
@@ -217,6 +219,8 @@ pub(crate) struct Bad {
     pub(crate) help: Vec<String>,
     /// Background.
     pub(crate) note: Option<&'static str>,
+    /// First octet of the text that is wrong and the one after the last, where it is not the whole value.
+    pub(crate) at: Option<(u16, u16)>,
 }
 
 impl Bad {
@@ -229,6 +233,7 @@ impl Bad {
             fix: None,
             help: Vec::new(),
             note: None,
+            at: None,
         }
     }
 
@@ -240,6 +245,12 @@ impl Bad {
     /// Shows a value that would work, written as TOML.
     pub(crate) fn fix(mut self, value: impl Into<String>) -> Bad {
         self.fix = Some(value.into());
+        self
+    }
+
+    /// Points at a part of a value's text, if it lies among the first 64 KiB.
+    pub(crate) fn at(mut self, octets: Range<usize>) -> Bad {
+        self.at = u16::try_from(octets.start).ok().zip(u16::try_from(octets.end).ok());
         self
     }
 
@@ -260,7 +271,8 @@ impl Bad {
 pub(crate) fn report_bad(bad: Bad, span: &Span, place: Place<'_>, report: &mut Report) {
     let yet = if bad.code == Code::NotYet { " yet" } else { "" };
     let message = format!("`{}` cannot be {}{yet}: {}", place.path, shorten(report.text(span)), bad.what);
-    let diagnostic = report.error(bad.code, span, message);
+    let part = bad.at.and_then(|(start, end)| part_of(report.text(span), span, start.into()..end.into()));
+    let diagnostic = report.error(bad.code, part.as_ref().unwrap_or(span), message);
     diagnostic.label(bad.label);
     if let Some(fix) = &bad.fix {
         diagnostic.help(format!("write {}", place.written(fix)));
@@ -269,6 +281,15 @@ pub(crate) fn report_bad(bad: Bad, span: &Span, place: Place<'_>, report: &mut R
     }
     diagnostic.help.extend(bad.help);
     diagnostic.notes.extend(bad.note.map(str::to_owned));
+}
+
+/// Where octets of a string's text stand in the file; `None` when escapes or several quotes are in the way.
+fn part_of(written: &str, span: &Span, octets: Range<usize>) -> Option<Span> {
+    let plain = !written.contains('\\') && !written.starts_with("\"\"\"") && !written.starts_with("'''");
+    let inside = written.len().checked_sub(2)?;
+    // What is missing at the end is pointed at by the closing quote.
+    let end = if octets.is_empty() { octets.end + 1 } else { octets.end };
+    (plain && octets.end <= inside).then(|| span.start + 1 + octets.start..span.start + 1 + end)
 }
 
 /// Reports a value of the wrong TOML type.

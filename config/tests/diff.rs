@@ -91,7 +91,8 @@ fn forwards() {
             ("name = \"game\"", "name = \"play\""),
             (
                 "to = \"192.168.0.20\"",
-                "to = \"192.168.0.20:20000\"\nexpires = 2030-01-01T00:00:00Z\nenabled = false"
+                "to = \"192.168.0.20:20000\"\nexpires = 2030-01-01T00:00:00Z\nenabled = false\n\
+                 schedule = \"sat,sun 9:00-24:00\""
             ),
         ]),
         "forward game: removed\n\
@@ -99,7 +100,7 @@ fn forwards() {
          forward web: to 192.168.0.10:8080 -> 192.168.0.10\n\
          forward web: from everybody -> [198.51.100.0/24]\n\
          forward play: added: protocol tcp+udp, port 10000-10010, to 192.168.0.20:20000-20010, from everybody, \
-         enabled false, expires 2030-01-01T00:00:00Z, log false\n"
+         enabled false, expires 2030-01-01T00:00:00Z, schedule Sat-Sun 09:00-24:00, log false\n"
     );
     // A host's new address is a new target.
     assert_eq!(

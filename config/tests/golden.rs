@@ -104,6 +104,11 @@ fn later_versions() {
 }
 
 #[test]
+fn schedules() {
+    check("schedules.txt");
+}
+
+#[test]
 fn lint() {
     check("lint.txt");
 }

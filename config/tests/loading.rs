@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
+use genkan_config::schedule::Zone;
 use genkan_config::{Backend, Code, Loaded, Severity};
 use genkan_engine::UnixTime;
 use genkan_engine::plan::{FilteringBehavior, ForwardRule, Host, MappingBehavior, PortRange};
@@ -140,7 +141,7 @@ fn schema_defaults_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 30, "a default is missing in the schema, or one is new: count it here");
+    assert_eq!(checked, 31, "a default is missing in the schema, or one is new: count it here");
 }
 
 #[test]
@@ -246,6 +247,7 @@ to = "172.16.0.0/12"
 via = "192.168.0.254"
 [router]
 tun = "box0"
+timezone = "Europe/Berlin"
 [nat]
 mapping = "address-and-port-dependent"
 filtering = "endpoint-independent"
@@ -278,6 +280,7 @@ address = "203.0.113.5"
 from = ["192.0.2.0/24", "192.0.2.7"]
 enabled = false
 expires = 2030-01-01T09:00:00+09:00
+schedule = "22:00-06:00"
 log = true
 [[forward]]
 name = "run"
@@ -300,6 +303,10 @@ save_budget = "1 GiB"
     assert_eq!(config.socket, Path::new("/run/g2.sock"));
     assert_eq!(config.state, Path::new("/var/lib/g2"));
     assert_eq!((config.save_every, config.save_budget), (None, 1 << 30));
+    assert_eq!(config.timezone, Zone::named("Europe/Berlin").expect("a zone"));
+    let schedules: Vec<_> =
+        config.schedules.iter().map(|schedule| schedule.as_ref().map(ToString::to_string)).collect();
+    assert_eq!(schedules, [Some("daily 22:00-06:00".to_owned()), None]);
     assert_eq!(plan.wan.gateway, Some(address("198.51.100.1")));
     assert_eq!(plan.wan.addresses, [address("203.0.113.5"), address("198.51.100.77")]);
     assert_eq!((plan.wan.mtu, plan.wan.ping), (1454, false));

@@ -243,6 +243,8 @@ fn value() -> impl Strategy<Value = String> {
             "2030-01-01T00:00:00Z",
             "\"52:54:00:12:34:56\"",
             "\"/run/x\"",
+            "\"Mon-Fri 18:00-23:00\"",
+            "\"Asia/Tokyo\"",
         ])
         .prop_map(str::to_owned),
     ]
@@ -268,11 +270,12 @@ fn well_formed() -> impl Strategy<Value = String> {
                 "enabled",
                 "expires",
                 "temporary",
+                "schedule",
                 "log",
             ],
         ),
         ("[dmz]", vec!["to"]),
-        ("[router]", vec!["tun", "workers", "sandbox"]),
+        ("[router]", vec!["tun", "workers", "sandbox", "timezone"]),
         ("[services]", vec!["socket", "state", "group", "save_every", "save_budget"]),
     ];
     let table = prop::sample::select(tables).prop_flat_map(|(header, keys)| {

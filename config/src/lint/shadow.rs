@@ -13,6 +13,7 @@ use ipnet::Ipv4Net;
 use super::forwards::external;
 use super::ports::all_of;
 use crate::error::{Code, Report, Span};
+use crate::schedule::Schedule;
 use crate::schema::File;
 use crate::validate::{Checked, Resolved, Topology};
 use crate::value::ports::PortSpan;
@@ -31,6 +32,7 @@ struct Rule<'f> {
     from: Vec<Ipv4Net>,
     protocols: &'f [Protocol],
     expires: Option<UnixTime>,
+    schedule: Option<&'f Schedule>,
     resolved: &'f Resolved,
 }
 
@@ -118,6 +120,7 @@ fn rules<'f>(file: &'f File, checked: &'f Checked) -> Vec<Rule<'f>> {
             from: if everybody { Vec::new() } else { from },
             protocols: &forward.protocol.as_ref()?.value.0,
             expires: forward.expires.as_ref().map(|moment| moment.value.0),
+            schedule: forward.schedule.as_ref().map(|schedule| &schedule.value),
             resolved: resolved.as_ref()?,
         })
     };
@@ -142,7 +145,9 @@ impl Rule<'_> {
             (Some(own), Some(theirs)) => own >= theirs,
             (Some(_), None) => false,
         };
-        first && same_address && admits && lasts
+        // Out of its hours it leaves them to the other too.
+        let hours = self.schedule.is_none() || self.schedule == other.schedule;
+        first && same_address && admits && lasts && hours
     }
 
     /// Whether both do the same with every packet of `other`.
