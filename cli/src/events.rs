@@ -40,6 +40,8 @@ impl fmt::Display for Describe<'_> {
             Event::ForwardHit { forward, source, source_port } => {
                 write!(f, "forward {forward}: new session from {source}:{source_port}")
             }
+            Event::ForwardOpened { forward } => write!(f, "forward {forward} is open: its hours have begun"),
+            Event::ForwardClosed { forward } => write!(f, "forward {forward} is closed: its hours are over"),
             Event::ForwardExpired { forward } => write!(f, "forward {forward} has expired and is closed"),
             // Later kinds, until they have words of their own here.
             other => write!(f, "{other:?}"),

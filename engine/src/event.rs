@@ -60,6 +60,16 @@ pub enum Event {
         /// Its source port.
         source_port: u16,
     },
+    /// A forward's schedule opened it.
+    ForwardOpened {
+        /// The forward's name.
+        forward: String,
+    },
+    /// A forward's schedule closed it, with its sessions.
+    ForwardClosed {
+        /// The forward's name.
+        forward: String,
+    },
     /// A forward reached its `expires`.
     ForwardExpired {
         /// The forward's name.

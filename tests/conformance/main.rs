@@ -19,6 +19,7 @@ mod limits;
 mod meeting_rules;
 mod mtu;
 mod neighbors;
+mod openings;
 mod other_protocols;
 mod plan_changes;
 mod ports;

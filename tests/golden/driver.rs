@@ -345,6 +345,8 @@ impl Driver {
             Event::ForwardHit { forward, source, source_port } => {
                 format!("forward hit {forward} {source}:{source_port}")
             }
+            Event::ForwardOpened { forward } => format!("forward opened {forward}"),
+            Event::ForwardClosed { forward } => format!("forward closed {forward}"),
             Event::ForwardExpired { forward } => format!("forward expired {forward}"),
             other => format!("{other:?}"),
         }

@@ -22,6 +22,7 @@ use super::changes::{self, Waiting, running};
 use super::devices::{Change, Devices, state_directory};
 use super::heartbeat::Heartbeat;
 use super::limiter::Limiter;
+use super::openings::Hours;
 use super::privileges::{self, GivenUp};
 use super::sessions::keeper::{Due, Keeper};
 use super::sessions::restoring::{self, Source};
@@ -127,6 +128,7 @@ pub(super) struct Daemon {
     pub(super) workers: Workers,
     pub(super) devices: Devices,
     keeper: Keeper,
+    pub(super) hours: Hours,
     limiter: Limiter<Discriminant<Event>>,
 }
 
@@ -144,9 +146,10 @@ impl Daemon {
             snapshot.set_link(*port, *link);
         }
         let state = state_directory(&loaded.config.state);
+        let hours = Hours::start(&state, &loaded);
         let source = Source::find(&state, &snapshot.port_names(), &plan.nat.timeouts);
         let (began, is_restoring) = (Instant::now(), source.is_some());
-        let started = Workers::start(&team, &plan, seed, ports, source)?;
+        let started = Workers::start(&team, hours.plan(), seed, ports, source)?;
         let Started { workers, handle, reports, restored } = started;
         if is_restoring {
             restoring::tell(restored, began.elapsed());
@@ -161,6 +164,7 @@ impl Daemon {
             workers,
             devices,
             keeper: Keeper::new(&state),
+            hours,
             limiter: Limiter::new(),
         };
         Ok((daemon, Inputs { reports, changes: change_requests, links }))
@@ -191,6 +195,7 @@ impl Daemon {
         let mut heartbeat = Heartbeat::new();
 
         self.look_at_devices().await?;
+        self.look_at_clock().await?;
         info!(config = %self.path.display(), socket = %socket.display(), "ready");
         tell_systemd(&[NotifyState::Ready]);
         loop {
@@ -211,6 +216,7 @@ impl Daemon {
                     self.look_at_devices().await?;
                     self.remove_expired().await?;
                 }
+                () = tokio::time::sleep_until(self.hours.due().into()) => self.look_at_clock().await?,
                 due = self.keeper.due(every, budget) => self.keep(due),
                 _ = tend_bursts.tick() => tend_bursts.reset_after(self.devices.tend_bursts(Instant::now())),
             }
@@ -224,6 +230,7 @@ impl Daemon {
     async fn end(mut self) -> Result<(), Failure> {
         let names = self.snapshot().port_names();
         let stopped = self.workers.stop().await;
+        self.hours.end();
         self.keeper.finish().await;
         if let Ok((routers, now)) = &stopped {
             match saving::save_all(self.keeper.state(), &saving::header(&names), routers, *now) {
@@ -260,7 +267,7 @@ impl Daemon {
         }
     }
 
-    async fn heard(&mut self, report: Report) -> Result<(), WorkerEnded> {
+    pub(super) async fn heard(&mut self, report: Report) -> Result<(), WorkerEnded> {
         match report {
             Report::Engine(event) => {
                 if let Some(suppressed) = self.limiter.admit(discriminant(&event), Instant::now()) {

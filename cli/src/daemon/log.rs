@@ -29,7 +29,10 @@ pub(super) fn tell_event(event: &Event, ports: &[(PortId, String)], suppressed: 
     let text = Describe { event, ports };
     let more = if suppressed > 0 { format!(" (and {suppressed} like it before)") } else { String::new() };
     match event {
-        Event::ForwardHit { .. } | Event::ForwardExpired { .. } => info!("{text}{more}"),
+        Event::ForwardHit { .. }
+        | Event::ForwardOpened { .. }
+        | Event::ForwardClosed { .. }
+        | Event::ForwardExpired { .. } => info!("{text}{more}"),
         _ => warn!("{text}{more}"),
     }
 }

@@ -6,6 +6,7 @@
 //! - [`event_loop`]: signals, reports of the worker, the control API, on tokio; [`changes`]: another configuration;
 //! - [`service_manager`]: what systemd is told; [`heartbeat`]: when it is told that the router lives;
 //! - [`privileges`]: what the process gives up at its start;
+//! - [`openings`]: forwards that open and close with the clock;
 //! - [`log`] and [`limiter`]: a log that a wire cannot flood.
 //!
 //! tokio never touches a packet: the worker is a plain thread, reached by bounded channels.
@@ -18,6 +19,7 @@ mod forwarder;
 mod heartbeat;
 mod limiter;
 mod log;
+mod openings;
 mod poller;
 mod priority;
 mod privileges;

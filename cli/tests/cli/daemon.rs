@@ -146,7 +146,7 @@ fn it_answers_follows_its_file_and_leaves_nothing_behind() {
     let left = std::fs::read_dir(daemon.scratch.path("state")).expect("it was made");
     let mut left: Vec<_> = left.map(|entry| entry.expect("readable").file_name()).collect();
     left.sort();
-    assert_eq!(left, ["history", "sessions.snap"]);
+    assert_eq!(left, ["clock", "history", "sessions.snap"]);
 }
 
 #[test]
@@ -186,4 +186,34 @@ fn a_device_that_is_not_there_is_named_with_its_neighbours() {
     assert_eq!(second.wait().expect("it ends").code(), Some(1), "{}", daemon.log());
     let log = daemon.log();
     assert!(log.contains("eht0") && log.contains("did you mean eth0?"), "{log}");
+}
+
+#[test]
+fn a_clock_that_goes_wrong_keeps_schedules_closed() {
+    let Some(mut daemon) = Daemon::start("clock") else { return };
+    let problems = |daemon: &Daemon| daemon.ask(&["status", "--format", "json"]).stdout;
+    let file = daemon.scratch.path("home.toml");
+    let always = HOME.replace("port     = 80", "port     = 80\nschedule = \"00:00-24:00\"");
+    assert_ne!(always, HOME);
+    std::fs::write(&file, always).expect("writable");
+    let said = daemon.ask(&["reload"]);
+    assert!(said.stdout.contains("forward web: schedule none -> daily 00:00-24:00"), "{said:?}");
+    assert!(!problems(&daemon).contains("the clock"), "{}", problems(&daemon));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+
+    // As if the last run had been in the year 2100.
+    let clock = daemon.scratch.path("state").join("clock");
+    assert!(std::fs::read_to_string(&clock).expect("the time was kept").starts_with("{\"seen\":1"));
+    let seen = "{\"seen\":4102444800}\n";
+    std::fs::write(&clock, seen).expect("writable");
+    daemon.child = Daemon::spawn(&daemon.scratch, "control.sock");
+    let deadline = Instant::now() + PATIENCE;
+    while !problems(&daemon).contains("until it shows 2100-01-01T00:00:00Z") {
+        assert!(Instant::now() < deadline, "{}", daemon.log());
+        sleep(Duration::from_millis(20));
+    }
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    assert_eq!(std::fs::read_to_string(&clock).expect("it stays"), seen);
 }

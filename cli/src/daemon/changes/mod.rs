@@ -213,8 +213,9 @@ impl Daemon {
             return Ok(refuse(ErrorCode::ReloadRefused, message));
         }
         let plan = Arc::new(loaded.plan.clone());
+        let open_now = self.hours.follow(&loaded);
         let started = Instant::now();
-        self.workers.follow(&plan).await?;
+        self.workers.follow(&open_now).await?;
         let workers_ms = started.elapsed().as_millis() as u64;
         if let Some(pending) = pending {
             let back_to = self.store.revision();
@@ -242,7 +243,7 @@ impl Daemon {
         if let Err(message) = self.devices.follow(&self.loaded.plan) {
             error!("{message}");
         }
-        self.workers.follow(&Arc::new(self.loaded.plan.clone())).await
+        self.workers.follow(&self.hours.follow(&self.loaded)).await
     }
 
     /// Takes forwards out of the file whose time is over.
