@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    check, counters, dmz, forward, history, lab as lab_command, listing, reload, replay as replay_command,
-    run, status,
+    check, counters, dmz, events as events_command, forward, history, lab as lab_command, listing, reload,
+    replay as replay_command, run, status,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -53,6 +53,7 @@ enum Command {
     Mappings(listing::MappingArguments),
     Neighbors(listing::NeighborArguments),
     Counters(counters::Arguments),
+    Events(events_command::Arguments),
     Forward(forward::Arguments),
     Dmz(dmz::Arguments),
     Reload(reload::Arguments),
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         Command::Sessions(arguments) => listing::sessions(&arguments),
         Command::Mappings(arguments) => listing::mappings(&arguments),
         Command::Neighbors(arguments) => listing::neighbors(&arguments),
+        Command::Events(arguments) => events_command::run(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
         Command::Forward(arguments) => forward::run(&arguments),
         Command::Dmz(arguments) => dmz::run(&arguments),

@@ -17,6 +17,7 @@ use crate::api::{
 };
 
 mod changes;
+mod events;
 
 /// How long one exchange may take; a reload reads files and talks to the kernel.
 const PATIENCE: Duration = Duration::from_secs(30);

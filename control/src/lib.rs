@@ -3,6 +3,7 @@
 //! - [`api`]: the JSON types, shared by server and client;
 //! - [`request`]: the bounded channel to the packet worker, which answers between two batches;
 //! - [`snapshot`]: shared, read-mostly state beside the packet path: hosts, ports, running configuration;
+//! - [`events`]: what happened lately, with ids to go on from;
 //! - [`socket`]: the unix socket itself, and who may replace whose;
 //! - [`server`]: HTTP (axum) over that socket;
 //! - [`client`]: the other end, for the command line.
@@ -16,6 +17,7 @@
 pub mod api;
 pub mod atomic_file;
 pub mod client;
+pub mod events;
 pub mod request;
 pub mod server;
 pub mod snapshot;

@@ -22,7 +22,10 @@ use genkan_engine::{Plan, UnixTime};
 use tokio::sync::Mutex;
 
 use crate::api::{ForwardRow, NeighborRow, PortRole, PortStatus, Sandbox, Status, Totals};
+use crate::events::EventLog;
 use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
+
+mod told;
 
 /// Age from which the view of hosts is fetched anew when somebody asks.
 const HOSTS_FRESH: Duration = Duration::from_secs(1);
@@ -103,6 +106,8 @@ pub struct Snapshot {
     hosts: DashMap<(PortId, Ipv4Addr), HostEntry>,
     host_round: AtomicU64,
     hosts_fetched: Mutex<Option<Instant>>,
+    /// What happened lately.
+    pub events: EventLog,
 }
 
 impl Snapshot {
@@ -119,12 +124,15 @@ impl Snapshot {
             hosts: DashMap::new(),
             host_round: AtomicU64::new(0),
             hosts_fetched: Mutex::new(None),
+            events: EventLog::default(),
         }
     }
 
     /// Replaces the running configuration after a successful reload.
     pub fn set_running(&self, running: Running) {
-        self.current.store(Arc::new(Current::new(running)));
+        let plan = running.plan.clone();
+        let before = self.current.swap(Arc::new(Current::new(running)));
+        self.tell_configuration(&before.running.plan, &plan);
         self.reloads.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -152,7 +160,8 @@ impl Snapshot {
 
     /// Remembers the state of a port's link.
     pub fn set_link(&self, port: PortId, link: LinkState) {
-        self.links.insert(port, link);
+        let before = self.links.insert(port, link);
+        self.tell_link(port, before, link);
     }
 
     /// The state of a port's link, once known.
@@ -167,12 +176,16 @@ impl Snapshot {
 
     /// Sets or, with `None`, clears the problem known as `key`. Returns whether that changed anything.
     pub fn set_problem(&self, key: &str, problem: Option<String>) -> bool {
-        match problem {
+        let is_news = match problem.clone() {
             Some(text) => {
                 self.problems.insert(key.to_owned(), text.clone()).is_none_or(|before| before != text)
             }
             None => self.problems.remove(key).is_some(),
+        };
+        if is_news {
+            self.tell_problem(key, problem);
         }
+        is_news
     }
 
     /// Remembers what the process has given up, which is final.

@@ -4,6 +4,7 @@ pub(crate) mod change;
 pub(crate) mod check;
 pub(crate) mod counters;
 pub(crate) mod dmz;
+pub(crate) mod events;
 pub(crate) mod forward;
 pub(crate) mod history;
 pub(crate) mod lab;

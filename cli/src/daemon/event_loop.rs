@@ -24,12 +24,13 @@ use super::heartbeat::Heartbeat;
 use super::limiter::Limiter;
 use super::openings::Hours;
 use super::privileges::{self, GivenUp};
+use super::seen::Seen;
 use super::sessions::keeper::{Due, Keeper};
 use super::sessions::restoring::{self, Source};
 use super::sessions::saving::{self, Saved};
 use super::worker::{Report, WorkerEnded};
 use super::workers::{Started, Workers};
-use super::{log, service_manager, watch};
+use super::{event_file, log, service_manager, watch};
 use crate::output::{self, Exit, Failure};
 
 /// How often devices are looked at even though nothing was heard of them.
@@ -130,6 +131,7 @@ pub(super) struct Daemon {
     keeper: Keeper,
     pub(super) hours: Hours,
     limiter: Limiter<Discriminant<Event>>,
+    seen: Seen,
 }
 
 impl Daemon {
@@ -142,6 +144,7 @@ impl Daemon {
         let (devices, ports) = Devices::open(&loaded, &team)?;
 
         let snapshot = Arc::new(Snapshot::new(running(path, &loaded, plan.clone(), store.revision())));
+        event_file::start(&state_directory(&loaded.config.state), &snapshot.events);
         for (port, _, link) in &ports {
             snapshot.set_link(*port, *link);
         }
@@ -166,6 +169,7 @@ impl Daemon {
             keeper: Keeper::new(&state),
             hours,
             limiter: Limiter::new(),
+            seen: Seen::new(),
         };
         Ok((daemon, Inputs { reports, changes: change_requests, links }))
     }
@@ -222,6 +226,7 @@ impl Daemon {
             }
         }
         info!("ending");
+        self.snapshot().events.close();
         tell_systemd(&[NotifyState::Stopping]);
         Ok(Exit::Done)
     }
@@ -270,6 +275,7 @@ impl Daemon {
     pub(super) async fn heard(&mut self, report: Report) -> Result<(), WorkerEnded> {
         match report {
             Report::Engine(event) => {
+                self.seen.note(&event, &self.control.snapshot);
                 if let Some(suppressed) = self.limiter.admit(discriminant(&event), Instant::now()) {
                     log::tell_event(&event, &self.snapshot().port_names(), suppressed);
                 }

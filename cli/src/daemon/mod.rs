@@ -7,12 +7,13 @@
 //! - [`service_manager`]: what systemd is told; [`heartbeat`]: when it is told that the router lives;
 //! - [`privileges`]: what the process gives up at its start;
 //! - [`openings`]: forwards that open and close with the clock;
-//! - [`log`] and [`limiter`]: a log that a wire cannot flood.
+//! - [`log`] and [`limiter`]: a log that a wire cannot flood; [`seen`] and [`event_file`]: events, in memory and on disk.
 //!
 //! tokio never touches a packet: the worker is a plain thread, reached by bounded channels.
 
 mod changes;
 mod devices;
+mod event_file;
 mod event_loop;
 mod exchange;
 mod forwarder;
@@ -23,6 +24,7 @@ mod openings;
 mod poller;
 mod priority;
 mod privileges;
+mod seen;
 mod service_manager;
 mod sessions;
 mod suggest;

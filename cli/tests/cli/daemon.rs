@@ -132,6 +132,13 @@ fn it_answers_follows_its_file_and_leaves_nothing_behind() {
         assert_eq!(said.code, Some(1), "{said:?}");
         assert!(said.stderr.contains(because), "{said:?}");
     }
+    let said = daemon.ask(&["events", "--format", "json"]);
+    let events: Vec<serde_json::Value> = serde_json::from_str(&said.stdout).expect("JSON");
+    let kinds: Vec<&str> = events.iter().filter_map(|event| event["kind"].as_str()).collect();
+    assert!(kinds.contains(&"started") && kinds.contains(&"link"), "{said:?}");
+    assert!(said.stdout.contains("forward web has changed and is open"), "{said:?}");
+    let file_of_events = std::fs::read_to_string(daemon.scratch.path("state/events.jsonl")).expect("there");
+    assert!(file_of_events.lines().count() >= events.len(), "{file_of_events}");
     daemon.signal(Signal::SIGHUP);
     let deadline = Instant::now() + PATIENCE;
     while daemon.log().matches("reload refused").count() < 3 {
@@ -146,7 +153,7 @@ fn it_answers_follows_its_file_and_leaves_nothing_behind() {
     let left = std::fs::read_dir(daemon.scratch.path("state")).expect("it was made");
     let mut left: Vec<_> = left.map(|entry| entry.expect("readable").file_name()).collect();
     left.sort();
-    assert_eq!(left, ["clock", "history", "sessions.snap"]);
+    assert_eq!(left, ["clock", "events.jsonl", "history", "sessions.snap"]);
 }
 
 #[test]

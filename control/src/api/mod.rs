@@ -3,16 +3,18 @@
 //! Addresses are text (`"192.168.0.10:4000"`), times are seconds, counts are plain numbers. Fields are only ever
 //! added within `/v1`.
 //!
-//! One file for each group of requests: `status`, `tables`, `counters`, `changes`; `error` for what is no success.
+//! One file for each group of requests: `status`, `tables`, `counters`, `events`, `changes`; `error` for what is no success.
 
 mod changes;
 mod counters;
 mod error;
+mod events;
 mod status;
 mod tables;
 
 pub use self::changes::*;
 pub use self::counters::*;
 pub use self::error::*;
+pub use self::events::{EventKind, EventPage, EventQuery, EventRow};
 pub use self::status::*;
 pub use self::tables::*;

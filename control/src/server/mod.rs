@@ -7,6 +7,7 @@
 //! | `GET /v1/mappings` | [`Page`](crate::api::Page) of [`MappingRow`](crate::api::MappingRow); query: [`ListQuery`](crate::api::ListQuery) |
 //! | `GET /v1/neighbors` | list of [`NeighborRow`](crate::api::NeighborRow) |
 //! | `GET /v1/counters` | [`CountersReport`](crate::api::CountersReport) |
+//! | `GET /v1/events` | [`EventPage`](crate::api::EventPage), or each as a server-sent event; query: [`EventQuery`](crate::api::EventQuery) |
 //! | `GET /v1/forwards` | list of [`ForwardRow`](crate::api::ForwardRow), the revision as `ETag` |
 //! | `POST /v1/forwards` | body: [`NewForward`](crate::api::NewForward) |
 //! | `DELETE /v1/forwards/{name}` | |
@@ -21,9 +22,10 @@
 //!
 //! What changes something takes the query [`ChangeQuery`](crate::api::ChangeQuery) and answers with a
 //! [`ChangeReport`](crate::api::ChangeReport). Every failure is an [`ErrorBody`]. One file per group of requests:
-//! `tables`, `forwards`, `changes`; `peer` tells who asks.
+//! `tables`, `events`, `forwards`, `changes`; `peer` tells who asks.
 
 mod changes;
+mod events;
 mod forwards;
 mod peer;
 mod tables;
@@ -135,6 +137,7 @@ fn routes(control: Control) -> Routes {
         .route("/v1/mappings", get(tables::mappings))
         .route("/v1/neighbors", get(tables::neighbors))
         .route("/v1/counters", get(tables::counters))
+        .route("/v1/events", get(events::events))
         .route("/v1/forwards", get(forwards::forwards).post(changes::add_forward))
         .route("/v1/forwards/{name}", patch(changes::patch_forward).delete(changes::remove_forward))
         .route("/v1/dmz", put(changes::set_dmz).delete(changes::clear_dmz))

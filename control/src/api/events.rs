@@ -1,0 +1,133 @@
+//! What happened: `GET /v1/events`.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// Something that happened to the router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRow {
+    /// Its number; later events have higher ones, also after a restart with the same state folder.
+    pub id: u64,
+    /// When it was told: RFC 3339, UTC.
+    pub time: String,
+    /// What kind of thing it is.
+    pub kind: EventKind,
+    /// The forward that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<String>,
+    /// The port that it is about: `wan`, a lan's name, `host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// The source, inside host or neighbour that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// The whole of it, for people.
+    pub message: String,
+    /// How many like it went untold since the last one that was told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub suppressed: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The router has started.
+    Started,
+    /// The configuration in force is another one.
+    Configuration,
+    /// A forward is open from now on.
+    ForwardOpened,
+    /// A forward is closed from now on, or gone.
+    ForwardClosed,
+    /// A forward has reached its `expires`.
+    ForwardExpired,
+    /// The first session through a forward since the router started or the forward was added.
+    FirstHit,
+    /// A new session through a forward with `log = true`.
+    ForwardHit,
+    /// A source that the `from` of a forward does not admit.
+    SourceRefused,
+    /// Another machine uses one of the router's addresses.
+    AddressConflict,
+    /// A neighbour has another MAC address.
+    NeighborMoved,
+    /// A neighbour does not answer ARP.
+    NeighborUnreachable,
+    /// A table, a pool of ports or a host's share is used up.
+    Limit,
+    /// A port's link came up, went down or changed.
+    Link,
+    /// Something is not as it should be.
+    Problem,
+    /// A problem is over.
+    ProblemOver,
+    /// What has no kind of its own yet.
+    Other,
+}
+
+impl EventKind {
+    /// Its name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventKind::Started => "started",
+            EventKind::Configuration => "configuration",
+            EventKind::ForwardOpened => "forward-opened",
+            EventKind::ForwardClosed => "forward-closed",
+            EventKind::ForwardExpired => "forward-expired",
+            EventKind::FirstHit => "first-hit",
+            EventKind::ForwardHit => "forward-hit",
+            EventKind::SourceRefused => "source-refused",
+            EventKind::AddressConflict => "address-conflict",
+            EventKind::NeighborMoved => "neighbor-moved",
+            EventKind::NeighborUnreachable => "neighbor-unreachable",
+            EventKind::Limit => "limit",
+            EventKind::Link => "link",
+            EventKind::Problem => "problem",
+            EventKind::ProblemOver => "problem-over",
+            EventKind::Other => "other",
+        }
+    }
+}
+
+/// Query of `GET /v1/events`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventQuery {
+    /// Only events after this id. Without it: all that are kept; in a stream, those to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Most events of one answer, the oldest first; 1,000 by default and 10,000 at most. Means nothing in a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// `GET /v1/events` as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPage {
+    /// The events, oldest first.
+    pub rows: Vec<EventRow>,
+    /// `since` of the next request.
+    pub next: u64,
+    /// Whether there are more already.
+    pub more: bool,
+    /// The oldest id that is kept; events between `since` and this one are lost.
+    pub oldest: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_json() {
+        for kind in [EventKind::Started, EventKind::FirstHit, EventKind::ProblemOver, EventKind::Other] {
+            assert_eq!(serde_json::to_value(kind).expect("json"), kind.name());
+        }
+    }
+}
