@@ -55,3 +55,32 @@ pub struct NeighborView {
     /// `incomplete`, `reachable`, `stale`, `probing` or `failed`.
     pub state: &'static str,
 }
+
+/// What has passed through a forward since the router started, or the forward was added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardView {
+    /// Its name.
+    pub name: String,
+    /// Sessions that it has admitted and that live.
+    pub sessions: u32,
+    /// Sessions that it has admitted, and connections that were opened anew on one.
+    pub hits: u64,
+    /// Packets from sources that neither it, the first of its port, nor any other open one of that port admits.
+    pub refused: u64,
+    /// Packets towards its target.
+    pub packets_in: u64,
+    /// Their octets from the IP header on.
+    pub octets_in: u64,
+    /// Packets from its target, answers of its sessions.
+    pub packets_out: u64,
+    /// Their octets from the IP header on.
+    pub octets_out: u64,
+    /// How long ago the first hit was.
+    pub first_hit: Option<Duration>,
+    /// How long ago the last hit was.
+    pub last_hit: Option<Duration>,
+    /// Where the last hit came from.
+    pub last_source: Option<Ipv4Addr>,
+    /// Who was refused last.
+    pub last_refused: Option<Ipv4Addr>,
+}

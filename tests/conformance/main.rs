@@ -10,6 +10,7 @@ mod devices;
 mod documents;
 mod drops_nat;
 mod drops_sanity;
+mod forward_counts;
 mod forwards;
 mod fragments;
 mod hairpin;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use genkan_engine::frame::Transmit;
 use genkan_engine::router::LinkState;
-use genkan_engine::view::{MappingView, NeighborView, SessionView};
+use genkan_engine::view::{ForwardView, MappingView, NeighborView, SessionView};
 use genkan_engine::{
     Counters, Event, FrameBatch, HandOver, Offload, Plan, PortId, Router, RouterConfig, Slot, Stage, Team,
     Timestamp, UnixTime, Verdict, WorkerId,
@@ -261,6 +261,11 @@ impl Crew {
     /// [`Router::mappings`] of one after the other.
     pub fn mappings(&self, cursor: u32, limit: u32) -> (Vec<MappingView>, Option<u32>) {
         self.page(cursor, |router, cursor| router.mappings(cursor, limit))
+    }
+
+    /// [`Router::forwards`] of one after the other.
+    pub fn forwards(&self, now: Timestamp, cursor: u32, limit: u32) -> (Vec<ForwardView>, Option<u32>) {
+        self.page(cursor, |router, cursor| router.forwards(now, cursor, limit))
     }
 
     fn page<T>(

@@ -3,3 +3,4 @@
 pub mod dmz;
 mod port_index;
 pub mod rules;
+pub(crate) mod tally;

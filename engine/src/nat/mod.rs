@@ -64,6 +64,7 @@ use self::session::{NONE, Origin, Session, SessionFlags, SessionId, SessionTable
 use self::settings::Settings;
 use crate::counters::StageCounters;
 use crate::forward::rules::ForwardTable;
+use crate::forward::tally::Tally;
 use crate::link::route::RouteTable;
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -81,6 +82,8 @@ pub(crate) struct Nat {
     pub(crate) sessions: SessionTable,
     pub(crate) mappings: MappingTable,
     pub(crate) forwards: ForwardTable,
+    /// What has passed through each of them.
+    pub(crate) tally: Tally,
     routes: Arc<RouteTable>,
     pub(crate) settings: Settings,
     pub(crate) stages: StageCounters,
@@ -118,6 +121,7 @@ impl Nat {
             sessions: SessionTable::new(capacity, key),
             mappings: MappingTable::new(most_mappings(plan), key, plan.nat.ports.clone(), member.clone()),
             forwards: ForwardTable::compile(plan, now, wall),
+            tally: Tally::new(plan, capacity),
             routes,
             settings: Settings::from_plan(plan),
             stages: StageCounters::default(),
@@ -201,6 +205,9 @@ impl Nat {
         }
         let Some(session) = self.sessions.remove(id) else { return };
         self.wheel.cancel(id);
+        if session.origin == Origin::Forward && session.epoch == self.epoch {
+            self.tally.end(id);
+        }
         if let Some(member) = self.knower_of(&session) {
             member.leave_known_session(session.inbound_key());
         }

@@ -50,6 +50,7 @@ impl Nat {
 
     fn judge_all_again(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
+        self.tally.judge_all_again();
         self.sweep = Some(0);
     }
 
@@ -121,7 +122,24 @@ impl Nat {
             session.expires = latest;
             self.wheel.schedule(id, latest);
         }
+        self.tally_session(now, id);
         true
+    }
+
+    /// Counts a session that a forward has admitted, and that is allowed under the plan in force, for its rule.
+    pub(crate) fn tally_session(&mut self, now: Timestamp, id: SessionId) {
+        let session = &self.sessions[id];
+        if session.origin != Origin::Forward {
+            return;
+        }
+        let (protocol, source) = (session.protocol, session.remote_address);
+        let (address, port) = (session.external_address, session.external_port);
+        let is_hairpin = session.flags.contains(SessionFlags::HAIRPIN);
+        let rule = match self.forwards.inbound(now, protocol, address, port, source, is_hairpin) {
+            Inbound::To { rule, .. } => Some(rule),
+            _ => None,
+        };
+        self.tally.attribute(id, rule);
     }
 
     /// Judges a portion of the sessions that have been silent since the plan changed.

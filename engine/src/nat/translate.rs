@@ -191,6 +191,22 @@ impl Nat {
         }
     }
 
+    /// Counts a source that the forwards of a port do not admit, for the first of them.
+    #[cold]
+    pub(crate) fn tally_refusal(
+        &mut self,
+        now: Timestamp,
+        protocol: Protocol,
+        source: SocketAddrV4,
+        external: SocketAddrV4,
+    ) {
+        let source = *source.ip();
+        let judged = self.forwards.inbound(now, protocol, *external.ip(), external.port(), source, false);
+        if let Inbound::Refused(rule) = judged {
+            self.tally.refuse(rule, source);
+        }
+    }
+
     /// Opens the session that [`Nat::judge_inbound`] admits.
     #[expect(clippy::too_many_arguments, reason = "a session's parts, each of its own type")]
     pub(crate) fn open_inbound(

@@ -69,6 +69,9 @@ impl Router {
         if self.nat.settings.refreshes(session, direction) {
             session.expires = refreshed.at(packet.protocol);
         }
+        if session.origin == Origin::Forward {
+            self.nat.tally.pass(id, direction, len);
+        }
         let rewrite = (session.origin != Origin::Routed).then_some((side, address, new_port));
         rewrite::replay(frame, packet.protocol, offload.partial_checksum, rewrite, mac, egress.link.mac);
         self.nat.stages.fast_path += 1;

@@ -14,7 +14,7 @@ use crate::packet::rewrite::{self, Rewrite, Side};
 use crate::packet::{ip_fragmentation, segmentation};
 use crate::time::Timestamp;
 use crate::verdict::{DropReason, Verdict};
-use crate::wire::ethernet::MacAddr;
+use crate::wire::ethernet::{self, MacAddr};
 use crate::wire::tcp::TcpFlags;
 
 /// IPv4 and TCP headers without options: what an MSS leaves out of an MTU.
@@ -123,6 +123,9 @@ impl Router {
             return self.refuse_size(now, frame, parsed, egress.mtu);
         }
         self.nat.touch(now, id, direction, parsed);
+        if self.nat.sessions[id].origin == Origin::Forward {
+            self.nat.tally.pass(id, direction, frame.len() - ethernet::HEADER_LEN);
+        }
         if let Some(rewrite) = rewrite {
             rewrite::apply(frame, parsed, offload, &rewrite);
         }

@@ -184,6 +184,7 @@ impl Router {
     /// `handle_*`: compiling thousands of forwards or making room for more sessions takes milliseconds.
     pub fn apply_plan(&mut self, now: Timestamp, wall: UnixTime, plan: Arc<Plan>) {
         self.routes = Arc::new(RouteTable::from_plan(&plan));
+        self.nat.tally.apply(&self.plan, &plan, plan.nat.max_sessions.max(1));
         self.nat.apply(now, wall, &plan, self.routes.clone());
         let before = std::mem::replace(&mut self.plan, plan);
         for port in self.port_ids() {

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::frame::{Offload, PortId};
 use crate::nat::look_ahead::Foreseen;
 use crate::nat::policy::Direction;
-use crate::nat::session::SessionId;
+use crate::nat::session::{Origin, SessionId};
 use crate::nat::translate::Admission;
 use crate::packet::build::IcmpErrorKind;
 use crate::packet::parsed::{Kind, Parsed};
@@ -173,9 +173,14 @@ impl Router {
     ) -> Result<SessionId, DropReason> {
         let (source, external) = (source_of(parsed), destination_of(parsed));
         let admission = match foreseen.inbound() {
-            Some(forwarded) => self.nat.judge_beyond(now, parsed.protocol, source, external, forwarded)?,
-            None => self.nat.judge_inbound(now, parsed.protocol, source, external, from_inside)?,
+            Some(forwarded) => self.nat.judge_beyond(now, parsed.protocol, source, external, forwarded),
+            None => self.nat.judge_inbound(now, parsed.protocol, source, external, from_inside),
         };
+        let admission = admission.inspect_err(|&reason| {
+            if reason == DropReason::ForwardSource {
+                self.nat.tally_refusal(now, parsed.protocol, source, external);
+            }
+        })?;
         let hop = self.routes.lookup(*admission.internal.ip()).ok_or(DropReason::NoRoute)?;
         if hop.port == PortId::WAN {
             return Err(DropReason::NoRoute);
@@ -186,15 +191,26 @@ impl Router {
         let opened =
             self.nat.open_inbound(now, parsed.protocol, source, external, admission, hop.port, foreseen);
         match opened {
-            Ok(_) => self.log_forward_hit(source, &admission),
+            Ok(id) => self.note_forward_hit(now, id, source, &admission),
             Err(reason) => self.limit_event(parsed.protocol, *admission.internal.ip(), reason),
         }
         opened
     }
 
-    fn log_forward_hit(&mut self, source: SocketAddrV4, admission: &Admission) {
+    fn note_forward_hit(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        source: SocketAddrV4,
+        admission: &Admission,
+    ) {
+        let Some(rule) = admission.rule else { return };
+        self.nat.tally.attribute(id, Some(rule));
+        self.nat.tally.hit(now, id, *source.ip());
+        if !self.nat.forwards.is_logged(rule) {
+            return;
+        }
         // The plan's own rules are long, and in no cache.
-        let Some(rule) = admission.rule.filter(|&rule| self.nat.forwards.is_logged(rule)) else { return };
         if let Some(rule) = self.plan.forwards.get(rule.0 as usize) {
             let forward = rule.name.clone();
             self.push_event(Event::ForwardHit { forward, source: *source.ip(), source_port: source.port() });
@@ -244,6 +260,9 @@ impl Router {
             }
         }
         self.nat.reopen(now, id, direction);
+        if is_inbound && self.nat.sessions[id].origin == Origin::Forward {
+            self.nat.tally.hit(now, id, parsed.source);
+        }
         self.forward(now, port, frame, parsed, offload, id, direction)
     }
 

@@ -4,7 +4,7 @@ use super::Router;
 use crate::forward::rules::Inbound;
 use crate::nat::session::{Origin, Session, SessionFlags};
 use crate::time::Timestamp;
-use crate::view::{MappingView, NeighborView, SessionView};
+use crate::view::{ForwardView, MappingView, NeighborView, SessionView};
 use crate::wire::ipv4::Protocol;
 
 /// Table positions looked at for each row asked for.
@@ -19,6 +19,14 @@ impl Router {
     /// Dynamic mappings.
     pub fn mapping_count(&self) -> u32 {
         self.nat.mappings.len() as u32
+    }
+
+    /// What up to `limit` forwards have counted, from the one at position `first` of the plan on; and the position to
+    /// go on from.
+    pub fn forwards(&self, now: Timestamp, first: u32, limit: u32) -> (Vec<ForwardView>, Option<u32>) {
+        let views = self.nat.tally.views(&self.plan, now, first, limit);
+        let next = first.saturating_add(views.len() as u32);
+        (views, ((next as usize) < self.plan.forwards.len()).then_some(next))
     }
 
     /// Up to `limit` sessions from table position `cursor` on, and the position to go on from (`None` at the end).

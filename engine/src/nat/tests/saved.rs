@@ -94,6 +94,8 @@ fn each_reason_has_its_case() {
     let dmz = record(Origin::Dmz, "192.168.0.21:90", "203.0.113.1:90", "198.51.100.7:901");
     assert_eq!(outcome(dmz, 0), Err(NotRestored::NotAllowed));
     assert_eq!((nat.sessions.len(), nat.mappings.len()), (3, 2));
+    let counted = nat.tally.views(&plan, LATER, 0, 10);
+    assert_eq!((counted[0].sessions, counted[0].hits), (1, 0), "its forward's, but opened before");
 }
 
 #[test]

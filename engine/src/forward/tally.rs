@@ -1,0 +1,168 @@
+//! What has passed through each forward.
+//!
+//! Theory of operation: the counts lie by rule, and for each session that a forward has admitted the rule lies by
+//! session number, so that the fast path adds to a count without a search. Both hold for the plan in force: a
+//! new plan numbers its rules anew, takes over the counts of forwards of the same name, and each session finds
+//! its rule again when it is judged under that plan, before it passes another packet.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use super::rules::RuleId;
+use crate::nat::policy::Direction;
+use crate::nat::session::SessionId;
+use crate::plan::{ForwardRule, Plan};
+use crate::time::Timestamp;
+use crate::view::ForwardView;
+
+/// The counts of all forwards.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// By rule, from 1 on; 0 is for sessions whose rule is not known.
+    counts: Vec<Count>,
+    /// Of each count first what went out, then what came in: all that the fast path writes.
+    passed: Vec<Passed>,
+    /// Positions in `counts` by session number, for sessions that a forward has admitted. Empty without forwards, and
+    /// zeros that take no memory before they are written.
+    positions: Vec<u32>,
+}
+
+/// The counts of one forward.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    sessions: u32,
+    hits: u64,
+    refused: u64,
+    first_hit: Option<Timestamp>,
+    last_hit: Option<Timestamp>,
+    last_source: Option<Ipv4Addr>,
+    last_refused: Option<Ipv4Addr>,
+}
+
+/// Packets in one direction, and their octets from the IP header on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed {
+    packets: u64,
+    octets: u64,
+}
+
+impl Tally {
+    /// Nothing counted yet, for so many sessions.
+    pub(crate) fn new(plan: &Plan, capacity: u32) -> Tally {
+        let counts = vec![Count::default(); plan.forwards.len() + 1];
+        let passed = vec![Passed::default(); 2 * counts.len()];
+        let mut tally = Tally { counts, passed, positions: Vec::new() };
+        tally.grow(capacity);
+        tally
+    }
+
+    fn grow(&mut self, capacity: u32) {
+        if self.counts.len() > 1 && self.positions.len() < capacity as usize {
+            let mut positions = vec![0; capacity as usize];
+            positions[..self.positions.len()].copy_from_slice(&self.positions);
+            self.positions = positions;
+        }
+    }
+
+    /// Follows a new plan for so many sessions: forwards that keep their name keep their counts. Sessions are counted
+    /// again by [`Tally::attribute`].
+    pub(crate) fn apply(&mut self, before: &Plan, plan: &Plan, capacity: u32) {
+        let names = before.forwards.iter().map(|rule| rule.name.as_str());
+        let known: HashMap<&str, usize> = names.zip(1..).collect();
+        let (mut counts, mut passed) = (vec![Count::default()], vec![Passed::default(); 2]);
+        for rule in &plan.forwards {
+            let old = known.get(rule.name.as_str()).copied();
+            counts.push(old.map_or_else(Count::default, |old| self.counts[old]));
+            passed.extend(old.map_or([Passed::default(); 2], |old| self.both(old)));
+        }
+        (self.counts, self.passed) = (counts, passed);
+        self.grow(capacity);
+    }
+
+    /// Every session is about to be judged again, and counted anew.
+    pub(crate) fn judge_all_again(&mut self) {
+        self.counts.iter_mut().for_each(|count| count.sessions = 0);
+    }
+
+    /// A session that a forward has admitted has its rule, or none that is known.
+    pub(crate) fn attribute(&mut self, id: SessionId, rule: Option<RuleId>) {
+        let position = rule.map_or(0, |rule| rule.0 + 1);
+        if let Some(entry) = self.positions.get_mut(id as usize) {
+            *entry = position;
+        }
+        if let Some(count) = self.counts.get_mut(position as usize) {
+            count.sessions += 1;
+        }
+    }
+
+    /// The count of a session that a forward has admitted, judged under the plan in force.
+    fn count_of(&mut self, id: SessionId) -> Option<&mut Count> {
+        self.counts.get_mut(*self.positions.get(id as usize)? as usize)
+    }
+
+    /// Such a session has ended.
+    pub(crate) fn end(&mut self, id: SessionId) {
+        if let Some(count) = self.count_of(id) {
+            count.sessions = count.sessions.saturating_sub(1);
+        }
+    }
+
+    /// A new session, or a new connection on one, from `source`.
+    pub(crate) fn hit(&mut self, now: Timestamp, id: SessionId, source: Ipv4Addr) {
+        if let Some(count) = self.count_of(id) {
+            count.hits += 1;
+            count.first_hit = count.first_hit.or(Some(now));
+            count.last_hit = Some(now);
+            count.last_source = Some(source);
+        }
+    }
+
+    /// A source that the rule, the first of its port, does not admit.
+    pub(crate) fn refuse(&mut self, rule: RuleId, source: Ipv4Addr) {
+        if let Some(count) = self.counts.get_mut(rule.0 as usize + 1) {
+            count.refused += 1;
+            count.last_refused = Some(source);
+        }
+    }
+
+    /// A packet of such a session passes, with so many octets from its IP header on.
+    // A call, so that the packets of other sessions pay for nothing but the question whether it is one.
+    #[inline(never)]
+    pub(crate) fn pass(&mut self, id: SessionId, direction: Direction, octets: usize) {
+        let Some(&position) = self.positions.get(id as usize) else { return };
+        if let Some(passed) = self.passed.get_mut(2 * position as usize + direction as usize) {
+            passed.packets += 1;
+            passed.octets += octets as u64;
+        }
+    }
+
+    /// What went out and what came in.
+    fn both(&self, position: usize) -> [Passed; 2] {
+        [self.passed[2 * position], self.passed[2 * position + 1]]
+    }
+
+    /// What the rules from `first` on have counted, at most `limit` of them.
+    pub(crate) fn views(&self, plan: &Plan, now: Timestamp, first: u32, limit: u32) -> Vec<ForwardView> {
+        let rules = plan.forwards.iter().zip(1..).skip(first as usize).take(limit as usize);
+        let view = |(rule, position): (&ForwardRule, usize)| {
+            let count = &self.counts[position];
+            let [outbound, inbound] = self.both(position);
+            let ago = |at: Option<Timestamp>| at.map(|at| now.saturating_since(at));
+            ForwardView {
+                name: rule.name.clone(),
+                sessions: count.sessions,
+                hits: count.hits,
+                refused: count.refused,
+                packets_in: inbound.packets,
+                octets_in: inbound.octets,
+                packets_out: outbound.packets,
+                octets_out: outbound.octets,
+                first_hit: ago(count.first_hit),
+                last_hit: ago(count.last_hit),
+                last_source: count.last_source,
+                last_refused: count.last_refused,
+            }
+        };
+        rules.map(view).collect()
+    }
+}
