@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    check, counters, dmz, events as events_command, forward, history, lab as lab_command, listing, reload,
-    replay as replay_command, run, status,
+    check, counters, dmz, events as events_command, forward, forwards, history, lab as lab_command, listing,
+    reload, replay as replay_command, run, status,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -55,6 +55,7 @@ enum Command {
     Counters(counters::Arguments),
     Events(events_command::Arguments),
     Forward(forward::Arguments),
+    Forwards(forwards::Arguments),
     Dmz(dmz::Arguments),
     Reload(reload::Arguments),
     Confirm(history::ConfirmArguments),
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         Command::Neighbors(arguments) => listing::neighbors(&arguments),
         Command::Events(arguments) => events_command::run(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
+        Command::Forwards(arguments) => forwards::run(&arguments),
         Command::Forward(arguments) => forward::run(&arguments),
         Command::Dmz(arguments) => dmz::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),

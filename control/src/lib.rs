@@ -4,6 +4,8 @@
 //! - [`request`]: the bounded channel to the packet worker, which answers between two batches;
 //! - [`snapshot`]: shared, read-mostly state beside the packet path: hosts, ports, running configuration;
 //! - [`events`]: what happened lately, with ids to go on from;
+//! - [`forwards`]: what has passed through the forwards;
+//! - [`metrics`]: all counters for Prometheus;
 //! - [`socket`]: the unix socket itself, and who may replace whose;
 //! - [`server`]: HTTP (axum) over that socket;
 //! - [`client`]: the other end, for the command line.
@@ -18,6 +20,8 @@ pub mod api;
 pub mod atomic_file;
 pub mod client;
 pub mod events;
+pub mod forwards;
+pub mod metrics;
 pub mod request;
 pub mod server;
 pub mod snapshot;

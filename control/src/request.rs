@@ -13,7 +13,7 @@ use genkan_engine::WorkerId;
 use genkan_engine::counters::Counters;
 use genkan_engine::frame::PortId;
 use genkan_engine::nat::saved::SavedSession;
-use genkan_engine::view::{MappingView, NeighborView, SessionView};
+use genkan_engine::view::{ForwardView, MappingView, NeighborView, SessionView};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{IoCounters, Totals};
@@ -67,6 +67,15 @@ pub enum WorkerRequest {
         /// Where the answer goes: rows, and where to go on.
         reply: oneshot::Sender<(Vec<MappingView>, Option<u32>)>,
     },
+    /// What some of the forwards have counted.
+    Forwards {
+        /// Position in the plan to start from.
+        cursor: u32,
+        /// Most rows; more than [`CHUNK`] is cut to it.
+        limit: u32,
+        /// Where the answer goes: rows, and where to go on.
+        reply: oneshot::Sender<(Vec<ForwardView>, Option<u32>)>,
+    },
     /// The ARP cache.
     Neighbors {
         /// Where the answer goes.
@@ -117,6 +126,9 @@ impl WorkerRequest {
             }
             WorkerRequest::Mappings { cursor, limit, reply } => {
                 let _ = reply.send(router.mappings(cursor, limit.min(CHUNK)));
+            }
+            WorkerRequest::Forwards { cursor, limit, reply } => {
+                let _ = reply.send(router.forwards(now, cursor, limit.min(CHUNK)));
             }
             WorkerRequest::Neighbors { reply } => {
                 let _ = reply.send(router.neighbors());

@@ -183,6 +183,7 @@ mod tests {
             open,
             expires: Some(0),
             ad_hoc: open,
+            counts: Default::default(),
         };
         let text = table(&[row("a", true, true), row("b", true, false), row("c", false, false)]);
         let lines: Vec<&str> = text.lines().collect();

@@ -6,6 +6,7 @@ pub(crate) mod counters;
 pub(crate) mod dmz;
 pub(crate) mod events;
 pub(crate) mod forward;
+pub(crate) mod forwards;
 pub(crate) mod history;
 pub(crate) mod lab;
 pub(crate) mod listing;

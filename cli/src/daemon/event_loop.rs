@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use genkan_config::Loaded;
+use genkan_control::forwards;
 use genkan_control::server::{self, ChangeRequest, Control};
 use genkan_control::snapshot::Snapshot;
 use genkan_control::socket::ControlSocket;
@@ -63,6 +64,7 @@ pub(crate) fn run(path: &Path, loaded: Loaded, socket: &Path) -> Result<Exit, Fa
         daemon.tell_privileges(given_up);
         let (stop, stopped) = oneshot::channel::<()>();
         let control = daemon.control.clone();
+        tokio::spawn(forwards::watch(control.snapshot.clone(), control.worker.clone()));
         let server = listener.map(|listener| {
             tokio::spawn(server::serve(listener, control, async {
                 // Told to stop, or the daemon is gone: the same to the server.

@@ -6,6 +6,8 @@ use genkan_engine::UnixTime;
 use genkan_engine::plan::{ForwardRule, PortRange};
 use serde::{Deserialize, Serialize};
 
+use super::ForwardCounts;
+
 /// Query of every request that changes something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -173,6 +175,9 @@ pub struct ForwardRow {
     pub expires: Option<i64>,
     /// It leaves the file once it has expired.
     pub ad_hoc: bool,
+    /// What has passed through it.
+    #[serde(flatten)]
+    pub counts: ForwardCounts,
 }
 
 impl ForwardRow {
@@ -201,6 +206,7 @@ impl ForwardRow {
             open: rule.enabled && rule.expires.is_none_or(|expires| now < expires),
             expires: rule.expires.map(|UnixTime(seconds)| seconds),
             ad_hoc,
+            counts: ForwardCounts::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod changes;
 mod counters;
 mod error;
 mod events;
+mod forwards;
 mod status;
 mod tables;
 
@@ -16,5 +17,6 @@ pub use self::changes::*;
 pub use self::counters::*;
 pub use self::error::*;
 pub use self::events::{EventKind, EventPage, EventQuery, EventRow};
+pub use self::forwards::ForwardCounts;
 pub use self::status::*;
 pub use self::tables::*;

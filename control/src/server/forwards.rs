@@ -1,13 +1,18 @@
-//! The forwards of the running configuration.
+//! The forwards of the running configuration, and what has passed through them.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::ETAG;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 
-use super::Control;
+use super::{Control, Failure};
+use crate::forwards::counts;
 
-pub(super) async fn forwards(State(control): State<Control>) -> impl IntoResponse {
-    let (revision, rows) = control.snapshot.forwards();
-    ([(ETAG, format!("\"{revision}\""))], Json(rows))
+pub(super) async fn forwards(State(control): State<Control>) -> Result<Response, Failure> {
+    let mut counts = counts(&control.worker).await?;
+    let (revision, mut rows) = control.snapshot.forwards();
+    for row in &mut rows {
+        row.counts = counts.remove(&row.name).unwrap_or_default();
+    }
+    Ok(([(ETAG, format!("\"{revision}\""))], Json(rows)).into_response())
 }

@@ -1,0 +1,117 @@
+//! `genkan forwards`: which forwards are used, by whom, how much.
+
+use genkan_control::api::ForwardRow;
+
+use super::{Target, ask};
+use crate::output::{self, Exit, Failure, Format, Listing};
+
+const AFTER_HELP: &str = "\
+Counted since the router started, or since the forward was added; a reload keeps the counts. Hits are sessions that the
+forward has admitted, refused are packets of sources that no forward of the port admits, octets count from the IP header on.
+How forwards are changed: genkan forward --help.
+
+Examples:
+  genkan forwards
+  genkan forwards --used
+  genkan forwards --format json | jq -r '.[] | select(.hits == 0).name'";
+
+/// Show the forwards and what has passed through them
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    /// Only forwards that somebody has used or was refused by
+    #[arg(long)]
+    used: bool,
+}
+
+/// Does it.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let mut rows = ask(&arguments.target.socket, async |client| client.forwards().await)?;
+    if arguments.used {
+        rows.retain(|row| row.counts.hits > 0 || row.counts.refused > 0);
+    }
+    match arguments.target.format {
+        Format::Json => output::print_json(&rows)?,
+        Format::Table if rows.is_empty() => output::remark("no forwards"),
+        Format::Table => output::print(&table(&rows, now()))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
+}
+
+fn table(rows: &[ForwardRow], now: i64) -> String {
+    let heads =
+        ["name", "port", "to", "state", "sessions", "hits", "refused", "octets in", "octets out", "last hit"];
+    let mut listing = Listing::new(&heads).numbers(&[4, 5, 6, 7, 8]);
+    for row in rows {
+        let counts = &row.counts;
+        let state = match (row.open, row.enabled) {
+            (true, _) => "open",
+            (false, true) => "closed",
+            (false, false) => "disabled",
+        };
+        let ago = counts.last_hit.map(|at| output::duration(u64::try_from(now - at).unwrap_or(0)));
+        let last = match (ago, counts.last_source) {
+            (Some(ago), Some(source)) => format!("{ago} ago, {source}"),
+            (Some(ago), None) => format!("{ago} ago"),
+            (None, _) => "-".to_owned(),
+        };
+        listing.row([
+            row.name.clone(),
+            format!("{} {}", row.protocols.join("+"), row.ports.join(",")),
+            row.to.clone(),
+            state.to_owned(),
+            output::grouped(counts.sessions),
+            output::grouped(counts.hits),
+            output::grouped(counts.refused),
+            output::grouped(counts.octets_in),
+            output::grouped(counts.octets_out),
+            last,
+        ]);
+    }
+    listing.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use genkan_control::api::ForwardCounts;
+
+    use super::*;
+
+    #[test]
+    fn the_table_says_who_came_last_and_when() {
+        let counts = ForwardCounts {
+            hits: 1_234,
+            octets_in: 5_000_000,
+            last_hit: Some(1_000),
+            last_source: Some(Ipv4Addr::new(198, 51, 100, 7)),
+            ..ForwardCounts::default()
+        };
+        let row = ForwardRow {
+            name: "web".to_owned(),
+            protocols: vec!["tcp".to_owned()],
+            ports: vec!["80".to_owned()],
+            to: "192.168.0.10:8080".to_owned(),
+            address: None,
+            from: Vec::new(),
+            enabled: true,
+            open: true,
+            expires: None,
+            ad_hoc: false,
+            counts,
+        };
+        let unused = ForwardRow { name: "ssh".to_owned(), counts: ForwardCounts::default(), ..row.clone() };
+        let text = table(&[row, unused], 1_090);
+        assert!(text.contains("1,234") && text.contains("5,000,000"), "{text}");
+        assert!(text.contains("1m30s ago, 198.51.100.7") && text.contains("-"), "{text}");
+    }
+}

@@ -1,0 +1,34 @@
+//! What has passed through forwards.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a forward has seen since the router started, or since it was added; a reload keeps it. Part of
+/// [`ForwardRow`](super::ForwardRow).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ForwardCounts {
+    /// Sessions that it has admitted and that live.
+    pub sessions: u64,
+    /// Sessions that it has admitted, and connections that were opened anew on one.
+    pub hits: u64,
+    /// Packets of sources that no open forward of the port admits, counted for the first of them.
+    pub refused: u64,
+    /// Packets towards the target.
+    pub packets_in: u64,
+    /// Their octets from the IP header on.
+    pub octets_in: u64,
+    /// Answers of the target.
+    pub packets_out: u64,
+    /// Their octets from the IP header on.
+    pub octets_out: u64,
+    /// When the first hit was, in seconds since 1970.
+    pub first_hit: Option<i64>,
+    /// When the last hit was, in seconds since 1970.
+    pub last_hit: Option<i64>,
+    /// Where the last hit came from.
+    pub last_source: Option<Ipv4Addr>,
+    /// Who was refused last.
+    pub last_refused: Option<Ipv4Addr>,
+}
