@@ -265,3 +265,21 @@ async fn wrong_input_is_the_askers_fault() {
     assert_eq!(bench.asked.lock().expect("no panic")[0].1.revision, Some(12));
     bench.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_read_like_any_prometheus_target() {
+    let bench = Bench::start("metrics", Ok(report()), true);
+    bench.snapshot.set_link(PortId::WAN, LinkState { mac: MacAddr([2, 0, 0, 0, 0, 1]), mtu: 1500, up: true });
+    let text = raw(&bench, "GET /metrics HTTP/1.1\r\nHost: genkan\r\nConnection: close\r\n\r\n").await;
+    for expected in [
+        "content-type: application/openmetrics-text",
+        "genkan_port_up{port=\"wan\"} 1",
+        "genkan_port_transmit_refused_total{port=\"wan\"} 4",
+        "genkan_drops_total{reason=\"filtered\"} 0",
+        "genkan_sessions{worker=\"0\"} 0",
+        "# EOF",
+    ] {
+        assert!(text.contains(expected), "{expected} is missing:\n{text}");
+    }
+    bench.end().await;
+}

@@ -8,6 +8,7 @@
 //! | `GET /v1/neighbors` | list of [`NeighborRow`](crate::api::NeighborRow) |
 //! | `GET /v1/counters` | [`CountersReport`](crate::api::CountersReport) |
 //! | `GET /v1/events` | [`EventPage`](crate::api::EventPage), or each as a server-sent event; query: [`EventQuery`](crate::api::EventQuery) |
+//! | `GET /metrics` | all counters as OpenMetrics text |
 //! | `GET /v1/forwards` | list of [`ForwardRow`](crate::api::ForwardRow), the revision as `ETag` |
 //! | `POST /v1/forwards` | body: [`NewForward`](crate::api::NewForward) |
 //! | `DELETE /v1/forwards/{name}` | |
@@ -27,6 +28,7 @@
 mod changes;
 mod events;
 mod forwards;
+mod metrics;
 mod peer;
 mod tables;
 
@@ -137,6 +139,7 @@ fn routes(control: Control) -> Routes {
         .route("/v1/mappings", get(tables::mappings))
         .route("/v1/neighbors", get(tables::neighbors))
         .route("/v1/counters", get(tables::counters))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/events", get(events::events))
         .route("/v1/forwards", get(forwards::forwards).post(changes::add_forward))
         .route("/v1/forwards/{name}", patch(changes::patch_forward).delete(changes::remove_forward))

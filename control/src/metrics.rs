@@ -1,0 +1,226 @@
+//! The counters in OpenMetrics text, for Prometheus. What each means is in docs/metrics.md and docs/counters.md.
+//!
+//! Nothing is counted here: a scrape reads what the workers have counted, as the listings do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use genkan_engine::verdict::DropReason;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::api::{CountersReport, ForwardRow, PortCountersRow, Status, Totals};
+use crate::request::{CounterSet, WorkerError, WorkerHandle, WorkerRequest};
+use crate::snapshot::Snapshot;
+
+/// What [`text`] gives is of this kind.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One metric: its rows differ in their labels.
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    is_counter: bool,
+    rows: Vec<(Vec<(&'static str, String)>, u64)>,
+}
+
+/// A moment's counters.
+#[derive(Debug, Default)]
+struct Scrape {
+    families: Vec<Family>,
+}
+
+/// All metrics of the router as text.
+///
+/// # Errors
+/// [`WorkerError`] when a worker gives no answer.
+pub async fn text(snapshot: &Arc<Snapshot>, worker: &WorkerHandle) -> Result<String, WorkerError> {
+    let totals = worker.ask_all(|reply| WorkerRequest::Totals { reply }).await?;
+    let sets = worker.ask_all(|reply| WorkerRequest::Counters { reply }).await?;
+    let set = CounterSet::sum(sets.iter().map(Box::as_ref));
+    let report = CountersReport::new(&set.engine, &set.io, &snapshot.port_names());
+    let status = snapshot.status(totals.iter().copied().fold(Totals::default(), Totals::plus));
+    let mut forwards = snapshot.forwards().1;
+    let mut counts = crate::forwards::counts(worker).await?;
+    for row in &mut forwards {
+        row.counts = counts.remove(&row.name).unwrap_or_default();
+    }
+    let mut scrape = Scrape::default();
+    scrape.status(&status);
+    scrape.workers(&totals, &sets);
+    scrape.ports(&report.ports);
+    scrape.decisions(&report);
+    scrape.forwards(&forwards);
+    Ok(scrape.text())
+}
+
+impl Scrape {
+    /// Adds a metric. `rows` are its labels and values.
+    fn add(
+        &mut self,
+        (name, help, is_counter): (&'static str, &'static str, bool),
+        rows: impl Iterator<Item = (Vec<(&'static str, String)>, u64)>,
+    ) {
+        self.families.push(Family { name, help, is_counter, rows: rows.collect() });
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.add((name, help, false), std::iter::once((Vec::new(), value)));
+    }
+
+    fn status(&mut self, status: &Status) {
+        let build = vec![("version", status.version.clone())];
+        self.add(("genkan_build", "Version of the running binary", false), std::iter::once((build, 1)));
+        self.gauge("genkan_uptime_seconds", "Seconds since the router started", status.uptime_seconds);
+        self.gauge("genkan_forwarding", "Whether packets can flow", u64::from(status.forwarding));
+        self.gauge("genkan_problems", "What is not as it should be", status.problems.len() as u64);
+        self.gauge("genkan_max_sessions", "Most sessions at once", u64::from(status.max_sessions));
+        self.gauge("genkan_config_revision", "Revision of the configuration in force", status.revision);
+        let up = status.ports.iter().map(|port| (vec![("port", port.name.clone())], u64::from(port.up)));
+        self.add(("genkan_port_up", "Whether the device is there and has a carrier", false), up);
+    }
+
+    fn workers(&mut self, totals: &[Totals], sets: &[Box<CounterSet>]) {
+        let label = |index: usize| vec![("worker", index.to_string())];
+        let numbered = || totals.iter().enumerate();
+        let sessions = numbered().map(|(index, totals)| (label(index), u64::from(totals.sessions)));
+        self.add(("genkan_sessions", "Live sessions", false), sessions);
+        let mappings = numbered().map(|(index, totals)| (label(index), u64::from(totals.mappings)));
+        self.add(("genkan_mappings", "Live dynamic mappings", false), mappings);
+        let received = sets.iter().enumerate().map(|(index, set)| {
+            (label(index), set.engine.ports.iter().map(|port| port.rx_frames).sum::<u64>())
+        });
+        self.add(("genkan_worker_receive_frames", "Frames that a worker has judged", true), received);
+    }
+
+    fn ports(&mut self, ports: &[PortCountersRow]) {
+        type Value = fn(&PortCountersRow) -> u64;
+        let metrics: [(&str, &str, Value); 9] = [
+            ("genkan_port_receive_frames", "Frames received, a super-frame once", |row| row.rx_frames),
+            ("genkan_port_receive_bytes", "Octets received, Ethernet header included", |row| row.rx_octets),
+            ("genkan_port_transmit_frames", "Frames sent", |row| row.tx_frames),
+            ("genkan_port_transmit_bytes", "Octets sent, Ethernet header included", |row| row.tx_octets),
+            ("genkan_port_receive_lost", "Frames lost before the router saw them", |row| row.rx_lost),
+            ("genkan_port_transmit_refused", "Frames that the device did not take", |row| row.tx_refused),
+            ("genkan_port_transmit_merged", "Frames that left in another's super-frame", |row| row.tx_merged),
+            ("genkan_port_receive_errors", "Failed calls to receive", |row| row.rx_errors),
+            ("genkan_port_transmit_errors", "Failed calls to send", |row| row.tx_errors),
+        ];
+        for (name, help, value) in metrics {
+            let rows = ports.iter().map(|row| (vec![("port", row.port.clone())], value(row)));
+            self.add((name, help, true), rows);
+        }
+    }
+
+    fn decisions(&mut self, report: &CountersReport) {
+        let stages = report.stages.iter().map(|row| (vec![("stage", row.name.clone())], row.value));
+        self.add(("genkan_decisions", "What was decided, by stage", true), stages);
+        debug_assert_eq!(report.drops.len(), DropReason::COUNT);
+        let drops = report.drops.iter().map(|row| (vec![("reason", row.name.clone())], row.value));
+        self.add(("genkan_drops", "Frames not forwarded, by reason", true), drops);
+    }
+
+    fn forwards(&mut self, forwards: &[ForwardRow]) {
+        type Value = fn(&ForwardRow) -> u64;
+        let metrics: [(&str, &str, bool, Value); 8] = [
+            ("genkan_forward_open", "Whether it is open", false, |row| u64::from(row.open)),
+            ("genkan_forward_sessions", "Live sessions that it has admitted", false, |row| {
+                row.counts.sessions
+            }),
+            ("genkan_forward_hits", "Sessions that it has admitted", true, |row| row.counts.hits),
+            ("genkan_forward_refused", "Packets of sources not admitted", true, |row| row.counts.refused),
+            ("genkan_forward_receive_packets", "Packets to its target", true, |row| row.counts.packets_in),
+            ("genkan_forward_receive_bytes", "Octets to its target, from IP on", true, |row| {
+                row.counts.octets_in
+            }),
+            ("genkan_forward_transmit_packets", "Packets from its target", true, |row| {
+                row.counts.packets_out
+            }),
+            ("genkan_forward_transmit_bytes", "Octets from its target, from IP on", true, |row| {
+                row.counts.octets_out
+            }),
+        ];
+        for (name, help, is_counter, value) in metrics {
+            let rows = forwards.iter().map(|row| (vec![("forward", row.name.clone())], value(row)));
+            self.add((name, help, is_counter), rows);
+        }
+        let name = "genkan_forward_last_hit_timestamp_seconds";
+        let hit = |row: &ForwardRow| {
+            let at = u64::try_from(row.counts.last_hit?).ok()?;
+            Some((vec![("forward", row.name.clone())], at))
+        };
+        self.add((name, "When the last hit was", false), forwards.iter().filter_map(hit));
+    }
+
+    fn text(self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for family in self.families.iter().filter(|family| !family.rows.is_empty()) {
+            let kind = if family.is_counter { MetricType::Counter } else { MetricType::Gauge };
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            for (labels, value) in &family.rows {
+                let row = metric.encode_family(labels)?;
+                if family.is_counter {
+                    ConstCounter::new(*value).encode(row)?;
+                } else {
+                    ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX)).encode(row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::CounterRow;
+
+    fn lines(scrape: Scrape) -> Vec<String> {
+        scrape.text().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn names_follow_the_practice_and_labels_are_escaped() {
+        let mut scrape = Scrape::default();
+        let drops = DropReason::ALL.iter().map(|reason| CounterRow {
+            name: reason.name().to_owned(),
+            value: 3,
+            description: None,
+        });
+        scrape.decisions(&CountersReport { ports: Vec::new(), stages: Vec::new(), drops: drops.collect() });
+        scrape.ports(&[PortCountersRow { port: "a\"b".to_owned(), rx_octets: 7, ..Default::default() }]);
+        let text = lines(scrape);
+        assert!(text.contains(&"# TYPE genkan_drops counter".to_owned()), "{text:?}");
+        assert!(text.contains(&"genkan_drops_total{reason=\"filtered\"} 3".to_owned()), "{text:?}");
+        let port = r#"genkan_port_receive_bytes_total{port="a\"b"} 7"#.to_owned();
+        assert!(text.contains(&port), "{text:?}");
+        assert_eq!(text.last().map(String::as_str), Some("# EOF"));
+        // Nothing without rows.
+        assert!(!text.iter().any(|line| line.contains("genkan_decisions")), "{text:?}");
+    }
+
+    #[test]
+    fn gauges_are_plain_and_workers_apart() {
+        let mut scrape = Scrape::default();
+        scrape.workers(&[Totals { sessions: 5, mappings: 2 }, Totals { sessions: 1, mappings: 1 }], &[]);
+        let text = lines(scrape);
+        assert!(text.contains(&"genkan_sessions{worker=\"1\"} 1".to_owned()), "{text:?}");
+        assert!(text.contains(&"# TYPE genkan_mappings gauge".to_owned()), "{text:?}");
+    }
+}

@@ -1,0 +1,13 @@
+//! All counters, for Prometheus.
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use super::{Control, Failure};
+use crate::metrics;
+
+pub(super) async fn metrics(State(control): State<Control>) -> Result<Response, Failure> {
+    let text = metrics::text(&control.snapshot, &control.worker).await?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
