@@ -62,6 +62,8 @@ fn parts(
         Event::ForwardHit { forward, source, .. } => {
             (EventKind::ForwardHit, Some(forward.clone()), None, Some(*source))
         }
+        Event::ForwardOpened { forward } => (EventKind::ForwardOpened, Some(forward.clone()), None, None),
+        Event::ForwardClosed { forward } => (EventKind::ForwardClosed, Some(forward.clone()), None, None),
         Event::ForwardExpired { forward } => (EventKind::ForwardExpired, Some(forward.clone()), None, None),
         _ => (EventKind::Other, None, None, None),
     }
