@@ -4,7 +4,7 @@
 //! nothing to do the thread sleeps. Everything that reaches it from outside comes through bounded channels.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -58,12 +58,22 @@ pub(crate) enum Report {
     Lost(u64),
 }
 
+/// Sessions to put back.
+pub(crate) struct Restore {
+    /// Where they are.
+    pub(crate) source: Source,
+    /// Where to tell what came of it.
+    pub(crate) outcome: std::sync::mpsc::Sender<Outcome>,
+    /// Nobody goes on before all have theirs.
+    pub(crate) all_back: Arc<Barrier>,
+}
+
 /// What a worker is made from.
 pub(crate) struct WorkerConfig {
     /// The router's.
     pub(crate) router: RouterConfig,
-    /// Sessions to put back before the first packet, and where to tell what came of it.
-    pub(crate) restore: Option<(Source, std::sync::mpsc::Sender<Outcome>)>,
+    /// Sessions to put back before the first packet.
+    pub(crate) restore: Option<Restore>,
     /// Its share of the ports that are there.
     pub(crate) ports: Vec<(PortId, PortHalves, LinkState)>,
     /// Its ends of the rings to the other workers.
@@ -166,10 +176,13 @@ impl Loop {
             reports_lost: 0,
             links: [None; PortId::COUNT],
         };
-        if let Some((source, outcome)) = config.restore {
+        if let Some(Restore { source, outcome, all_back }) = config.restore {
             let now = worker.clock.now();
+            let restored = source.restore(worker.forwarder.router_mut(), now);
+            // The halves of a hairpin may be at two workers, and each is judged by whether the other is there.
+            all_back.wait();
             // The control side waits for it.
-            let _ = outcome.send(source.restore(worker.forwarder.router_mut(), now));
+            let _ = outcome.send(restored);
         }
         for (port, halves, link) in config.ports {
             worker.attach(port, halves, link);

@@ -1,6 +1,6 @@
 //! All packet workers of the router: what concerns every one of them is done by every one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use genkan_control::request::{self, WorkerHandle};
 use genkan_engine::frame::PortId;
@@ -14,7 +14,7 @@ use super::exchange::Exchange;
 use super::forwarder::PortHalves;
 use super::poller::Waker;
 use super::sessions::restoring::{Outcome, Source};
-use super::worker::{Command, Report, Worker, WorkerConfig, WorkerEnded};
+use super::worker::{Command, Report, Restore, Worker, WorkerConfig, WorkerEnded};
 use crate::output::Failure;
 
 /// Reports that may wait for the control side; more are counted and lost.
@@ -64,6 +64,7 @@ impl Workers {
         let clock = Clock::start();
         let (reports, report_receiver) = mpsc::channel(REPORTS);
         let (outcome, outcomes) = std::sync::mpsc::channel();
+        let all_back = Arc::new(Barrier::new(wakers.len()));
         let (mut workers, mut channels) = (Vec::new(), Vec::new());
         let exchanges = Exchange::between(&wakers);
         for (id, ((waker, exchange), ports)) in wakers.into_iter().zip(exchanges).zip(shares).enumerate() {
@@ -76,7 +77,11 @@ impl Workers {
             let seed =
                 [seed[0] ^ (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), seed[1].rotate_left(id as u32)];
             let router = RouterConfig { plan: plan.clone(), seed, team: team.clone(), worker };
-            let restore = restore.clone().map(|source| (source, outcome.clone()));
+            let restore = restore.clone().map(|source| Restore {
+                source,
+                outcome: outcome.clone(),
+                all_back: all_back.clone(),
+            });
             let reports = reports.clone();
             let config = WorkerConfig { router, restore, ports, exchange, requests, waker, clock, reports };
             let started = Worker::start(config)
