@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    check, counters, dmz, events as events_command, forward, forwards, history, lab as lab_command, listing,
-    reload, replay as replay_command, run, status,
+    check, counters, dmz, events as events_command, forward, forwards, help_files, history,
+    lab as lab_command, listing, reload, replay as replay_command, run, status,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -65,6 +65,8 @@ enum Command {
     Replay(replay_command::Arguments),
     Lab(lab_command::Arguments),
     Bench(Box<bench::Arguments>),
+    #[command(hide = true)]
+    HelpFiles(help_files::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Lab(arguments) => lab_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::HelpFiles(arguments) => help_files::run::<Cli>(&arguments),
     };
     output::exit(outcome)
 }

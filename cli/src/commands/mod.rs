@@ -7,6 +7,7 @@ pub(crate) mod dmz;
 pub(crate) mod events;
 pub(crate) mod forward;
 pub(crate) mod forwards;
+pub(crate) mod help_files;
 pub(crate) mod history;
 pub(crate) mod lab;
 pub(crate) mod listing;
