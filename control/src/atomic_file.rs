@@ -31,7 +31,7 @@ pub struct Staged {
     beside: PathBuf,
 }
 
-/// The first half of [`write`].
+/// The first half of [`write()`].
 ///
 /// # Errors
 /// When a step fails; `path` is as it was.
@@ -50,7 +50,7 @@ pub fn stage(path: &Path, octets: &[u8], mode: u32) -> io::Result<Staged> {
 }
 
 impl Staged {
-    /// The second half of [`write`].
+    /// The second half of [`write()`].
     ///
     /// # Errors
     /// When the rename fails, with the old text in place, or the flush of the folder, with the new one.

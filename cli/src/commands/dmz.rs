@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 enum Action {
     /// Send everything that nobody else takes to this host
     Set {
-        /// Its address, or the name of its [[host]]
+        /// Its address, or the name of its `[[host]]`
         #[arg(value_name = "HOST")]
         to: String,
         #[command(flatten)]

@@ -54,7 +54,7 @@ struct AddArguments {
     /// External ports: 80, 10000-10010, or several as 80,443
     #[arg(long, value_delimiter = ',', required = true)]
     port: Vec<String>,
-    /// The inside machine: address or name of its [[host]], with a port if that is another one
+    /// The inside machine: address or name of its `[[host]]`, with a port if that is another one
     #[arg(long, value_name = "HOST[:PORT]")]
     to: String,
     /// Admit only this network; may be given several times

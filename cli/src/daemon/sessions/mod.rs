@@ -1,6 +1,6 @@
 //! Sessions that outlive the process: saved to a file of the state folder, read back at the start.
 //!
-//! - [`format`]: the octets; [`record`]: one session in them;
+//! - [`mod@format`]: the octets; [`record`]: one session in them;
 //! - [`age`]: how long ago something was written, whatever happened to the clocks;
 //! - [`folder`]: the file and its damaged predecessors;
 //! - [`saving`]: out of the workers, while they run or after they have ended; [`keeper`]: when;
