@@ -157,7 +157,7 @@ impl Daemon {
         let started = Workers::start(&team, hours.plan(), seed, ports, source)?;
         let Started { workers, handle, reports, restored } = started;
         if is_restoring {
-            restoring::tell(restored, began.elapsed());
+            restoring::tell(&state, restored, began.elapsed());
         }
         let (changes, change_requests) = mpsc::channel(4);
         let daemon = Daemon {

@@ -4,7 +4,7 @@
 //! nothing to do the thread sleeps. Everything that reaches it from outside comes through bounded channels.
 
 use std::io;
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ use super::exchange::Exchange;
 use super::forwarder::{Forwarder, PortHalves, PortTrouble};
 use super::poller::{Poller, Spin, Waker};
 use super::priority::Priority;
-use super::sessions::restoring::{Outcome, Source};
+use super::sessions::restoring::Source;
+use super::sessions::together::Together;
 
 /// Commands and questions taken between two rounds, so that a flood of them cannot stall packets.
 const REQUESTS_PER_ROUND: usize = 4;
@@ -62,10 +63,8 @@ pub(crate) enum Report {
 pub(crate) struct Restore {
     /// Where they are.
     pub(crate) source: Source,
-    /// Where to tell what came of it.
-    pub(crate) outcome: std::sync::mpsc::Sender<Outcome>,
-    /// Nobody goes on before all have theirs.
-    pub(crate) all_back: Arc<Barrier>,
+    /// With whom.
+    pub(crate) together: Together,
 }
 
 /// What a worker is made from.
@@ -160,11 +159,17 @@ impl Loop {
         let workers = config.router.team.workers();
         let spare_cpu = pin(id, workers);
         let clock = config.clock;
-        let now = clock.now();
+        let make = |config| Router::new(config, clock.now(), clock.wall());
+        let router = match config.restore {
+            None => make(config.router),
+            Some(Restore { source, together }) => {
+                together.restored(config.router, make, |router| source.restore(router, clock.now()))
+            }
+        };
         let mut worker = Loop {
             id,
             longest_sleep: (workers > 1).then_some(LOOK_AROUND),
-            forwarder: Forwarder::new(Router::new(config.router, now, clock.wall()), config.exchange),
+            forwarder: Forwarder::new(router, config.exchange),
             clock,
             poller: Poller::new(config.waker.clone()),
             waker: config.waker,
@@ -176,14 +181,6 @@ impl Loop {
             reports_lost: 0,
             links: [None; PortId::COUNT],
         };
-        if let Some(Restore { source, outcome, all_back }) = config.restore {
-            let now = worker.clock.now();
-            let restored = source.restore(worker.forwarder.router_mut(), now);
-            // The halves of a hairpin may be at two workers, and each is judged by whether the other is there.
-            all_back.wait();
-            // The control side waits for it.
-            let _ = outcome.send(restored);
-        }
         for (port, halves, link) in config.ports {
             worker.attach(port, halves, link);
         }

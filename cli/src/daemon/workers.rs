@@ -1,6 +1,6 @@
 //! All packet workers of the router: what concerns every one of them is done by every one.
 
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 
 use genkan_control::request::{self, WorkerHandle};
 use genkan_engine::frame::PortId;
@@ -14,6 +14,7 @@ use super::exchange::Exchange;
 use super::forwarder::PortHalves;
 use super::poller::Waker;
 use super::sessions::restoring::{Outcome, Source};
+use super::sessions::together::Together;
 use super::worker::{Command, Report, Restore, Worker, WorkerConfig, WorkerEnded};
 use crate::output::Failure;
 
@@ -63,8 +64,7 @@ impl Workers {
         }
         let clock = Clock::start();
         let (reports, report_receiver) = mpsc::channel(REPORTS);
-        let (outcome, outcomes) = std::sync::mpsc::channel();
-        let all_back = Arc::new(Barrier::new(wakers.len()));
+        let (together, outcomes) = Together::new(wakers.len(), Team::new(team.workers(), seed));
         let (mut workers, mut channels) = (Vec::new(), Vec::new());
         let exchanges = Exchange::between(&wakers);
         for (id, ((waker, exchange), ports)) in wakers.into_iter().zip(exchanges).zip(shares).enumerate() {
@@ -77,11 +77,7 @@ impl Workers {
             let seed =
                 [seed[0] ^ (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), seed[1].rotate_left(id as u32)];
             let router = RouterConfig { plan: plan.clone(), seed, team: team.clone(), worker };
-            let restore = restore.clone().map(|source| Restore {
-                source,
-                outcome: outcome.clone(),
-                all_back: all_back.clone(),
-            });
+            let restore = restore.clone().map(|source| Restore { source, together: together.clone() });
             let reports = reports.clone();
             let config = WorkerConfig { router, restore, ports, exchange, requests, waker, clock, reports };
             let started = Worker::start(config)
@@ -89,7 +85,7 @@ impl Workers {
             workers.push(started);
             channels.push(channel);
         }
-        drop(outcome);
+        drop(together);
         Ok(Started {
             workers: Workers { workers, clock },
             handle: WorkerHandle::of_all(channels),

@@ -59,6 +59,8 @@ pub(crate) enum Unreadable {
     Version(u8),
     #[error("it is damaged or incomplete")]
     Damaged,
+    #[error("this program cannot put them back, which is a defect of it")]
+    Defect,
 }
 
 impl From<io::Error> for Unreadable {

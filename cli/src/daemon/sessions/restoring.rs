@@ -61,10 +61,7 @@ impl Source {
             Ok(opened) => opened,
             Err(error) => {
                 warn!(path = %path.display(), error = output::chain(&error), "saved sessions cannot be used");
-                match folder::set_aside(state) {
-                    Ok(aside) => info!(path = %aside.display(), "set aside"),
-                    Err(error) => warn!(path = %path.display(), %error, "it cannot be set aside"),
-                }
+                set_aside(state);
                 return None;
             }
         };
@@ -121,8 +118,22 @@ impl Read for FromStart {
     }
 }
 
-/// Tells what became of the sessions.
-pub(crate) fn tell(outcomes: Vec<Outcome>, took: Duration) {
+fn set_aside(state: &Path) {
+    match folder::set_aside(state) {
+        Ok(aside) => info!(path = %aside.display(), "set aside"),
+        Err(error) => warn!(path = %state.join(folder::NAME).display(), %error, "it cannot be set aside"),
+    }
+}
+
+/// Tells what became of the sessions. A file that no worker can put back is set aside: the next start would fare no
+/// better.
+pub(crate) fn tell(state: &Path, outcomes: Vec<Outcome>, took: Duration) {
+    if let Some(Err(defect @ Unreadable::Defect)) =
+        outcomes.iter().find(|outcome| matches!(outcome, Err(Unreadable::Defect)))
+    {
+        warn!(error = output::chain(defect), "the sessions of the last run are lost");
+        return set_aside(state);
+    }
     let mut sum = Restored::default();
     for outcome in outcomes {
         match outcome {

@@ -26,7 +26,7 @@ fn ports() -> Vec<(PortId, String)> {
     vec![(PortId::WAN, "wan".to_owned()), (LAN, "home".to_owned())]
 }
 
-fn session(number: u16) -> SavedSession {
+pub(super) fn session(number: u16) -> SavedSession {
     let host = Ipv4Addr::new(192, 168, 0, 10 + (number % 100) as u8);
     SavedSession {
         protocol: Protocol::UDP,
