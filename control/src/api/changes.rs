@@ -5,18 +5,21 @@ use std::net::Ipv4Addr;
 use genkan_engine::UnixTime;
 use genkan_engine::plan::{ForwardRule, PortRange};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::ForwardCounts;
 
 /// Query of every request that changes something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ChangeQuery {
     /// Only say what would change.
     #[serde(default)]
     pub dry_run: bool,
     /// Take it back by itself after so many seconds, 1 to 86,400, unless it is confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 86_400)]
     pub confirm_seconds: Option<u32>,
     /// The revision that the change was thought out against; refused when another one is in force. The header
     /// `If-Match` says the same.
@@ -28,7 +31,7 @@ pub struct ChangeQuery {
 pub const MAX_CONFIRM_SECONDS: u32 = 86_400;
 
 /// Answer to a change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeReport {
     /// Path of the configuration file.
     pub config: String,
@@ -47,7 +50,7 @@ pub struct ChangeReport {
 }
 
 /// One or several of something, as in the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
     /// One.
@@ -67,7 +70,7 @@ impl<T> OneOrMany<T> {
 }
 
 /// A port or a run of ports, as in the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum PortWord {
     /// `80`.
@@ -86,7 +89,7 @@ impl std::fmt::Display for PortWord {
 }
 
 /// Body of `POST /v1/forwards`: the keys of a `[[forward]]`, and `for_seconds`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewForward {
     /// Its name, not yet taken.
@@ -125,7 +128,7 @@ fn yes() -> bool {
 }
 
 /// Body of `PATCH /v1/forwards/{name}`: what is to be different.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForwardPatch {
     /// Open or closed.
@@ -137,7 +140,7 @@ pub struct ForwardPatch {
 }
 
 /// Body of `PUT /v1/dmz`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewDmz {
     /// The machine: address or name.
@@ -145,7 +148,7 @@ pub struct NewDmz {
 }
 
 /// Body of `POST /v1/rollback`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rollback {
     /// The revision whose text is to be in force again, under a new number.
@@ -153,7 +156,7 @@ pub struct Rollback {
 }
 
 /// A forward of the running configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ForwardRow {
     /// Its name.
     pub name: String,
@@ -164,6 +167,7 @@ pub struct ForwardRow {
     /// Where it leads: an address, with a port where that is another one.
     pub to: String,
     /// Only this external address.
+    #[schema(value_type = Option<String>, format = Ipv4)]
     pub address: Option<Ipv4Addr>,
     /// Only these sources; empty for everybody.
     pub from: Vec<String>,
@@ -212,7 +216,7 @@ impl ForwardRow {
 }
 
 /// `GET /v1/history`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct History {
     /// The revision in force.
     pub revision: u64,
@@ -225,7 +229,7 @@ pub struct History {
 }
 
 /// A change that is taken back unless it is confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unconfirmed {
     /// It.
     pub revision: u64,
@@ -236,7 +240,7 @@ pub struct Unconfirmed {
 }
 
 /// One revision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryRow {
     /// Its number.
     pub revision: u64,
@@ -253,8 +257,9 @@ pub struct HistoryRow {
 }
 
 /// Query of `GET /v1/history/diff`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct DiffQuery {
     /// A revision.
     pub from: u64,
@@ -264,7 +269,7 @@ pub struct DiffQuery {
 }
 
 /// `GET /v1/history/diff`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryDiff {
     /// The first revision.
     pub from: u64,

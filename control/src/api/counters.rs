@@ -4,6 +4,7 @@ use genkan_engine::counters::Counters;
 use genkan_engine::frame::PortId;
 use genkan_engine::verdict::DropReason;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What the worker counts beside the engine: frames that the I/O layer did not take or could not give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl std::ops::AddAssign for IoCounters {
 }
 
 /// `GET /v1/counters`: everything counted since the start, in the order of the packet's walk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CountersReport {
     /// Per port.
     pub ports: Vec<PortCountersRow>,
@@ -44,7 +45,7 @@ pub struct CountersReport {
 }
 
 /// Frames and octets of one port.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortCountersRow {
     /// `wan`, the lan's name, or `host`.
     pub port: String,
@@ -71,7 +72,7 @@ pub struct PortCountersRow {
 }
 
 /// A named count.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CounterRow {
     /// Its name.
     pub name: String,

@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a forward has seen since the router started, or since it was added; a reload keeps it. Part of
 /// [`ForwardRow`](super::ForwardRow).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ForwardCounts {
     /// Sessions that it has admitted and that live.
@@ -28,7 +29,9 @@ pub struct ForwardCounts {
     /// When the last hit was, in seconds since 1970.
     pub last_hit: Option<i64>,
     /// Where the last hit came from.
+    #[schema(value_type = Option<String>, format = Ipv4)]
     pub last_source: Option<Ipv4Addr>,
     /// Who was refused last.
+    #[schema(value_type = Option<String>, format = Ipv4)]
     pub last_refused: Option<Ipv4Addr>,
 }

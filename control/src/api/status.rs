@@ -1,9 +1,10 @@
 //! Whether packets can flow, and where.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the running binary.
     pub version: String,
@@ -38,7 +39,7 @@ pub struct Status {
 }
 
 /// What keeps a router that was taken over from doing more than a router does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sandbox {
     /// Capabilities that the process still has, and can ever have.
     pub capabilities: Vec<String>,
@@ -49,7 +50,7 @@ pub struct Sandbox {
 }
 
 /// One port of the router.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortStatus {
     /// `wan`, the lan's name, or `host` for the box itself.
     pub name: String,
@@ -73,7 +74,7 @@ pub struct PortStatus {
 }
 
 /// Side of a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortRole {
     /// Towards the external realm.

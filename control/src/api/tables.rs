@@ -4,9 +4,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use genkan_engine::view::{MappingView, NeighborView, SessionView};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// A piece of a listing and where to go on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// The rows; may be fewer than asked for, even none, while `next` is set.
     pub rows: Vec<T>,
@@ -16,7 +17,8 @@ pub struct Page<T> {
 }
 
 /// Query of the paged listings: where to start, how much, and which rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ListQuery {
     /// `next` of the page before; absent for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,6 +31,7 @@ pub struct ListQuery {
     pub protocol: Option<String>,
     /// Only rows one of whose endpoints has this address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, format = Ipv4)]
     pub address: Option<Ipv4Addr>,
 }
 
@@ -41,18 +44,21 @@ impl ListQuery {
 }
 
 /// One session: a mapping with its remote endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionRow {
     /// Name or number of the protocol.
     pub protocol: String,
     /// Inside endpoint; the port is the identifier for ICMP and 0 for protocols without ports.
+    #[schema(value_type = String)]
     pub internal: SocketAddrV4,
     /// Name of the inside host, where the configuration gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// External endpoint; equals `internal` where there is no NAT.
+    #[schema(value_type = String)]
     pub external: SocketAddrV4,
     /// The far endpoint.
+    #[schema(value_type = String)]
     pub remote: SocketAddrV4,
     /// What admitted it: `outbound`, `forward`, `inbound`, `dmz`, `one-to-one`, `routed`.
     pub origin: String,
@@ -83,16 +89,18 @@ impl SessionRow {
 }
 
 /// One mapping: an internal endpoint and the external endpoint that stands for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MappingRow {
     /// Name or number of the protocol.
     pub protocol: String,
     /// Inside endpoint.
+    #[schema(value_type = String)]
     pub internal: SocketAddrV4,
     /// Name of the inside host, where the configuration gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// External endpoint.
+    #[schema(value_type = String)]
     pub external: SocketAddrV4,
     /// `dynamic` or `forward`.
     pub kind: String,
@@ -115,11 +123,12 @@ impl MappingRow {
 }
 
 /// One entry of the ARP cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NeighborRow {
     /// Port: `wan` or a lan's name.
     pub port: String,
     /// Its address.
+    #[schema(value_type = String, format = Ipv4)]
     pub address: Ipv4Addr,
     /// Its name, where the configuration gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@ use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
 use tokio::sync::oneshot;
 
+use super::openapi::{AsksDaemon, Changes, Names, TakesBody, TakesQuery};
 use super::{Control, Failure, Peer};
 use crate::api::{
     ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, History, HistoryDiff,
@@ -121,6 +122,18 @@ async fn change(control: Control, peer: Peer, options: Options, change: Change) 
     ask(&control, |reply| ChangeRequest::Change { change, options, who: peer, reply }).await
 }
 
+/// Reads the configuration file again
+#[utoipa::path(
+    post, path = "/v1/reload",
+    params(
+        ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+    ),
+    responses(
+        (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
+        Changes,
+    ),
+)]
 pub(super) async fn reload(
     State(control): State<Control>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -129,6 +142,19 @@ pub(super) async fn reload(
     change(control, peer, options, Change::Reload).await
 }
 
+/// Adds a forward, to the running router and to its file
+#[utoipa::path(
+    post, path = "/v1/forwards",
+    params(
+        ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+    ),
+    request_body = NewForward,
+    responses(
+        (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
+        Changes, TakesBody,
+    ),
+)]
 pub(super) async fn add_forward(
     State(control): State<Control>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -139,6 +165,19 @@ pub(super) async fn add_forward(
     change(control, peer, options, Change::AddForward(forward)).await
 }
 
+/// Removes a forward and ends its sessions
+#[utoipa::path(
+    delete, path = "/v1/forwards/{name}",
+    params(
+        ("name" = String, Path, description = "The forward's name"),
+        ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+    ),
+    responses(
+        (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
+        Changes, Names,
+    ),
+)]
 pub(super) async fn remove_forward(
     State(control): State<Control>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -149,6 +188,20 @@ pub(super) async fn remove_forward(
     change(control, peer, options, Change::RemoveForward(name)).await
 }
 
+/// Opens or closes a forward
+#[utoipa::path(
+    patch, path = "/v1/forwards/{name}",
+    params(
+        ("name" = String, Path, description = "The forward's name"),
+        ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+    ),
+    request_body = ForwardPatch,
+    responses(
+        (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
+        Changes, TakesBody, Names,
+    ),
+)]
 pub(super) async fn patch_forward(
     State(control): State<Control>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -160,6 +213,19 @@ pub(super) async fn patch_forward(
     change(control, peer, options, Change::PatchForward(name, patch)).await
 }
 
+/// Sets the DMZ host
+#[utoipa::path(
+    put, path = "/v1/dmz",
+    params(
+        ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+    ),
+    request_body = NewDmz,
+    responses(
+        (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
+        Changes, TakesBody,
+    ),
+)]
 pub(super) async fn set_dmz(
     State(control): State<Control>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -170,6 +236,18 @@ pub(super) async fn set_dmz(
     change(control, peer, options, Change::SetDmz(to)).await
 }
 
+/// No DMZ host any more
+#[utoipa::path(
+    delete, path = "/v1/dmz",
+    params(
+        ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+    ),
+    responses(
+        (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
+        Changes, Names,
+    ),
+)]
 pub(super) async fn clear_dmz(
     State(control): State<Control>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -178,6 +256,19 @@ pub(super) async fn clear_dmz(
     change(control, peer, options, Change::ClearDmz).await
 }
 
+/// Puts an earlier revision in force again
+#[utoipa::path(
+    post, path = "/v1/rollback",
+    params(
+        ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+    ),
+    request_body = Rollback,
+    responses(
+        (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
+        Changes, TakesBody, Names,
+    ),
+)]
 pub(super) async fn rollback(
     State(control): State<Control>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -188,6 +279,18 @@ pub(super) async fn rollback(
     change(control, peer, options, Change::Rollback(to)).await
 }
 
+/// Keeps the change that waits for it
+#[utoipa::path(
+    post, path = "/v1/confirm",
+    params(
+        ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+    ),
+    responses(
+        (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
+        Changes,
+    ),
+)]
 pub(super) async fn confirm(
     State(control): State<Control>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -196,10 +299,21 @@ pub(super) async fn confirm(
     ask(&control, |reply| ChangeRequest::Confirm { options, who: peer, reply }).await
 }
 
+/// The last revisions
+#[utoipa::path(
+    get, path = "/v1/history",
+    responses((status = 200, description = "Newest first", body = History), AsksDaemon),
+)]
 pub(super) async fn history(State(control): State<Control>) -> Answer<History> {
     ask(&control, |reply| ChangeRequest::History { reply }).await
 }
 
+/// What is different between two revisions
+#[utoipa::path(
+    get, path = "/v1/history/diff",
+    params(DiffQuery),
+    responses((status = 200, description = "It", body = HistoryDiff), TakesQuery, Names, AsksDaemon),
+)]
 pub(super) async fn diff(
     State(control): State<Control>,
     query: Result<Query<DiffQuery>, QueryRejection>,

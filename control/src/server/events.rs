@@ -13,14 +13,33 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 
+use super::openapi::TakesQuery;
 use super::{Control, Failure};
-use crate::api::{ErrorCode, EventQuery, EventRow};
+use crate::api::{ErrorCode, EventPage, EventQuery, EventRow};
 use crate::events::{DEFAULT_EVENTS, KEPT};
 use crate::snapshot::Snapshot;
 
 /// How often a silent stream shows that it lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
+/// What happened
+///
+/// With `Accept: text/event-stream` the events after `since` or `Last-Event-ID` come one by one as server-sent events
+/// (WHATWG HTML §9.2), each with an `EventRow` as its data, and then those to come; without either only those to come.
+#[utoipa::path(
+    get, path = "/v1/events",
+    params(
+        EventQuery,
+        ("Last-Event-ID" = Option<u64>, Header, description = "In a stream: what was seen last; goes before `since`."),
+    ),
+    responses(
+        (
+            status = 200, description = "The events, the oldest first",
+            content((EventPage = "application/json"), (String = "text/event-stream")),
+        ),
+        TakesQuery,
+    ),
+)]
 pub(super) async fn events(
     State(control): State<Control>,
     query: Result<Query<EventQuery>, QueryRejection>,

@@ -5,9 +5,22 @@ use axum::extract::State;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse, Response};
 
+use super::openapi::AsksWorker;
 use super::{Control, Failure};
+use crate::api::ForwardRow;
 use crate::forwards::counts;
 
+/// The forwards in file order
+#[utoipa::path(
+    get, path = "/v1/forwards",
+    responses(
+        (
+            status = 200, description = "All of them", body = Vec<ForwardRow>,
+            headers(("ETag" = String, description = "The revision in force, for `If-Match`")),
+        ),
+        AsksWorker,
+    ),
+)]
 pub(super) async fn forwards(State(control): State<Control>) -> Result<Response, Failure> {
     let mut counts = counts(&control.worker).await?;
     let (revision, mut rows) = control.snapshot.forwards();

@@ -1,34 +1,16 @@
 //! The API: HTTP/1.1 with JSON over the unix socket.
 //!
-//! | request | answer |
-//! | --- | --- |
-//! | `GET /v1/status` | [`Status`](crate::api::Status) |
-//! | `GET /v1/sessions` | [`Page`](crate::api::Page) of [`SessionRow`](crate::api::SessionRow); query: [`ListQuery`](crate::api::ListQuery) |
-//! | `GET /v1/mappings` | [`Page`](crate::api::Page) of [`MappingRow`](crate::api::MappingRow); query: [`ListQuery`](crate::api::ListQuery) |
-//! | `GET /v1/neighbors` | list of [`NeighborRow`](crate::api::NeighborRow) |
-//! | `GET /v1/counters` | [`CountersReport`](crate::api::CountersReport) |
-//! | `GET /v1/events` | [`EventPage`](crate::api::EventPage), or each as a server-sent event; query: [`EventQuery`](crate::api::EventQuery) |
-//! | `GET /metrics` | all counters as OpenMetrics text |
-//! | `GET /v1/forwards` | list of [`ForwardRow`](crate::api::ForwardRow), the revision as `ETag` |
-//! | `POST /v1/forwards` | body: [`NewForward`](crate::api::NewForward) |
-//! | `DELETE /v1/forwards/{name}` | |
-//! | `PATCH /v1/forwards/{name}` | body: [`ForwardPatch`](crate::api::ForwardPatch) |
-//! | `PUT /v1/dmz` | body: [`NewDmz`](crate::api::NewDmz) |
-//! | `DELETE /v1/dmz` | |
-//! | `POST /v1/reload` | |
-//! | `POST /v1/rollback` | body: [`Rollback`](crate::api::Rollback) |
-//! | `POST /v1/confirm` | |
-//! | `GET /v1/history` | [`History`](crate::api::History) |
-//! | `GET /v1/history/diff` | [`HistoryDiff`](crate::api::HistoryDiff); query: [`DiffQuery`](crate::api::DiffQuery) |
+//! What there is stands at the handlers, from which [`openapi()`] makes docs/openapi.json; tests/openapi.rs keeps that so.
 //!
 //! What changes something takes the query [`ChangeQuery`](crate::api::ChangeQuery) and answers with a
 //! [`ChangeReport`](crate::api::ChangeReport). Every failure is an [`ErrorBody`]. One file per group of requests:
-//! `tables`, `events`, `forwards`, `changes`; `peer` tells who asks.
+//! `tables`, `events`, `forwards`, `changes`; `openapi` describes them, `peer` tells who asks.
 
 mod changes;
 mod events;
 mod forwards;
 mod metrics;
+mod openapi;
 mod peer;
 mod tables;
 
@@ -40,10 +22,13 @@ use axum::Router as Routes;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, post, put};
 use tokio::sync::mpsc;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use self::changes::{Change, ChangeRequest, Reply};
+pub use self::openapi::openapi;
 pub use self::peer::Peer;
 pub use self::tables::{DEFAULT_LIMIT, MAX_LIMIT};
 use crate::api::{ErrorBody, ErrorCode};
@@ -133,25 +118,29 @@ pub async fn serve(
 }
 
 fn routes(control: Control) -> Routes {
-    Routes::new()
-        .route("/v1/status", get(tables::status))
-        .route("/v1/sessions", get(tables::sessions))
-        .route("/v1/mappings", get(tables::mappings))
-        .route("/v1/neighbors", get(tables::neighbors))
-        .route("/v1/counters", get(tables::counters))
-        .route("/metrics", get(metrics::metrics))
-        .route("/v1/events", get(events::events))
-        .route("/v1/forwards", get(forwards::forwards).post(changes::add_forward))
-        .route("/v1/forwards/{name}", patch(changes::patch_forward).delete(changes::remove_forward))
-        .route("/v1/dmz", put(changes::set_dmz).delete(changes::clear_dmz))
-        .route("/v1/reload", post(changes::reload))
-        .route("/v1/rollback", post(changes::rollback))
-        .route("/v1/confirm", post(changes::confirm))
-        .route("/v1/history", get(changes::history))
-        .route("/v1/history/diff", get(changes::diff))
-        .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(control)
+    let (routes, _) = described_routes().split_for_parts();
+    routes.fallback(not_found).method_not_allowed_fallback(wrong_method).with_state(control)
+}
+
+/// Every request that there is, with its description.
+fn described_routes() -> OpenApiRouter<Control> {
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(tables::status))
+        .routes(routes!(tables::sessions))
+        .routes(routes!(tables::mappings))
+        .routes(routes!(tables::neighbors))
+        .routes(routes!(tables::counters))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(events::events))
+        .routes(routes!(forwards::forwards, changes::add_forward))
+        .routes(routes!(changes::patch_forward, changes::remove_forward))
+        .routes(routes!(changes::set_dmz, changes::clear_dmz))
+        .routes(routes!(changes::reload))
+        .routes(routes!(changes::rollback))
+        .routes(routes!(changes::confirm))
+        .routes(routes!(changes::history))
+        .routes(routes!(changes::diff))
+        .routes(routes!(openapi::document))
 }
 
 async fn not_found() -> Failure {

@@ -6,8 +6,9 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use genkan_engine::view::{MappingView, SessionView};
 
+use super::openapi::{AsksWorker, TakesQuery};
 use super::{Control, Failure};
-use crate::api::{CountersReport, ListQuery, MappingRow, Page, SessionRow, Totals};
+use crate::api::{CountersReport, ListQuery, MappingRow, NeighborRow, Page, SessionRow, Status, Totals};
 use crate::request::{CHUNK, CounterSet, WorkerRequest};
 
 /// Rows of a page when the query does not say.
@@ -17,23 +18,44 @@ pub const MAX_LIMIT: u32 = 10_000;
 /// Most requests to the worker for one page, so that a filter that matches little ends its page early.
 const MAX_CHUNKS: u32 = 256;
 
+/// Whether packets can flow, and where
+#[utoipa::path(
+    get, path = "/v1/status",
+    responses((status = 200, description = "The status", body = Status), AsksWorker),
+)]
 pub(super) async fn status(State(control): State<Control>) -> Result<Response, Failure> {
     let totals = control.worker.ask_all(|reply| WorkerRequest::Totals { reply }).await?;
     let totals = totals.into_iter().fold(Totals::default(), Totals::plus);
     Ok(Json(control.snapshot.status(totals)).into_response())
 }
 
+/// Everything counted since the start
+#[utoipa::path(
+    get, path = "/v1/counters",
+    responses((status = 200, description = "All counters", body = CountersReport), AsksWorker),
+)]
 pub(super) async fn counters(State(control): State<Control>) -> Result<Response, Failure> {
     let sets = control.worker.ask_all(|reply| WorkerRequest::Counters { reply }).await?;
     let set = CounterSet::sum(sets.iter().map(Box::as_ref));
     Ok(Json(CountersReport::new(&set.engine, &set.io, &control.snapshot.port_names())).into_response())
 }
 
+/// The ARP cache
+#[utoipa::path(
+    get, path = "/v1/neighbors",
+    responses((status = 200, description = "By port and address", body = Vec<NeighborRow>), AsksWorker),
+)]
 pub(super) async fn neighbors(State(control): State<Control>) -> Result<Response, Failure> {
     control.snapshot.refresh_hosts(&control.worker).await?;
     Ok(Json(control.snapshot.neighbors()).into_response())
 }
 
+/// Live sessions
+#[utoipa::path(
+    get, path = "/v1/sessions",
+    params(ListQuery),
+    responses((status = 200, description = "A page", body = Page<SessionRow>), TakesQuery, AsksWorker),
+)]
 pub(super) async fn sessions(
     State(control): State<Control>,
     query: Result<Query<ListQuery>, QueryRejection>,
@@ -57,6 +79,12 @@ pub(super) async fn sessions(
     Ok(Json(pager.page))
 }
 
+/// Dynamic mappings
+#[utoipa::path(
+    get, path = "/v1/mappings",
+    params(ListQuery),
+    responses((status = 200, description = "A page", body = Page<MappingRow>), TakesQuery, AsksWorker),
+)]
 pub(super) async fn mappings(
     State(control): State<Control>,
     query: Result<Query<ListQuery>, QueryRejection>,
