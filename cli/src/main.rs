@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    check, counters, dmz, events as events_command, forward, forwards, help_files, history,
+    check, counters, dmz, events as events_command, forward, forwards, help_files, history, hosts,
     lab as lab_command, listing, reload, replay as replay_command, run, status,
 };
 
@@ -53,6 +53,7 @@ enum Command {
     Mappings(listing::MappingArguments),
     Neighbors(listing::NeighborArguments),
     Counters(counters::Arguments),
+    Hosts(hosts::Arguments),
     Events(events_command::Arguments),
     Forward(forward::Arguments),
     Forwards(forwards::Arguments),
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         Command::Mappings(arguments) => listing::mappings(&arguments),
         Command::Neighbors(arguments) => listing::neighbors(&arguments),
         Command::Events(arguments) => events_command::run(&arguments),
+        Command::Hosts(arguments) => hosts::run(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
         Command::Forwards(arguments) => forwards::run(&arguments),
         Command::Forward(arguments) => forward::run(&arguments),

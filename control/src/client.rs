@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    CountersReport, ErrorBody, ErrorCode, ListQuery, MappingRow, NeighborRow, Page, SessionRow, Status,
+    CountersReport, ErrorBody, ErrorCode, HostRow, ListQuery, MappingRow, NeighborRow, Page, SessionRow,
+    Status,
 };
 
 mod changes;
@@ -113,6 +114,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn neighbors(&self) -> Result<Vec<NeighborRow>, ClientError> {
         self.request(Method::GET, "/v1/neighbors").await
+    }
+
+    /// `GET /v1/hosts`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn hosts(&self) -> Result<Vec<HostRow>, ClientError> {
+        self.request(Method::GET, "/v1/hosts").await
     }
 
     /// `GET /v1/counters`.

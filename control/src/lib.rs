@@ -5,6 +5,7 @@
 //! - [`snapshot`]: shared, read-mostly state beside the packet path: hosts, ports, running configuration;
 //! - [`events`]: what happened lately, with ids to go on from;
 //! - [`forwards`]: what has passed through the forwards;
+//! - [`hosts`]: the inside hosts;
 //! - [`metrics`]: all counters for Prometheus;
 //! - [`socket`]: the unix socket itself, and who may replace whose;
 //! - [`server`]: HTTP (axum) over that socket;
@@ -21,6 +22,7 @@ pub mod atomic_file;
 pub mod client;
 pub mod events;
 pub mod forwards;
+pub mod hosts;
 pub mod metrics;
 pub mod request;
 pub mod server;

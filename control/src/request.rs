@@ -13,7 +13,7 @@ use genkan_engine::WorkerId;
 use genkan_engine::counters::Counters;
 use genkan_engine::frame::PortId;
 use genkan_engine::nat::saved::SavedSession;
-use genkan_engine::view::{ForwardView, MappingView, NeighborView, SessionView};
+use genkan_engine::view::{ForwardView, HostView, MappingView, NeighborView, SessionView};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{IoCounters, Totals};
@@ -76,6 +76,15 @@ pub enum WorkerRequest {
         /// Where the answer goes: rows, and where to go on.
         reply: oneshot::Sender<(Vec<ForwardView>, Option<u32>)>,
     },
+    /// A piece of the table of internal hosts.
+    Hosts {
+        /// Table position to start from.
+        cursor: u32,
+        /// Most rows; more than [`CHUNK`] is cut to it.
+        limit: u32,
+        /// Where the answer goes: rows, and where to go on.
+        reply: oneshot::Sender<(Vec<HostView>, Option<u32>)>,
+    },
     /// The ARP cache.
     Neighbors {
         /// Where the answer goes.
@@ -129,6 +138,9 @@ impl WorkerRequest {
             }
             WorkerRequest::Forwards { cursor, limit, reply } => {
                 let _ = reply.send(router.forwards(now, cursor, limit.min(CHUNK)));
+            }
+            WorkerRequest::Hosts { cursor, limit, reply } => {
+                let _ = reply.send(router.hosts(cursor, limit.min(CHUNK)));
             }
             WorkerRequest::Neighbors { reply } => {
                 let _ = reply.send(router.neighbors());

@@ -160,6 +160,7 @@ async fn every_listing_goes_round() {
     assert_eq!((counters.ports[0].port.as_str(), counters.ports[0].tx_refused), ("wan", 4));
     assert_eq!(bench.client.reload(&ChangeQuery::default()).await.expect("accepted"), report());
     assert!(bench.client.forwards().await.expect("forwards").is_empty());
+    assert!(bench.client.hosts().await.expect("hosts").is_empty());
     bench.end().await;
 }
 

@@ -84,3 +84,16 @@ pub struct ForwardView {
     /// Who was refused last.
     pub last_refused: Option<Ipv4Addr>,
 }
+
+/// An internal host that has sessions or mappings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostView {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The external address that its mappings share.
+    pub external: Ipv4Addr,
+    /// Its sessions.
+    pub sessions: u32,
+    /// Dynamic external ports that it holds, of all protocols.
+    pub external_ports: u32,
+}

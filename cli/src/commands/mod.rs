@@ -9,6 +9,7 @@ pub(crate) mod forward;
 pub(crate) mod forwards;
 pub(crate) mod help_files;
 pub(crate) mod history;
+pub(crate) mod hosts;
 pub(crate) mod lab;
 pub(crate) mod listing;
 pub(crate) mod reload;

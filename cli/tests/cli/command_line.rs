@@ -4,13 +4,14 @@ use std::process::{Command, Stdio};
 
 use crate::support::{HOME, Scratch, binary, genkan};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "run",
     "check",
     "status",
     "sessions",
     "mappings",
     "neighbors",
+    "hosts",
     "counters",
     "reload",
     "replay",
@@ -48,7 +49,7 @@ fn misuse_is_status_2() {
 
 #[test]
 fn without_a_router_the_answer_is_no_and_names_the_socket() {
-    for command in ["status", "sessions", "mappings", "neighbors", "counters", "reload"] {
+    for command in ["status", "sessions", "mappings", "neighbors", "hosts", "counters", "reload"] {
         let said = genkan([command, "--socket", "/nonexistent/control.sock"]);
         assert_eq!(said.code, Some(1), "{command}: {said:?}");
         assert!(said.stderr.contains("/nonexistent/control.sock"), "{command}: {said:?}");

@@ -10,6 +10,7 @@ mod counters;
 mod error;
 mod events;
 mod forwards;
+mod hosts;
 mod status;
 mod tables;
 
@@ -18,5 +19,6 @@ pub use self::counters::*;
 pub use self::error::*;
 pub use self::events::{EventKind, EventPage, EventQuery, EventRow};
 pub use self::forwards::ForwardCounts;
+pub use self::hosts::HostRow;
 pub use self::status::*;
 pub use self::tables::*;

@@ -9,6 +9,7 @@
 mod changes;
 mod events;
 mod forwards;
+mod hosts;
 mod metrics;
 mod openapi;
 mod peer;
@@ -130,6 +131,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(tables::mappings))
         .routes(routes!(tables::neighbors))
         .routes(routes!(tables::counters))
+        .routes(routes!(hosts::hosts))
         .routes(routes!(metrics::metrics))
         .routes(routes!(events::events))
         .routes(routes!(forwards::forwards, changes::add_forward))

@@ -50,6 +50,11 @@ impl HostTable {
         self.key.hash_4(address.to_bits())
     }
 
+    /// One more than the highest number ever used.
+    pub(crate) fn end(&self) -> u32 {
+        self.hosts.end()
+    }
+
     /// The host of that number, if there is one.
     pub(crate) fn get(&self, id: u32) -> Option<&Host> {
         self.hosts.get(id)

@@ -87,7 +87,7 @@ pub(crate) struct Nat {
     routes: Arc<RouteTable>,
     pub(crate) settings: Settings,
     pub(crate) stages: StageCounters,
-    hosts: HostTable,
+    pub(crate) hosts: HostTable,
     peers: PeerTable,
     queues: EvictionQueues,
     wheel: TimerWheel,

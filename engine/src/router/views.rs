@@ -4,7 +4,7 @@ use super::Router;
 use crate::forward::rules::Inbound;
 use crate::nat::session::{Origin, Session, SessionFlags};
 use crate::time::Timestamp;
-use crate::view::{ForwardView, MappingView, NeighborView, SessionView};
+use crate::view::{ForwardView, HostView, MappingView, NeighborView, SessionView};
 use crate::wire::ipv4::Protocol;
 
 /// Table positions looked at for each row asked for.
@@ -19,6 +19,20 @@ impl Router {
     /// Dynamic mappings.
     pub fn mapping_count(&self) -> u32 {
         self.nat.mappings.len() as u32
+    }
+
+    /// Up to `limit` internal hosts from table position `cursor` on, as [`Router::sessions`] does it.
+    pub fn hosts(&self, cursor: u32, limit: u32) -> (Vec<HostView>, Option<u32>) {
+        let table = &self.nat.hosts;
+        portion(cursor, limit, table.end(), |id| {
+            let host = table.get(id)?;
+            Some(HostView {
+                address: host.address,
+                external: host.paired,
+                sessions: host.sessions,
+                external_ports: host.ports.iter().sum(),
+            })
+        })
     }
 
     /// What up to `limit` forwards have counted, from the one at position `first` of the plan on; and the position to

@@ -1,7 +1,7 @@
 //! From inside to outside, and nobody the other way.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote};
@@ -20,7 +20,7 @@ cases![
     large_datagrams_go_as_fragments,
     download_arrives_octet_by_octet,
     upload_arrives_octet_by_octet;
-    only_genkan: one_mapping_for_all_remotes
+    only_genkan: one_mapping_for_all_remotes, inside_hosts_are_listed_with_what_they_use
 ];
 
 fn tcp_leaves_from_the_wan_address() -> Outcome {
@@ -117,6 +117,29 @@ fn one_mapping_for_all_remotes() -> Outcome {
     let socket = udp(&lab.host(Laptop), 0);
     let seen = remotes.map(|remote| ask(&socket, remote, b"who am I", SILENCE).expect("an answer"));
     assert!(seen.iter().all(|endpoint| *endpoint == seen[0]), "different mappings: {seen:?}");
+    Ok(())
+}
+
+fn inside_hosts_are_listed_with_what_they_use() -> Outcome {
+    let lab =
+        Lab::start("[[host]]\nname = \"nas\"\nmac = \"52:54:00:12:34:56\"\naddress = \"192.168.0.10\"\n");
+    let _server = Server::udp(&lab.host(Remote), 7);
+    let remote = SocketAddrV4::new(lab.address.remote, 7);
+    for port in [5001, 5002] {
+        ask(&udp(&lab.host(Laptop), port), remote, b"hello", SILENCE).expect("an answer");
+    }
+    let said = lab.genkan(&["hosts", "--format", "json"]).expect_ok();
+    let rows: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
+    let of = |address: Ipv4Addr| {
+        let found = rows.as_array().expect("a list").iter().find(|row| row["address"] == address.to_string());
+        found.cloned().unwrap_or_else(|| panic!("{address} is not among {rows}"))
+    };
+    let laptop = of(lab.address.laptop);
+    assert_eq!((&laptop["sessions"], &laptop["external_ports"]), (&2.into(), &2.into()), "{laptop}");
+    assert_eq!((&laptop["port"], &laptop["state"]), (&"home".into(), &"reachable".into()), "{laptop}");
+    assert_eq!(laptop["external"], lab.address.wan.to_string());
+    let nas = of(lab.address.nas);
+    assert_eq!((&nas["name"], &nas["sessions"]), (&"nas".into(), &0.into()), "{nas}");
     Ok(())
 }
 
