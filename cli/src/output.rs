@@ -6,8 +6,11 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
+
+mod table;
+
+pub(crate) use self::table::Listing;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,70 +123,11 @@ pub(crate) fn color(stream: &impl IsTerminal) -> bool {
 /// Shape of a command's answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people: fits the terminal.
+    /// For people: fits the terminal; in a pipe or file nothing is cut.
     #[default]
     Table,
     /// For programs: stable names, raw numbers.
     Json,
-}
-
-/// A table in the making: columns without frames, a bold head on terminals.
-#[derive(Debug)]
-pub(crate) struct Listing {
-    table: Table,
-    rows: usize,
-}
-
-impl Listing {
-    /// A table with these column heads. On a terminal it wraps to its width; elsewhere lines stay whole.
-    pub(crate) fn new(heads: &[&str]) -> Listing {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        if !io::stdout().is_terminal() {
-            table.set_content_arrangement(ContentArrangement::Disabled);
-        }
-        let bold = color(&io::stdout());
-        let head = |name: &&str| {
-            let cell = Cell::new(name.to_uppercase());
-            if bold { cell.add_attribute(Attribute::Bold) } else { cell }
-        };
-        table.set_header(heads.iter().map(head).collect::<Vec<_>>());
-        table.column_iter_mut().for_each(|column| {
-            column.set_padding((0, 2));
-        });
-        Listing { table, rows: 0 }
-    }
-
-    /// Aligns these columns (from 0) to the right, for numbers.
-    pub(crate) fn numbers(mut self, columns: &[usize]) -> Listing {
-        for &column in columns {
-            if let Some(column) = self.table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        self
-    }
-
-    /// Adds a row.
-    pub(crate) fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
-        self.table.add_row(cells.into_iter().map(Into::into).collect::<Vec<String>>());
-        self.rows += 1;
-    }
-
-    /// Whether it has no rows.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
-    /// The table as text, no blanks at line ends.
-    pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        for line in self.table.lines() {
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text
-    }
 }
 
 /// A count of seconds as people say it: `45s`, `4m10s`, `2h4m`, `3d5h`.
@@ -223,20 +167,6 @@ mod tests {
         let spoken = [0, 45, 60, 250, 3_600, 7_440, 86_400, 277_200].map(duration);
         assert_eq!(spoken, ["0s", "45s", "1m", "4m10s", "1h", "2h4m", "1d", "3d5h"]);
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-    }
-
-    #[test]
-    fn listing_is_plain_text_without_a_terminal() {
-        let mut listing = Listing::new(&["name", "count"]).numbers(&[1]);
-        assert!(listing.is_empty());
-        listing.row(["wan", "1,000"]);
-        listing.row(["home", "7"]);
-        let text = listing.text();
-        assert!(!text.contains('\u{1b}'));
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3);
-        assert!(lines.iter().all(|line| line.trim_end() == *line));
-        assert_eq!(lines[1].rfind("1,000").map(|at| at + 5), Some(lines[2].len()));
     }
 
     #[test]

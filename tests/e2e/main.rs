@@ -21,6 +21,7 @@ mod programs;
 mod servers;
 mod setup;
 mod stream;
+mod terminal;
 
 use std::process::ExitCode;
 

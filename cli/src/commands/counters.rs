@@ -49,7 +49,14 @@ pub(crate) fn text(report: &CountersReport) -> String {
         "tx refused",
         "errors",
     ];
-    let mut ports = Listing::new(&heads).numbers(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    let mut ports = Listing::new(&heads).numbers(&[1, 2, 3, 4, 5, 6, 7, 8]).drops(&[
+        "tx merged",
+        "errors",
+        "tx refused",
+        "rx lost",
+        "rx frames",
+        "tx frames",
+    ]);
     for row in &report.ports {
         ports.row(port_row(row));
     }
@@ -79,7 +86,7 @@ fn section(text: &mut String, head: &str, rows: &[CounterRow]) {
     if rows.is_empty() {
         return;
     }
-    let mut listing = Listing::new(&[head, "count", ""]).numbers(&[1]);
+    let mut listing = Listing::new(&[head, "count", ""]).numbers(&[1]).shrinks(&[("", 12)]).drops(&[""]);
     for row in rows {
         let description = row.description.clone().unwrap_or_default();
         listing.row([row.name.clone(), output::grouped(row.value), description]);

@@ -100,7 +100,10 @@ fn words(row: &EventRow) -> String {
 }
 
 fn table(rows: &[EventRow]) -> String {
-    let mut listing = Listing::new(&["id", "time", "kind", "what"]).numbers(&[0]);
+    let mut listing = Listing::new(&["id", "time", "kind", "what"])
+        .numbers(&[0])
+        .shrinks(&[("what", 30)])
+        .drops(&["id", "kind", "time"]);
     for row in rows {
         listing.row([row.id.to_string(), row.time.clone(), row.kind.name().to_owned(), words(row)]);
     }

@@ -143,7 +143,9 @@ fn print_list(arguments: &ListArguments) -> Result<Exit, Failure> {
 
 fn table(rows: &[ForwardRow]) -> String {
     let mut listing =
-        Listing::new(&["name", "protocol", "port", "to", "address", "from", "state", "expires"]);
+        Listing::new(&["name", "protocol", "port", "to", "address", "from", "state", "expires"])
+            .shrinks(&[("name", 12), ("port", 12), ("from", 12), ("expires", 10)])
+            .drops(&["address", "protocol", "from", "expires", "to"]);
     let any = |text: String| if text.is_empty() { "any".to_owned() } else { text };
     for row in rows {
         let state = match (row.open, row.enabled) {

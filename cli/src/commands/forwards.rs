@@ -49,7 +49,10 @@ fn now() -> i64 {
 fn table(rows: &[ForwardRow], now: i64) -> String {
     let heads =
         ["name", "port", "to", "state", "sessions", "hits", "refused", "octets in", "octets out", "last hit"];
-    let mut listing = Listing::new(&heads).numbers(&[4, 5, 6, 7, 8]);
+    let mut listing = Listing::new(&heads)
+        .numbers(&[4, 5, 6, 7, 8])
+        .shrinks(&[("name", 12), ("port", 12), ("last hit", 12)])
+        .drops(&["refused", "octets in", "last hit", "sessions", "octets out", "to"]);
     for row in rows {
         let counts = &row.counts;
         let state = match (row.open, row.enabled) {

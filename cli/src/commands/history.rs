@@ -128,7 +128,10 @@ pub(crate) fn history(arguments: &HistoryArguments) -> Result<Exit, Failure> {
 }
 
 fn history_text(history: &History) -> String {
-    let mut listing = Listing::new(&["revision", "time", "by", "what"]).numbers(&[0]);
+    let mut listing = Listing::new(&["revision", "time", "by", "what"])
+        .numbers(&[0])
+        .shrinks(&[("what", 30), ("by", 8)])
+        .drops(&["by", "time"]);
     for row in &history.entries {
         let time = genkan_config::rfc3339(UnixTime(row.time));
         listing.row([row.revision.to_string(), time, by(row), row.what.clone()]);

@@ -33,7 +33,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 fn table(rows: &[HostRow]) -> String {
     let heads = ["address", "name", "mac", "port", "state", "seen for", "sessions", "ports", "external"];
-    let mut listing = Listing::new(&heads).numbers(&[6, 7]);
+    let mut listing = Listing::new(&heads)
+        .numbers(&[6, 7])
+        .shrinks(&[("name", 12), ("port", 8)])
+        .drops(&["seen for", "external", "mac", "ports", "port", "state"]);
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     for row in rows {
         listing.row([

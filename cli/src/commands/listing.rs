@@ -96,7 +96,9 @@ pub(crate) fn sessions(arguments: &SessionArguments) -> Result<Exit, Failure> {
         ]
     };
     let page = async |client: &Client, query: &ListQuery| client.sessions(query).await;
-    list(&arguments.target, &arguments.filter, page, &heads, row)
+    let listing = Listing::new(&heads).shrinks(&[("internal", 18), ("origin", 10)]);
+    let listing = listing.drops(&["expires", "origin", "external", "state"]);
+    list(&arguments.target, &arguments.filter, page, listing, row)
 }
 
 /// Does `genkan mappings`.
@@ -108,7 +110,9 @@ pub(crate) fn mappings(arguments: &MappingArguments) -> Result<Exit, Failure> {
         vec![row.protocol.clone(), internal, external, row.kind.clone(), row.sessions.to_string()]
     };
     let page = async |client: &Client, query: &ListQuery| client.mappings(query).await;
-    list(&arguments.target, &arguments.filter, page, &heads, row)
+    let listing =
+        Listing::new(&heads).numbers(&[4]).shrinks(&[("internal", 18)]).drops(&["kind", "sessions"]);
+    list(&arguments.target, &arguments.filter, page, listing, row)
 }
 
 /// Does `genkan neighbors`.
@@ -118,7 +122,9 @@ pub(crate) fn neighbors(arguments: &NeighborArguments) -> Result<Exit, Failure> 
         output::print_json(&rows)?;
         return Ok(Exit::Done);
     }
-    let mut listing = Listing::new(&["port", "address", "mac", "state", "seen for"]);
+    let mut listing = Listing::new(&["port", "address", "mac", "state", "seen for"])
+        .shrinks(&[("port", 8), ("address", 15)])
+        .drops(&["seen for", "port"]);
     for row in &rows {
         listing.row(neighbor_row(row));
     }
@@ -160,12 +166,12 @@ fn print_listing(listing: &Listing, nothing: &str) -> Result<(), Failure> {
     output::print(&listing.text())
 }
 
-/// Fetches page after page and shows them: JSON goes out as it comes, a table is laid out at the end.
+/// Fetches page after page and shows them: JSON goes out as it comes, the listing is filled and laid out at the end.
 fn list<T: Serialize>(
     target: &Target,
     filter: &Filter,
     page: impl AsyncFn(&Client, &ListQuery) -> Result<Page<T>, ClientError>,
-    heads: &[&str],
+    listing: Listing,
     row: impl Fn(&T) -> Vec<String>,
 ) -> Result<Exit, Failure> {
     let limit = match (filter.limit, target.format) {
@@ -178,7 +184,7 @@ fn list<T: Serialize>(
         ListQuery { cursor: None, limit: None, protocol: filter.protocol.clone(), address: filter.address };
     let mut sink = match target.format {
         Format::Json => Sink::Json { first: true },
-        Format::Table => Sink::Table(Box::new(Listing::new(heads))),
+        Format::Table => Sink::Table(Box::new(listing)),
     };
     let mut left = limit;
     let more = block_on(async {

@@ -132,13 +132,16 @@ fn print(arguments: &Arguments, ports: &[(PortId, String)], outcome: Outcome) ->
 }
 
 fn text(report: &Report) -> String {
-    let mut inputs =
-        Listing::new(&["in", "frames", "skipped (router's own)", "cut", "file"]).numbers(&[1, 2, 3]);
+    let mut inputs = Listing::new(&["in", "frames", "skipped (router's own)", "cut", "file"])
+        .numbers(&[1, 2, 3])
+        .shrinks(&[("file", 12), ("skipped (router's own)", 9)])
+        .drops(&["file"]);
     for row in &report.inputs {
         let [frames, skipped, cut] = [row.frames, row.from_router, row.cut].map(output::grouped);
         inputs.row([row.port.clone(), frames, skipped, cut, row.file.clone()]);
     }
-    let mut outputs = Listing::new(&["out", "frames", "file"]).numbers(&[1]);
+    let mut outputs =
+        Listing::new(&["out", "frames", "file"]).numbers(&[1]).shrinks(&[("file", 12)]).drops(&["file"]);
     for row in &report.outputs {
         outputs.row([row.port.clone(), output::grouped(row.frames), row.file.clone()]);
     }

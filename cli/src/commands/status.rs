@@ -63,8 +63,10 @@ fn text(status: &Status) -> String {
             sandbox.files, sandbox.system_calls
         ));
     }
-    let mut ports =
-        Listing::new(&["port", "device", "link", "mac", "mtu", "addresses", "backend"]).numbers(&[4]);
+    let mut ports = Listing::new(&["port", "device", "link", "mac", "mtu", "addresses", "backend"])
+        .numbers(&[4])
+        .shrinks(&[("port", 8), ("addresses", 18)])
+        .drops(&["mtu", "backend", "mac", "device"]);
     for port in &status.ports {
         ports.row(row(port));
     }

@@ -15,6 +15,7 @@ mod persistence;
 mod programs;
 mod sandbox;
 mod service;
+mod tables;
 mod tap;
 
 use crate::outcome::Case;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Case> {
         service::all(),
         flood::all(),
         lab::all(),
+        tables::all(),
         tap::all(),
         backend::all(),
         bench::all(),
