@@ -63,13 +63,13 @@ pub(super) fn give_up(config: &Config, places: &Places<'_>) -> Option<GivenUp> {
     let system_calls = system_calls::restrict(system_calls::Permitted { af_xdp, io_uring, programs });
     problems.extend(out_of_reach(places));
 
-    let mut say = |outcome: Result<String, String>| {
+    let mut say = |what: &str, outcome: Result<String, String>| {
         outcome.unwrap_or_else(|reason| {
-            problems.push(reason.clone());
+            problems.push(format!("the sandbox leaves the router {what}: {reason}"));
             reason
         })
     };
-    let (files, system_calls) = (say(files), say(system_calls));
+    let (files, system_calls) = (say("files", files), say("system calls", system_calls));
     let sandbox = Sandbox { capabilities: capabilities::kept(), files, system_calls };
     for problem in &problems {
         warn!("{problem}");
