@@ -60,11 +60,7 @@ fn systemd_understands_the_unit() -> Outcome {
     let mut command = Command::new("systemd-analyze");
     let output = command.args(["verify", "--man=no", "/run/genkan.service"]).output().expect("it is there");
     let said = String::from_utf8_lossy(&output.stderr);
-    // Before systemd 253 this one is ignored, as it is meant to be.
-    let complaints: Vec<&str> = said
-        .lines()
-        .filter(|line| line.contains("genkan.service") && !line.contains("notify-reload"))
-        .collect();
+    let complaints: Vec<&str> = said.lines().filter(|line| line.contains("genkan.service")).collect();
     assert!(output.status.success() && complaints.is_empty(), "{said}");
     Ok(())
 }
