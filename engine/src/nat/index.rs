@@ -79,9 +79,15 @@ impl Index {
 
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        let spread = (((hash >> 32) * self.entries.len() as u64) >> 32 >> self.shift) as usize;
+        let spread = self.spread_home(hash);
         let packed = spread / 2;
         if packed < self.unsettled { packed } else { spread }
+    }
+
+    /// The home of a hash once the table is spread.
+    #[inline]
+    fn spread_home(&self, hash: u64) -> usize {
+        (((hash >> 32) * self.entries.len() as u64) >> 32 >> self.shift) as usize
     }
 
     #[inline]
@@ -165,9 +171,30 @@ impl Index {
     /// Spreads the entries of the last home that is still packed.
     fn spread_one(&mut self) {
         self.unsettled -= 1;
-        // Its entries lie between here and the next empty slot. Whatever else lies there is put back where it
-        // was, or moves up to what has become free.
-        let mut position = self.unsettled;
+        let packed = self.unsettled;
+        // They lie between here and the next empty slot. What else lies there has its home before, and may lie
+        // anywhere in this run: it closes up.
+        let (mut left, mut end) = (packed, packed);
+        while self.entries[end] != 0 {
+            if self.spread_home(self.entries[end]) / 2 != packed {
+                self.entries.swap(left, end);
+                left += 1;
+            }
+            end += 1;
+            if end >= 2 * packed {
+                // The run reaches into what is spread already.
+                return self.place_again(packed);
+            }
+        }
+        for position in left..end {
+            let entry = std::mem::take(&mut self.entries[position]);
+            self.place(entry);
+        }
+    }
+
+    /// Places the entries anew that lie between here and the next empty slot, each where it was or where a slot has
+    /// become free.
+    fn place_again(&mut self, mut position: usize) {
         loop {
             match std::mem::take(&mut self.entries[position]) {
                 0 => return,
