@@ -125,6 +125,15 @@ impl Tally {
         }
     }
 
+    /// Reads what counting the first packet of a session through this rule begins with, for it to be in the cache.
+    /// What is read means nothing.
+    pub(crate) fn touch(&self, rule: RuleId) -> u64 {
+        let position = rule.0 as usize + 1;
+        let count = self.counts.get(position).map_or(0, |count| count.hits);
+        let passed = self.passed.get(2 * position + Direction::Inbound as usize);
+        count ^ passed.map_or(0, |passed| passed.packets)
+    }
+
     /// A packet of such a session passes, with so many octets from its IP header on.
     // A call, so that the packets of other sessions pay for nothing but the question whether it is one.
     #[inline(never)]

@@ -127,37 +127,47 @@ impl Nat {
     /// will stand. What is returned means nothing, but has to be used for the reading to happen.
     pub(crate) fn look_ahead_outbound(&mut self, unknown: impl Iterator<Item = Unknown> + Clone) -> u64 {
         let mut packets = std::mem::take(&mut self.ahead.packets);
-        let mut read = 0;
         for packet in unknown.clone() {
             let behavior = self.settings.mapping(*packet.source.ip());
             let wanted = self.mappings.want(behavior, packet.protocol, packet.source, packet.destination);
-            read ^= wanted.map_or(0, |wanted| self.mappings.touch_index(wanted.hash()));
             packets.push(Foreseen { wanted, ..Foreseen::of(packet.key, packet.hash) });
         }
-        // A mapping yet to be made will keep the internal port, as a rule.
+        // Loops that do nothing but read: the CPU has then many reads under way, not only those of the two or three
+        // packets whose work it can hold at a time.
+        let mut read = packets.iter().fold(0, |read, foreseen| {
+            read ^ foreseen.wanted.map_or(0, |wanted| self.mappings.touch_index(wanted.hash()))
+        });
+        // A mapping yet to be made will keep the internal port, as a rule, and have the next number.
         let address = self.settings.shared().first().copied();
+        let mut next_mapping = self.mappings.upcoming();
         for (packet, foreseen) in unknown.zip(&mut packets) {
             let mapping = foreseen.wanted.and_then(|wanted| self.mappings.candidate(wanted.hash()));
             let mapping = mapping.and_then(|id| Some((id, self.mappings.get(id)?)));
-            let external = match mapping {
+            let (id, external) = match mapping {
                 Some((id, mapping)) => {
                     foreseen.host = mapping.host;
-                    foreseen.peer = (id, self.peers.hash(id, *packet.destination.ip()));
-                    read ^= self.peers.touch_index(foreseen.peer.1);
-                    Some(mapping.external)
+                    (Some(id), Some(mapping.external))
                 }
                 None => {
                     foreseen.host = self.hosts.find(*packet.source.ip()).unwrap_or(NONE);
-                    address.map(|address| SocketAddrV4::new(address, packet.source.port()))
+                    let external = address.map(|address| SocketAddrV4::new(address, packet.source.port()));
+                    (foreseen.wanted.and_then(|_| next_mapping.next()), external)
                 }
             };
-            read ^= self.hosts.touch(foreseen.host);
+            if let Some(id) = id {
+                foreseen.peer = (id, self.peers.hash(id, *packet.destination.ip()));
+            }
             if let Some(external) = external {
                 let key = SessionKey::new(PortId::WAN, packet.protocol, packet.destination, external);
                 foreseen.other = Hashed { key, hash: self.sessions.hash(key) };
-                read ^= self.sessions.touch_index(foreseen.other.hash);
             }
         }
+        for foreseen in &packets {
+            read ^= self.sessions.touch_index(foreseen.other.hash);
+            read ^= self.peers.touch_index(foreseen.peer.1);
+            read ^= self.hosts.touch(foreseen.host);
+        }
+        drop(next_mapping);
         self.ahead.packets = packets;
         read
     }
@@ -170,11 +180,10 @@ impl Nat {
         unknown: impl Iterator<Item = Unknown> + Clone,
     ) -> u64 {
         let mut packets = std::mem::take(&mut self.ahead.packets);
-        let mut read = 0;
-        for packet in unknown.clone() {
+        let mut read = unknown.clone().fold(0, |read, packet| {
             let Unknown { protocol, destination, .. } = packet;
-            read ^= self.forwards.touch(protocol, *destination.ip(), destination.port());
-        }
+            read ^ self.forwards.touch(protocol, *destination.ip(), destination.port())
+        });
         for packet in unknown {
             let Unknown { protocol, source, destination, .. } = packet;
             let (address, port) = (*destination.ip(), destination.port());
@@ -185,10 +194,15 @@ impl Nat {
                 if let Some(hop) = self.routes.lookup(*internal.ip()) {
                     let key = SessionKey::new(hop.port, protocol, internal, source);
                     foreseen.other = Hashed { key, hash: self.sessions.hash(key) };
-                    read ^= self.sessions.touch_index(foreseen.other.hash);
                 }
             }
             packets.push(foreseen);
+        }
+        for foreseen in &packets {
+            if let Some(Inbound::To { rule, .. }) = foreseen.inbound {
+                read ^= self.sessions.touch_index(foreseen.other.hash);
+                read ^= self.tally.touch(rule);
+            }
         }
         self.ahead.packets = packets;
         read

@@ -176,6 +176,11 @@ impl MappingTable {
         self.by_internal.candidate(hash)
     }
 
+    /// The numbers of the mappings that will be made next, in their order.
+    pub(crate) fn upcoming(&self) -> impl Iterator<Item = u32> {
+        self.mappings.upcoming()
+    }
+
     /// The mapping that owns an external endpoint.
     pub(crate) fn find_external(&self, protocol: Protocol, external: SocketAddrV4) -> Option<u32> {
         let ports = &self.externals.get(external.ip())?[pool_index(protocol)?];

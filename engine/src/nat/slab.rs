@@ -88,6 +88,16 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The numbers of the next entries, in their order, however full it is.
+    pub(crate) fn upcoming(&self) -> impl Iterator<Item = u32> {
+        let freed = |id: &u32| match self.places.get(*id as usize)? {
+            Place::Free(next) => Some(*next),
+            Place::Used(_) => None,
+        };
+        let free = std::iter::successors(Some(self.free), freed).take_while(|&id| id != NONE);
+        free.chain(self.end()..)
+    }
+
     /// Entries in use.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -135,6 +145,7 @@ mod tests {
         slab.grow(3);
         assert_eq!(slab.insert('e'), Some(2));
         assert_eq!((slab.remove(b), slab.remove(a)), (Some('b'), Some('d')));
+        assert_eq!(slab.upcoming().take(4).collect::<Vec<_>>(), [a, b, 3, 4]);
         assert_eq!((slab.insert('f'), slab.insert('b'), slab.insert('g')), (Some(a), Some(b), None));
         assert_eq!((slab[a], slab[b], slab[2], slab.len()), ('f', 'b', 'e', 3));
     }
