@@ -247,6 +247,8 @@ async fn wrong_input_is_the_askers_fault() {
         ("POST /v1/rollback", "", r#"{"to":-1}"#),
         ("GET /v1/history/diff", "", ""),
         ("GET /v1/history/diff?from=one", "", ""),
+        ("GET /v1/sessions?colour=red", "", ""),
+        ("GET /v1/events", "Last-Event-ID: -1\r\n", ""),
         ("GET /v1/reload", "", ""),
         ("POST /v1/nothing", "", ""),
     ] {

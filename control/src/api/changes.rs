@@ -24,6 +24,7 @@ pub struct ChangeQuery {
     /// The revision that the change was thought out against; refused when another one is in force. The header
     /// `If-Match` says the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     pub revision: Option<u64>,
 }
 
@@ -112,8 +113,9 @@ pub struct NewForward {
     /// Closed from then on: a date and time with its offset from UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
-    /// Open for so many seconds from now; then it leaves the file.
+    /// Open for so many seconds from now, at least 1; then it leaves the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32)]
     pub for_seconds: Option<u32>,
     /// Once it has expired, it leaves the file.
     #[serde(default)]
@@ -152,6 +154,7 @@ pub struct NewDmz {
 #[serde(deny_unknown_fields)]
 pub struct Rollback {
     /// The revision whose text is to be in force again, under a new number.
+    #[schema(maximum = 18_446_744_073_709_551_615_u64)]
     pub to: u64,
 }
 
@@ -262,9 +265,11 @@ pub struct HistoryRow {
 #[into_params(parameter_in = Query)]
 pub struct DiffQuery {
     /// A revision.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     pub from: u64,
     /// Another one; absent for the one in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     pub to: Option<u64>,
 }
 

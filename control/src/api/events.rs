@@ -104,9 +104,11 @@ impl EventKind {
 pub struct EventQuery {
     /// Only events after this id. Without it: all that are kept; in a stream, those to come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     pub since: Option<u64>,
     /// Most events of one answer, the oldest first; 1,000 by default and 10,000 at most. Means nothing in a stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 4_294_967_295_u32)]
     pub limit: Option<u32>,
 }
 

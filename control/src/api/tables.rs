@@ -19,12 +19,15 @@ pub struct Page<T> {
 /// Query of the paged listings: where to start, how much, and which rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct ListQuery {
     /// `next` of the page before; absent for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 4_294_967_295_u32)]
     pub cursor: Option<u32>,
     /// Most rows, 1,000 by default and 10,000 at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 4_294_967_295_u32)]
     pub limit: Option<u32>,
     /// Only this protocol, by name or number.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
 use tokio::sync::oneshot;
 
-use super::openapi::{AsksDaemon, Changes, Names, TakesBody, TakesQuery};
+use super::openapi::{AsksDaemon, Changes, IfMatch, Names, TakesBody, TakesQuery};
 use super::{Control, Failure, Peer};
 use crate::api::{
     ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, History, HistoryDiff,
@@ -127,7 +127,7 @@ async fn change(control: Control, peer: Peer, options: Options, change: Change) 
     post, path = "/v1/reload",
     params(
         ChangeQuery,
-        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+        IfMatch,
     ),
     responses(
         (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
@@ -147,7 +147,7 @@ pub(super) async fn reload(
     post, path = "/v1/forwards",
     params(
         ChangeQuery,
-        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+        IfMatch,
     ),
     request_body = NewForward,
     responses(
@@ -171,7 +171,7 @@ pub(super) async fn add_forward(
     params(
         ("name" = String, Path, description = "The forward's name"),
         ChangeQuery,
-        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+        IfMatch,
     ),
     responses(
         (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
@@ -194,7 +194,7 @@ pub(super) async fn remove_forward(
     params(
         ("name" = String, Path, description = "The forward's name"),
         ChangeQuery,
-        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+        IfMatch,
     ),
     request_body = ForwardPatch,
     responses(
@@ -218,7 +218,7 @@ pub(super) async fn patch_forward(
     put, path = "/v1/dmz",
     params(
         ChangeQuery,
-        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+        IfMatch,
     ),
     request_body = NewDmz,
     responses(
@@ -241,7 +241,7 @@ pub(super) async fn set_dmz(
     delete, path = "/v1/dmz",
     params(
         ChangeQuery,
-        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+        IfMatch,
     ),
     responses(
         (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),
@@ -261,7 +261,7 @@ pub(super) async fn clear_dmz(
     post, path = "/v1/rollback",
     params(
         ChangeQuery,
-        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+        IfMatch,
     ),
     request_body = Rollback,
     responses(
@@ -284,7 +284,7 @@ pub(super) async fn rollback(
     post, path = "/v1/confirm",
     params(
         ChangeQuery,
-        ("If-Match" = Option<String>, Header, description = "The same as `revision`, in quotes: `\"12\"`; or `*`."),
+        IfMatch,
     ),
     responses(
         (status = 200, description = "Done, or with `dry_run` what would be", body = ChangeReport),

@@ -13,7 +13,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 
-use super::openapi::TakesQuery;
+use super::openapi::{LastEventId, TakesQuery};
 use super::{Control, Failure};
 use crate::api::{ErrorCode, EventPage, EventQuery, EventRow};
 use crate::events::{DEFAULT_EVENTS, KEPT};
@@ -30,7 +30,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
     get, path = "/v1/events",
     params(
         EventQuery,
-        ("Last-Event-ID" = Option<u64>, Header, description = "In a stream: what was seen last; goes before `since`."),
+        LastEventId,
     ),
     responses(
         (
@@ -46,8 +46,9 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let Query(query) = query?;
+    let last_seen = last_event_id(&headers)?;
     if wants_stream(&headers) {
-        let since = match last_event_id(&headers)? {
+        let since = match last_seen {
             // A reader that comes back knows best where it was.
             Some(id) => id,
             None => query.since.unwrap_or_else(|| control.snapshot.events.newest()),

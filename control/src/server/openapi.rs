@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::response::Response as Described;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
-use utoipa::{IntoResponses, OpenApi};
+use utoipa::{IntoParams, IntoResponses, OpenApi};
 
 use crate::api::{ErrorBody, ErrorCode};
 
@@ -41,6 +41,26 @@ pub fn openapi() -> String {
 )]
 pub(super) async fn document() -> Response {
     ([(CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+}
+
+/// The header of that name.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what `changes::Options` reads")]
+pub(super) struct IfMatch {
+    /// The same as `revision`, in quotes: `"12"`; or `*`.
+    #[param(rename = "If-Match", pattern = r#"^(\*|(W/)?"?[0-9]{1,19}"?)$"#)]
+    if_match: Option<String>,
+}
+
+/// The header of that name.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what `events::last_event_id` reads")]
+pub(super) struct LastEventId {
+    /// In a stream: what was seen last; goes before `since`.
+    #[param(rename = "Last-Event-ID", maximum = 18_446_744_073_709_551_615_u64)]
+    last_event_id: Option<u64>,
 }
 
 /// A worker is asked.

@@ -1,5 +1,6 @@
 //! The tests, by what they are about.
 
+mod api;
 mod backend;
 mod bench;
 mod bursts;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Case> {
         persistence::all(),
         changes::all(),
         changes_under_load::all(),
+        api::all(),
         sandbox::all(),
         service::all(),
         flood::all(),
