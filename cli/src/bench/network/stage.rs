@@ -28,9 +28,12 @@ pub(crate) const DEVICE: &str = "eth0";
 /// How long the way through the router may take to open (address resolution, links coming up).
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Features of a host's device without which it sends and takes packets of the MTU only.
-const OFFLOADS: [&str; 6] = [
+/// Features of a host's device without which it sends and takes packets of the MTU only. As `ethtool -K tso off gso off`
+/// does it, that for IPv6 is among them: while a veth has any TSO left, the kernel takes its packets past the GRO of the
+/// other end, which is what a tuned kernel's ports and Genkan's have on.
+const OFFLOADS: [&str; 7] = [
     "tx-tcp-segmentation",
+    "tx-tcp6-segmentation",
     "tx-tcp-ecn-segmentation",
     "tx-tcp-mangleid-segmentation",
     "tx-generic-segmentation",
@@ -222,6 +225,15 @@ fn parse_mac(text: &str) -> Option<[u8; 6]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_without_offloads_have_no_kind_of_tso() {
+        // NETIF_F_ALL_TSO of the kernel.
+        for kind in ["tcp", "tcp-ecn", "tcp-mangleid", "tcp6"] {
+            let feature = format!("tx-{kind}-segmentation");
+            assert!(OFFLOADS.contains(&feature.as_str()), "{feature}");
+        }
+    }
 
     #[test]
     fn mac_addresses() {
