@@ -1,5 +1,6 @@
 //! No call into the router takes longer than a millisecond of CPU, whatever it is in the middle of: a million
-//! sessions are opened and expired, a full table is flooded, a pool runs out of ports, the plan changes.
+//! sessions are opened and expired, a full table is flooded, a pool runs out of ports, the plan changes, the tables are
+//! read.
 //!
 //! Time is the thread's CPU time, so that waiting for a CPU does not count. What is left of noise (interrupts,
 //! the hypervisor) hits another call in every run, and the router does the same in every run: a call that seems
@@ -25,6 +26,9 @@ static MEMORY: HugePages = HugePages;
 
 /// The most that one call may take.
 const LIMIT: Duration = Duration::from_millis(1);
+/// Rows that the API asks for at once (`CHUNK` in `control/src/request.rs`), and how many such pieces a worker reads out
+/// between two batches (`REQUESTS_PER_ROUND` in `cli/src/daemon/worker.rs`).
+const PIECES: (u32, usize) = (256, 4);
 /// Runs in which a call must be slow to be called so.
 const RUNS: usize = 3;
 
@@ -124,6 +128,23 @@ fn send(
     forwarded as f64 / len as f64
 }
 
+/// Reads a table to its end, as many pieces in a call as a worker reads out between two batches. How many rows it had.
+fn read_table<T>(calls: &mut Vec<Duration>, piece: impl Fn(u32, u32) -> (Vec<T>, Option<u32>)) -> u32 {
+    let (limit, pieces) = PIECES;
+    let (mut next, mut rows) = (Some(0), 0);
+    while next.is_some() {
+        timed(calls, || {
+            for _ in 0..pieces {
+                let Some(cursor) = next else { break };
+                let (found, following) = piece(cursor, limit);
+                rows += found.len() as u32;
+                next = following;
+            }
+        });
+    }
+    rows
+}
+
 /// Lets everything happen that is due.
 fn let_time_pass(rig: &mut Rig, calls: &mut Vec<Duration>) {
     while rig.router.poll_timeout().is_some_and(|at| at <= rig.now) {
@@ -153,6 +174,18 @@ fn run(sessions: u32) -> Run {
     run.phase("answers", |calls| {
         let numbers = sessions / 4..sessions + sessions / 4;
         assert_eq!(send(&mut rig, calls, &inbound, OUTSIDE, udp, numbers), 1.0);
+    });
+    run.phase("sessions listed, 4 pieces a call", |calls| {
+        let rows = read_table(calls, |cursor, limit| rig.router.sessions(rig.now, cursor, limit));
+        assert_eq!(rows, sessions);
+    });
+    run.phase("mappings listed, 4 pieces a call", |calls| {
+        let rows = read_table(calls, |cursor, limit| rig.router.mappings(cursor, limit));
+        assert_eq!(rows, rig.router.mapping_count());
+    });
+    run.phase("sessions saved, 4 pieces a call", |calls| {
+        let rows = read_table(calls, |cursor, limit| rig.router.save(rig.now, cursor, limit));
+        assert_eq!(rows, sessions);
     });
     // All are live: nothing makes room, and inside hosts are told.
     run.phase("flood, full of live sessions", |calls| {

@@ -22,8 +22,14 @@ use crate::commands::{
 };
 
 /// A router's tables are large, and looked up all over.
+#[cfg(not(test))]
 #[global_allocator]
 static MEMORY: genkan_io::sys::huge_pages::HugePages = genkan_io::sys::huge_pages::HugePages;
+
+/// Some tests count.
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: genkan_benches::counting::Counting = genkan_benches::counting::Counting;
 
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 the answer is no, 2 misuse or a configuration with errors.

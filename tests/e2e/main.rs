@@ -11,6 +11,8 @@
 //! * `GENKAN_E2E_ROUTER=kernel`: put the kernel's own NAT in the router's place, to see whether a test is wrong;
 //!   tests of what only Genkan does are left out.
 //! * `GENKAN_E2E_BACKEND=WORD`: give every port of the router this back end, such as `af-xdp`.
+//! * `GENKAN_E2E_KILLS=N`: how often the router is killed during changes (40).
+//! * `GENKAN_E2E_SESSIONS=N`: measure what it costs to read a table of so many sessions.
 //! * `GENKAN_E2E_PCAP=DIRECTORY`: keep a capture of both sides of every test there (wants tcpdump).
 
 mod cases;
@@ -20,6 +22,7 @@ mod outcome;
 mod programs;
 mod servers;
 mod setup;
+mod steady;
 mod stream;
 mod terminal;
 

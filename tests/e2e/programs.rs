@@ -93,6 +93,11 @@ impl Background {
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Background(host.start(&mut command).unwrap_or_else(|error| panic!("cannot start {program}: {error}")))
     }
+
+    /// Whether it has not ended by itself.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().is_ok_and(|status| status.is_none())
+    }
 }
 
 impl Drop for Background {

@@ -20,6 +20,18 @@ pub(crate) fn workers() -> Option<u8> {
     Some(given.parse().unwrap_or_else(|_| panic!("GENKAN_E2E_WORKERS is a number, not '{given}'")))
 }
 
+/// How often the router is killed during changes.
+pub(crate) fn kills() -> usize {
+    let given = env::var("GENKAN_E2E_KILLS").unwrap_or_else(|_| "40".to_owned());
+    given.parse().unwrap_or_else(|_| panic!("GENKAN_E2E_KILLS is a number, not '{given}'"))
+}
+
+/// Of how many sessions it is to be measured what reading them costs; `None`: not at all.
+pub(crate) fn sessions() -> Option<u64> {
+    let given = env::var("GENKAN_E2E_SESSIONS").ok()?;
+    Some(given.parse().unwrap_or_else(|_| panic!("GENKAN_E2E_SESSIONS is a number, not '{given}'")))
+}
+
 /// Whether the tests, and with them the router, are compiled without optimisation: loads are smaller then.
 pub(crate) const fn is_slow() -> bool {
     cfg!(debug_assertions)

@@ -12,6 +12,8 @@
 //! tokio never touches a packet: the worker is a plain thread, reached by bounded channels.
 
 mod changes;
+#[cfg(test)]
+mod day;
 mod devices;
 mod event_file;
 mod event_loop;

@@ -1,29 +1,27 @@
-//! Changes while much else happens: kills, hundreds of sessions, thousands of forwards.
+//! Changes while much else happens: kills, thousands of forwards.
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use genkan_lab::topology::Role::{Laptop, Nas, Remote};
+use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote, Router};
 
-use super::changes::{RULES, add, file, json, names, running_names};
-use crate::cases;
-use crate::fixture::{Lab, PATIENCE, SILENCE};
+use super::changes::{RULES, file, json, names, running_names};
+use crate::fixture::Lab;
+use crate::flood::mac;
 use crate::outcome::Outcome;
-use crate::programs::Said;
-use crate::servers::{Server, connect, exchange, greeting, udp};
+use crate::servers::{Server, connect, exchange, greeting};
+use crate::steady::{Sink, Steady};
+use crate::{cases, setup};
 
 cases![
     ;
     only_genkan:
     killed_during_changes,
-    a_hundred_changes_and_no_session_lost,
-    no_datagram_is_lost_that_a_change_does_not_concern,
     ten_thousand_forwards_are_reloaded_in_no_time,
 ];
 
@@ -47,14 +45,14 @@ fn post_forward(socket: &Path, name: &str, port: usize) -> bool {
 
 /// The whole router killed at random moments, with a client that changes on and on. What it was told is so holds.
 fn killed_during_changes() -> Outcome {
-    const KILLS: usize = 40;
+    let kills = setup::kills();
     let lab = Lab::start("");
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos();
     println!("seed {seed}");
     let mut seed = seed as u64;
     let mut known: Vec<String> = Vec::new();
     let mut outcomes = [0; 2];
-    for round in 0..KILLS {
+    for round in 0..kills {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let pause = Duration::from_micros((seed >> 33) % 60_000);
         let socket = lab.router(|router| router.socket());
@@ -63,7 +61,7 @@ fn killed_during_changes() -> Outcome {
                 let mut acknowledged = Vec::new();
                 for number in 0.. {
                     let name = format!("k{round}-{number}");
-                    if !post_forward(&socket, &name, 1000 + round * 100 + number) {
+                    if !post_forward(&socket, &name, 1000 + round * 50 + number) {
                         return (acknowledged, name);
                     }
                     acknowledged.push(name);
@@ -95,7 +93,7 @@ fn killed_during_changes() -> Outcome {
         }
     }
     println!(
-        "{} as acknowledged, {} with the one under way, {} forwards",
+        "{kills} kills: {} as acknowledged, {} with the one under way, {} forwards",
         outcomes[0],
         outcomes[1],
         known.len()
@@ -103,124 +101,23 @@ fn killed_during_changes() -> Outcome {
     Ok(())
 }
 
-fn a_hundred_changes_and_no_session_lost() -> Outcome {
-    const SESSIONS: usize = 300;
-    let lab = Lab::start(RULES);
-    let _servers = [Server::tcp(&lab.host(Nas), 8080), Server::tcp(&lab.host(Remote), 7)];
-    let remote = SocketAddrV4::new(lab.address.remote, 7);
-    let mut sessions: Vec<TcpStream> = (0..SESSIONS)
-        .map(|number| {
-            let (from, to) = if number % 2 == 0 { (Laptop, remote) } else { (Remote, lab.wan(80)) };
-            let mut session = connect(&lab.host(from), to).expect("the way is open");
-            greeting(&mut session);
-            session
-        })
-        .collect();
-    // A client that finds its session gone fails the test; the changes end by themselves.
-    let changing = AtomicBool::new(true);
-    let commands: Vec<_> = (0..100)
-        .map(|number| {
-            let port = (2000 + number / 2).to_string();
-            match number % 2 {
-                0 => lab.router(|router| router.command(&add("more", "tcp", &port, "192.168.0.20"))),
-                _ => lab.router(|router| router.command(&["forward", "remove", "more"])),
-            }
-        })
-        .collect();
-    let path = lab.config_file();
-    let mut reload = lab.router(|router| router.command(&["reload"]));
-    let rounds = thread::scope(|scope| {
-        let changing = &changing;
-        let changes = scope.spawn(move || {
-            let outcome: Vec<Said> = commands
-                .into_iter()
-                .enumerate()
-                .flat_map(|(number, mut command)| {
-                    let mut said = vec![Said::from(command.output().expect("it is there"))];
-                    if number % 5 == 0 {
-                        let text = fs::read_to_string(&path).expect("there is a file");
-                        fs::write(&path, format!("{text}# {number}\n")).expect("written");
-                        said.push(Said::from(reload.output().expect("it is there")));
-                    }
-                    said
-                })
-                .collect();
-            changing.store(false, Ordering::Relaxed);
-            outcome
-        });
-        let mut rounds = 0;
-        while changing.load(Ordering::Relaxed) {
-            for session in &mut sessions {
-                exchange(session, b"hello");
-            }
-            rounds += 1;
-        }
-        let outcome = changes.join().expect("no panic");
-        assert_eq!(outcome.len(), 120);
-        outcome.into_iter().for_each(|said| drop(said.expect_ok()));
-        rounds
-    });
-    println!("{SESSIONS} sessions spoke {rounds} times during 100 changes and 20 reloads");
-    for session in &mut sessions {
-        exchange(session, b"still here");
-    }
-    Ok(())
-}
-
-/// Datagrams both ways, counted at both ends, while forwards come and go.
-fn no_datagram_is_lost_that_a_change_does_not_concern() -> Outcome {
-    let rules = "[[forward]]\nname = \"log\"\nprotocol = \"udp\"\nport = 514\nto = \"192.168.0.10\"\n";
-    let lab = Lab::start(rules);
-    let flows = [
-        (udp(&lab.host(Laptop), 0), udp(&lab.host(Remote), 7), SocketAddrV4::new(lab.address.remote, 7)),
-        (udp(&lab.host(Remote), 0), udp(&lab.host(Nas), 514), lab.wan(514)),
-    ];
-    let (sending, receiving) = (AtomicBool::new(true), AtomicBool::new(true));
-    thread::scope(|scope| {
-        let (sending, receiving) = (&sending, &receiving);
-        let counts = flows.each_ref().map(|(sender, receiver, to)| {
-            // The first one finds the way: until ARP is answered no more than a few frames wait.
-            receiver.set_read_timeout(Some(PATIENCE)).expect("not zero");
-            sender.send_to(b"first", to).expect("there is a route");
-            receiver.recv(&mut [0; 8]).expect("it arrives");
-            receiver.set_read_timeout(Some(Duration::from_millis(20))).expect("not zero");
-            let sent = scope.spawn(move || {
-                let mut sent = 0;
-                while sending.load(Ordering::Relaxed) {
-                    sender.send_to(b"x", to).expect("there is a route");
-                    sent += 1;
-                    thread::sleep(Duration::from_micros(500));
-                }
-                sent
-            });
-            let received = scope.spawn(move || {
-                let mut received = 0;
-                while receiving.load(Ordering::Relaxed) {
-                    received += u32::from(receiver.recv(&mut [0; 8]).is_ok());
-                }
-                received
-            });
-            (sent, received)
-        });
-        for number in 0..50 {
-            let port = (2000 + number).to_string();
-            lab.genkan(&add("more", "tcp", &port, "192.168.0.20")).expect_ok();
-            lab.genkan(&["forward", "remove", "more"]).expect_ok();
-        }
-        sending.store(false, Ordering::Relaxed);
-        let counts = counts.map(|(sent, received)| (sent.join().expect("no panic"), received));
-        // What is still under way arrives.
-        thread::sleep(SILENCE);
-        receiving.store(false, Ordering::Relaxed);
-        let counts = counts.map(|(sent, received)| (sent, received.join().expect("no panic")));
-        println!("sent and received during 100 changes: {counts:?}");
-        assert!(counts.iter().all(|(sent, received)| sent == received && *sent > 0), "{counts:?}");
-    });
-    Ok(())
-}
-
+/// And nobody waits for it: datagrams of known sessions pass meanwhile, counted at both ends.
 fn ten_thousand_forwards_are_reloaded_in_no_time() -> Outcome {
     let lab = Lab::start(RULES);
+    let laptop = lab.host(Laptop);
+    let steady = Steady {
+        next_hop: lab.host(Router).run(|| mac("lan0")).expect("it is there"),
+        source: Ipv4Addr::new(192, 168, 0, 50),
+        destination: lab.address.isp,
+        port: 9,
+        flows: 1_000,
+        rate: if setup::is_slow() { 10_000 } else { 100_000 },
+    };
+    let sink = Sink::start(lab.host(Isp), steady.destination, steady.ports());
+    steady.find_way(&laptop, &sink);
+    let before = sink.count();
+    let opened = steady.once(&laptop, "eth0", 0, steady.flows);
+    assert_eq!(sink.settled(before, opened), opened, "not all sessions are open");
     let _server = Server::tcp(&lab.host(Nas), 8080);
     let mut session = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
     greeting(&mut session);
@@ -234,6 +131,7 @@ fn ten_thousand_forwards_are_reloaded_in_no_time() -> Outcome {
     fs::write(lab.config_file(), text).expect("written");
     // What it takes without optimisation says nothing; it is bounded all the same.
     let limit = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 1 });
+    let (began, sender) = (Instant::now(), steady.start(&laptop, "eth0"));
     for arguments in [&["reload"][..], &["forward", "remove", "f5000"], &["rollback", "2"]] {
         let started = Instant::now();
         lab.genkan(arguments).expect_ok();
@@ -241,6 +139,9 @@ fn ten_thousand_forwards_are_reloaded_in_no_time() -> Outcome {
         println!("{arguments:?} took {took:?}");
         assert!(took < limit, "{arguments:?} took {took:?}");
     }
+    let (sent, took) = (opened + sender.stop(), began.elapsed());
+    let arrived = sink.settled(before, sent);
+    println!("{sent} datagrams, {:.0} a second, and {arrived} arrived", sent as f64 / took.as_secs_f64());
     let log = lab.router(|router| router.log());
     let to_workers: Vec<u64> = log
         .split("workers_ms=")
@@ -251,5 +152,6 @@ fn ten_thousand_forwards_are_reloaded_in_no_time() -> Outcome {
     assert_eq!(to_workers.len(), 3, "{log}");
     assert!(cfg!(debug_assertions) || to_workers.iter().all(|ms| *ms < 100), "{to_workers:?} ms");
     exchange(&mut session, b"still here");
+    assert_eq!(arrived, sent, "{}", lab.genkan(&["counters"]).stdout);
     Ok(())
 }

@@ -5,12 +5,14 @@ mod backend;
 mod bench;
 mod bursts;
 mod changes;
+mod changes_beside_traffic;
 mod changes_under_load;
 mod flood;
 mod forward;
 mod lab;
 mod lans;
 mod lifecycle;
+mod listing;
 mod outbound;
 mod persistence;
 mod programs;
@@ -29,8 +31,10 @@ pub(crate) fn all() -> Vec<Case> {
         lans::all(),
         programs::all(),
         lifecycle::all(),
+        listing::all(),
         persistence::all(),
         changes::all(),
+        changes_beside_traffic::all(),
         changes_under_load::all(),
         api::all(),
         sandbox::all(),

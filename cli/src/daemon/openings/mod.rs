@@ -30,10 +30,10 @@ const JUMP: Duration = Duration::from_millis(500);
 
 /// Both clocks at once.
 #[derive(Clone, Copy, Debug)]
-struct Now {
-    monotonic: Instant,
+pub(super) struct Now {
+    pub(super) monotonic: Instant,
     /// Since 1970.
-    wall: Duration,
+    pub(super) wall: Duration,
 }
 
 impl Now {
@@ -75,7 +75,8 @@ impl Hours {
         Hours::new(state, loaded, Now::read())
     }
 
-    fn new(state: &Path, loaded: &Loaded, now: Now) -> Hours {
+    /// The same at a moment of one's own.
+    pub(super) fn new(state: &Path, loaded: &Loaded, now: Now) -> Hours {
         let memory = Memory::of(state);
         let mut hours = Hours {
             openings: memory.recall(),
@@ -142,7 +143,7 @@ impl Hours {
 
     /// Looks at the clock. `None`: it brought nothing. Else the workers have to follow the plan, and this is what
     /// opened and closed.
-    fn look(&mut self, loaded: &Loaded, now: Now) -> Option<Vec<Event>> {
+    pub(super) fn look(&mut self, loaded: &Loaded, now: Now) -> Option<Vec<Event>> {
         let set = now.astray(self.taken) >= JUMP;
         if !set && self.next.is_none_or(|next| now.unix() < next) {
             self.set_due(now);
@@ -169,7 +170,7 @@ impl Hours {
     }
 
     /// Puts what is known on the disk when it is time, or when `now_or_never`.
-    fn keep(&mut self, now: Now, now_or_never: bool) {
+    pub(super) fn keep(&mut self, now: Now, now_or_never: bool) {
         // A clock that cannot be right must not become what was seen last.
         if !self.openings.is_plausible() {
             return;
