@@ -3,7 +3,8 @@
 //! Less than one packet of a thousand lost counts as none: a scheduler that takes a CPU away for a millisecond loses
 //! some on any machine that is not alone with its work. For the same reason a trial that lost packets is repeated
 //! once: what disturbs a trial makes it lose, never makes it pass, so that one of two that passes says more than one
-//! that does not. A rate that passed by luck is found out by the confirming trial, which is longer.
+//! that does not. A rate that passed by luck is found out by the confirming trial, which is longer. A trial whose sender
+//! fell behind (its CPU was taken away for a while) is repeated, too, and says nothing about the rates above it.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ const RESOLUTION: f64 = 0.03;
 /// Most trials of the bisection.
 const TRIALS: u32 = 8;
 
-/// A rate fails when so many trials of it fail.
+/// A rate fails when so many trials of it fail; more of them there are only where one fails or its sender falls behind.
 const TRIES: u32 = 2;
 
 /// Most confirmations; after each that fails the rate is lowered by [`STEP_BACK`]. Enough for a third of what the short
@@ -39,16 +40,25 @@ impl Trial {
     fn passed(self) -> bool {
         self.received > 0.0 && self.received >= self.sent * (1.0 - TOLERANCE)
     }
+
+    /// Whether about as much was sent as asked for.
+    fn kept_up(self, rate: f64) -> bool {
+        self.sent >= rate * (1.0 - RESOLUTION)
+    }
 }
 
-/// The first of [`TRIES`] trials that passed, or the last one.
-fn best<E>(mut trial: impl FnMut() -> Result<Trial, E>) -> Result<Trial, E> {
-    let mut shown = trial()?;
+/// The first of [`TRIES`] trials of a rate that passed and whose sender kept up; else, of those that passed, the one that
+/// sent most, or the last one.
+fn best<E>(rate: f64, mut trial: impl FnMut(f64) -> Result<Trial, E>) -> Result<Trial, E> {
+    let mut shown = trial(rate)?;
     for _ in 1..TRIES {
-        if shown.passed() {
+        if shown.passed() && shown.kept_up(rate) {
             break;
         }
-        shown = trial()?;
+        let again = trial(rate)?;
+        if !shown.passed() || again.passed() && again.sent > shown.sent {
+            shown = again;
+        }
     }
     Ok(shown)
 }
@@ -73,14 +83,11 @@ pub(crate) fn search<E>(
                 break;
             }
             let middle = (low + high) / 2.0;
-            let shown = best(|| trial(Some(middle), short))?;
+            let shown = best(middle, |rate| trial(Some(rate), short))?;
             if shown.passed() {
+                // That the sender did not keep up is no end: it has sent faster than this before.
                 low = middle.min(shown.sent).max(low);
                 rate = Some(low);
-                if shown.sent < middle * (1.0 - RESOLUTION) {
-                    // The sender cannot send more: faster trials would show nothing new.
-                    break;
-                }
             } else {
                 high = middle;
             }
@@ -89,7 +96,7 @@ pub(crate) fn search<E>(
     let mut asked = rate;
     for _ in 0..CONFIRMATIONS {
         let Some(rate) = asked else { return Ok(None) };
-        let shown = best(|| trial(Some(rate), length))?;
+        let shown = best(rate, |rate| trial(Some(rate), length))?;
         if shown.passed() {
             return Ok(Some(shown.received));
         }
@@ -169,6 +176,19 @@ mod tests {
             Ok::<_, Infallible>(Trial { sent, received })
         });
         let found = found.unwrap_or_else(|never| match never {}).expect("two of three trials pass");
+        assert!((380_000.0..=400_400.0).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn a_sender_that_was_stopped_does_not_end_the_search() {
+        // Every third trial sends half of what it is to send, of which nothing is lost.
+        let mut trials = 0;
+        let found = search(LENGTH, |rate, _| {
+            trials += 1;
+            let sent = rate.unwrap_or(700_000.0) * if trials % 3 == 2 { 0.5 } else { 1.0 };
+            Ok::<_, Infallible>(Trial { sent, received: sent.min(400_000.0) })
+        });
+        let found = found.unwrap_or_else(|never| match never {}).expect("most trials send all");
         assert!((380_000.0..=400_400.0).contains(&found), "{found}");
     }
 
