@@ -301,6 +301,8 @@ fn forward(rule: &ForwardRule, temporary: bool, schedule: Option<&Schedule>) -> 
             field("expires", optional(rule.expires.map(written))),
             field("temporary", if temporary { "true".to_owned() } else { none() }),
             field("schedule", optional(schedule)),
+            field("max_sessions", optional(rule.max_sessions.map(grouped))),
+            field("max_new_per_source", optional(rule.max_new_per_source)),
             field("log", rule.log.to_string()),
         ],
     }

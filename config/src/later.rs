@@ -15,7 +15,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("", "web", "the web pages come with a later version"),
     ("lan", "dhcp", "the DHCP service comes with a later version"),
     ("lan", "dns", "the DNS service comes with a later version"),
-    ("forward", "max_new_per_source", "the brake on new connections comes with a later version"),
 ];
 
 /// Words that some key takes later.

@@ -200,6 +200,8 @@ fn forward(forward: &Forward, resolved: Resolved) -> Option<ForwardRule> {
         enabled: flag(&forward.enabled, true),
         expires: forward.expires.as_ref().map(|moment| moment.value.0),
         log: flag(&forward.log, false),
+        max_sessions: forward.max_sessions.as_ref().map(|number| number.value.0),
+        max_new_per_source: forward.max_new_per_source.as_ref().map(|rate| rate.value.0),
     })
 }
 

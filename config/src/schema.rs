@@ -18,6 +18,7 @@ use crate::value::moment::Moment;
 use crate::value::name::{AbsolutePath, DeviceName, HostName, Label, LanPattern, SocketPath};
 use crate::value::number::Number;
 use crate::value::ports::{PortSpan, Ports};
+use crate::value::rate::PerTime;
 use crate::value::saving::{Interval, Octets};
 use crate::value::target::{DmzTarget, Target};
 use crate::value::word::{Protocols, Word};
@@ -263,6 +264,12 @@ pub(crate) struct Forward {
     pub(crate) temporary: Field<bool>,
     /// Open in these hours only, such as `Mon-Fri 18:00-23:00`, by the clock of `router.timezone`.
     pub(crate) schedule: Field<Schedule>,
+    /// Most sessions at once through it; without it as many as `[nat]` allows. TCP connections that both sides have closed
+    /// do not count.
+    pub(crate) max_sessions: Field<Sessions>,
+    /// How fast each source may open sessions through it, such as `20/min`: so many at once, and then as they come in
+    /// again evenly. A brake on those who try passwords. Inside hosts are not braked.
+    pub(crate) max_new_per_source: Field<PerTime>,
     /// Log every new session.
     #[schemars(extend("default" = false))]
     pub(crate) log: Field<bool>,
@@ -472,6 +479,8 @@ impl Forward {
             expires: t.optional("expires", "2036-12-31T23:59:59+09:00"),
             temporary: t.optional("temporary", "true"),
             schedule: t.optional("schedule", "\"Mon-Fri 18:00-23:00\""),
+            max_sessions: t.optional("max_sessions", "100"),
+            max_new_per_source: t.optional("max_new_per_source", "\"20/min\""),
             log: t.optional("log", "true"),
         };
         t.finish();

@@ -17,6 +17,7 @@ pub(crate) mod moment;
 pub(crate) mod name;
 pub(crate) mod number;
 pub(crate) mod ports;
+pub(crate) mod rate;
 pub(crate) mod saving;
 pub(crate) mod schedule;
 pub(crate) mod target;

@@ -87,7 +87,11 @@ fn values() {
 fn forwards() {
     assert_eq!(
         changed(&[
-            ("port = 80\nto = \"nas:8080\"", "port = [80, 443]\nto = \"nas\"\nfrom = [\"198.51.100.0/24\"]"),
+            (
+                "port = 80\nto = \"nas:8080\"",
+                "port = [80, 443]\nto = \"nas\"\nfrom = [\"198.51.100.0/24\"]\n\
+                 max_sessions = 5000\nmax_new_per_source = \"5/s\""
+            ),
             ("name = \"game\"", "name = \"play\""),
             (
                 "to = \"192.168.0.20\"",
@@ -99,6 +103,8 @@ fn forwards() {
          forward web: port 80 -> 80,443\n\
          forward web: to 192.168.0.10:8080 -> 192.168.0.10\n\
          forward web: from everybody -> [198.51.100.0/24]\n\
+         forward web: max_sessions none -> 5000\n\
+         forward web: max_new_per_source none -> 5/s\n\
          forward play: added: protocol tcp+udp, port 10000-10010, to 192.168.0.20:20000-20010, from everybody, \
          enabled false, expires 2030-01-01T00:00:00Z, schedule Sat-Sun 09:00-24:00, log false\n"
     );

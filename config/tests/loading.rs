@@ -7,7 +7,7 @@ use std::time::Duration;
 use genkan_config::schedule::Zone;
 use genkan_config::{Backend, Code, Loaded, Severity};
 use genkan_engine::UnixTime;
-use genkan_engine::plan::{FilteringBehavior, ForwardRule, Host, MappingBehavior, PortRange};
+use genkan_engine::plan::{FilteringBehavior, ForwardRule, Host, MappingBehavior, PortRange, Rate};
 use genkan_engine::wire::ethernet::MacAddr;
 use genkan_engine::wire::ipv4::Protocol;
 
@@ -111,6 +111,8 @@ fn documented_defaults() {
         enabled: true,
         expires: None,
         log: false,
+        max_sessions: None,
+        max_new_per_source: None,
     };
     assert_eq!(plan.forwards, [rule]);
 }
@@ -281,6 +283,8 @@ from = ["192.0.2.0/24", "192.0.2.7"]
 enabled = false
 expires = 2030-01-01T09:00:00+09:00
 schedule = "22:00-06:00"
+max_sessions = 100
+max_new_per_source = "20/min"
 log = true
 [[forward]]
 name = "run"
@@ -350,6 +354,8 @@ save_budget = "1 GiB"
         enabled: false,
         expires: Some(UnixTime(1_893_456_000)),
         log: true,
+        max_sessions: Some(100),
+        max_new_per_source: Some(Rate { count: 20, per: Duration::from_secs(60) }),
     };
     assert_eq!(plan.forwards[0], all);
     assert_eq!(

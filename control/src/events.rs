@@ -288,6 +288,8 @@ mod tests {
             enabled,
             expires: None,
             log: false,
+            max_sessions: None,
+            max_new_per_source: None,
         };
         let plan = |forwards| Plan { forwards, ..base.clone() };
         let log = EventLog::default();

@@ -1,6 +1,7 @@
 //! What has passed through the forwards: gathered from the workers, and told as events when it begins.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -60,7 +61,10 @@ impl ForwardCounts {
         self.last_refused = view.last_refused.or(self.last_refused);
         self.sessions += u64::from(view.sessions);
         self.hits += view.hits;
+        self.last_braked = view.last_braked.or(self.last_braked);
         self.refused += view.refused;
+        self.limited += view.limited;
+        self.braked += view.braked;
         self.packets_in += view.packets_in;
         self.octets_in += view.octets_in;
         self.packets_out += view.packets_out;
@@ -68,7 +72,7 @@ impl ForwardCounts {
     }
 }
 
-/// Looks at the forwards now and then, and tells of first hits and refused sources. Ends with the workers.
+/// Looks at the forwards now and then, and tells of first hits, refused sources and limits. Ends with the workers.
 pub async fn watch(snapshot: Arc<Snapshot>, worker: WorkerHandle) {
     let mut known = HashMap::new();
     let mut looks = tokio::time::interval(LOOK);
@@ -108,23 +112,30 @@ fn tell(events: &EventLog, before: &HashMap<String, ForwardCounts>, now: &HashMa
             let event = NewEvent::new(EventKind::FirstHit, message);
             events.push(NewEvent { forward: Some(name.clone()), address, ..event });
         }
-        // A forward that has gone and come again starts with nothing.
-        let refused = new.refused.saturating_sub(old.refused);
-        if refused > 0 && refusals < REFUSALS {
-            refusals += 1;
-            let source = new.last_refused.map(|source| source.to_string()).unwrap_or_default();
-            let message = format!("forward {name}: {source} is not admitted");
-            let event = NewEvent::new(EventKind::SourceRefused, message);
-            let (address, suppressed) = (new.last_refused, refused - 1);
-            events.push(NewEvent { forward: Some(name.clone()), address, suppressed, ..event });
+        let (refused, braked) = (new.last_refused, new.last_braked);
+        let words = |source: Option<Ipv4Addr>| source.map(|source| source.to_string()).unwrap_or_default();
+        let kinds = [
+            (old.refused, new.refused, refused, EventKind::SourceRefused, "is not admitted"),
+            (old.braked, new.braked, braked, EventKind::SourceRefused, "opens sessions too fast"),
+            (old.limited, new.limited, None, EventKind::Limit, "it has as many sessions as it may have"),
+        ];
+        for (before, now, address, kind, what) in kinds {
+            // A forward that has gone and come again starts with nothing.
+            let times = now.saturating_sub(before);
+            if times > 0 && refusals < REFUSALS {
+                refusals += 1;
+                let who = words(address);
+                let message = format!("forward {name}: {who}{}{what}", if who.is_empty() { "" } else { " " });
+                let event = NewEvent::new(kind, message);
+                let suppressed = times - 1;
+                events.push(NewEvent { forward: Some(name.clone()), address, suppressed, ..event });
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     const SOURCE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
@@ -143,6 +154,9 @@ mod tests {
             last_hit: Some(Duration::from_secs(last)),
             last_source: Some(Ipv4Addr::new(192, 0, 2, hits as u8)),
             last_refused: None,
+            limited: 0,
+            braked: 0,
+            last_braked: None,
         }
     }
 
@@ -181,6 +195,23 @@ mod tests {
             ("forward web: first 7 sessions", 0),
         ];
         assert_eq!(told, expected.map(|(text, suppressed)| (text.to_owned(), suppressed)));
+    }
+
+    #[test]
+    fn limits_are_told_with_what_was_met() {
+        let events = EventLog::default();
+        let (limited, braked, last_braked) = (3, 1, Some(SOURCE));
+        let counts = ForwardCounts { limited, braked, last_braked, ..Default::default() };
+        let now = HashMap::from([("web".to_owned(), counts)]);
+        tell(&events, &HashMap::new(), &now);
+        tell(&events, &now, &now);
+        let told: Vec<_> =
+            events.page(0, 10).rows.into_iter().map(|row| (row.kind, row.message, row.suppressed)).collect();
+        let expected = [
+            (EventKind::SourceRefused, "forward web: 198.51.100.7 opens sessions too fast", 0),
+            (EventKind::Limit, "forward web: it has as many sessions as it may have", 2),
+        ];
+        assert_eq!(told, expected.map(|(kind, text, suppressed)| (kind, text.to_owned(), suppressed)));
     }
 
     #[test]

@@ -128,13 +128,15 @@ impl Scrape {
 
     fn forwards(&mut self, forwards: &[ForwardRow]) {
         type Value = fn(&ForwardRow) -> u64;
-        let metrics: [(&str, &str, bool, Value); 8] = [
+        let metrics: [(&str, &str, bool, Value); 10] = [
             ("genkan_forward_open", "Whether it is open", false, |row| u64::from(row.open)),
             ("genkan_forward_sessions", "Live sessions that it has admitted", false, |row| {
                 row.counts.sessions
             }),
             ("genkan_forward_hits", "Sessions that it has admitted", true, |row| row.counts.hits),
             ("genkan_forward_refused", "Packets of sources not admitted", true, |row| row.counts.refused),
+            ("genkan_forward_limited", "Packets refused by max_sessions", true, |row| row.counts.limited),
+            ("genkan_forward_braked", "Packets refused by max_new_per_source", true, |row| row.counts.braked),
             ("genkan_forward_receive_packets", "Packets to its target", true, |row| row.counts.packets_in),
             ("genkan_forward_receive_bytes", "Octets to its target, from IP on", true, |row| {
                 row.counts.octets_in

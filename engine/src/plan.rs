@@ -3,6 +3,7 @@
 //! A `Plan` comes from the config crate, which has already refused what contradicts itself; the engine
 //! trusts it. It never holds device names or text of the file beyond the names that events quote.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -175,6 +176,31 @@ pub struct ForwardRule {
     pub expires: Option<UnixTime>,
     /// Log each new session.
     pub log: bool,
+    /// Most sessions at once that it admits; `None`: as many as `[nat]` allows.
+    pub max_sessions: Option<u32>,
+    /// How fast each source may open sessions through it; `None`: as fast as it likes.
+    pub max_new_per_source: Option<Rate>,
+}
+
+/// So many per so long: a token bucket of that size, refilled evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, at least 1.
+    pub count: u32,
+    /// In this time.
+    pub per: Duration,
+}
+
+impl fmt::Display for Rate {
+    /// As configurations say it: `20/min`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.per.as_secs() {
+            1 => write!(f, "{}/s", self.count),
+            60 => write!(f, "{}/min", self.count),
+            3_600 => write!(f, "{}/h", self.count),
+            seconds => write!(f, "{}/{seconds}s", self.count),
+        }
+    }
 }
 
 /// A run of external ports and the equally long run of internal ports that they map to, one to one.

@@ -134,6 +134,10 @@ drop_reasons! {
     ForwardSource = "forward_source",
     /// The forward of this external port is disabled or has expired.
     ForwardClosed = "forward_closed",
+    /// The forward has as many sessions as its `max_sessions` allows.
+    ForwardSessionLimit = "forward_session_limit",
+    /// The source opens sessions through the forward faster than its `max_new_per_source` allows.
+    ForwardSourceRate = "forward_source_rate",
     /// The external port rests after its forward was closed.
     PortResting = "port_resting",
     /// Hairpin is switched off.

@@ -61,12 +61,16 @@ pub struct NeighborView {
 pub struct ForwardView {
     /// Its name.
     pub name: String,
-    /// Sessions that it has admitted and that live.
+    /// Sessions that it has admitted and that live; those that both sides have closed do not.
     pub sessions: u32,
     /// Sessions that it has admitted, and connections that were opened anew on one.
     pub hits: u64,
     /// Packets from sources that neither it, the first of its port, nor any other open one of that port admits.
     pub refused: u64,
+    /// Packets that were to open a session when it had as many as it may have.
+    pub limited: u64,
+    /// Packets that were to open a session when their source had opened as many lately as it may.
+    pub braked: u64,
     /// Packets towards its target.
     pub packets_in: u64,
     /// Their octets from the IP header on.
@@ -83,6 +87,8 @@ pub struct ForwardView {
     pub last_source: Option<Ipv4Addr>,
     /// Who was refused last.
     pub last_refused: Option<Ipv4Addr>,
+    /// Who came too fast last.
+    pub last_braked: Option<Ipv4Addr>,
 }
 
 /// An internal host that has sessions or mappings.

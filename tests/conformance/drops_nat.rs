@@ -1,5 +1,6 @@
 //! One test per drop reason, in the order of the packet's walk: the decisions about forwarding and translation.
 
+use genkan_engine::plan::Rate;
 use genkan_engine::router::LinkState;
 use genkan_engine::{DropReason, Offload, UnixTime};
 use genkan_tests::lab::clock::WALL_START;
@@ -221,6 +222,30 @@ fn drop_forward_closed() {
     });
     lab.refuse(web, tcp(web.at(5000), external(80), Flags::SYN), DropReason::ForwardClosed);
     lab.refuse(web, tcp(web.at(5000), external(81), Flags::SYN), DropReason::ForwardClosed);
+}
+
+#[test]
+fn drop_forward_session_limit() {
+    let (mut lab, _, web) = scene(|plan| {
+        let mut rule = forward("game", "udp", "7000", "192.168.0.10");
+        rule.max_sessions = Some(1);
+        plan.forwards.push(rule);
+    });
+    let server = lab.lan_host("192.168.0.10");
+    lab.pass(web, udp(web.at(5000), external(7000)), server);
+    lab.refuse(web, udp(web.at(5001), external(7000)), DropReason::ForwardSessionLimit);
+}
+
+#[test]
+fn drop_forward_source_rate() {
+    let (mut lab, _, web) = scene(|plan| {
+        let mut rule = forward("game", "udp", "7000", "192.168.0.10");
+        rule.max_new_per_source = Some(Rate { count: 1, per: secs(60) });
+        plan.forwards.push(rule);
+    });
+    let server = lab.lan_host("192.168.0.10");
+    lab.pass(web, udp(web.at(5000), external(7000)), server);
+    lab.refuse(web, udp(web.at(5001), external(7000)), DropReason::ForwardSourceRate);
 }
 
 #[test]

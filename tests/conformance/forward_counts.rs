@@ -31,6 +31,8 @@ fn add(known: &mut ForwardView, other: ForwardView) {
     known.sessions += other.sessions;
     known.hits += other.hits;
     known.refused += other.refused;
+    known.limited += other.limited;
+    known.braked += other.braked;
     known.packets_in += other.packets_in;
     known.octets_in += other.octets_in;
     known.packets_out += other.packets_out;
@@ -39,6 +41,7 @@ fn add(known: &mut ForwardView, other: ForwardView) {
     known.last_hit = known.last_hit.into_iter().chain(other.last_hit).min();
     known.last_source = known.last_source.or(other.last_source);
     known.last_refused = known.last_refused.or(other.last_refused);
+    known.last_braked = known.last_braked.or(other.last_braked);
 }
 
 fn count(lab: &Lab, name: &str) -> ForwardView {

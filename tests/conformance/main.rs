@@ -11,6 +11,7 @@ mod documents;
 mod drops_nat;
 mod drops_sanity;
 mod forward_counts;
+mod forward_limits;
 mod forwards;
 mod fragments;
 mod hairpin;

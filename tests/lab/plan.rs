@@ -77,6 +77,8 @@ pub fn forward(name: &str, protocol: &str, ports: &str, to: &str) -> ForwardRule
         enabled: true,
         expires: None,
         log: false,
+        max_sessions: None,
+        max_new_per_source: None,
     }
 }
 

@@ -257,6 +257,10 @@ impl Pair {
         if listed != expected {
             return Err(format!("mappings: {listed:?}, expected {expected:?}"));
         }
+        let forwards = (self.world.sessions_by_forward(), self.reference.sessions_by_forward());
+        if forwards.0 != forwards.1 {
+            return Err(format!("sessions of forwards: {:?}, expected {:?}", forwards.0, forwards.1));
+        }
         let counts =
             (self.world.router().session_count() as usize, self.world.router().mapping_count() as usize);
         if counts != (self.reference.sessions.len(), expected.len()) {

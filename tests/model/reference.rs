@@ -5,6 +5,7 @@
 //! it chose and says whether it might.
 
 mod connection;
+mod limits;
 mod opening;
 mod packets;
 mod plan_change;
@@ -19,6 +20,7 @@ use genkan_engine::wire::ipv4::Protocol;
 use genkan_engine::{DropReason, Plan, PortId, Timestamp};
 
 pub(crate) use connection::{Connection, Side};
+use limits::Bucket;
 pub(crate) use packets::{Fate, Outcome, Told};
 
 /// How long a port that was given back is kept for its last host (design, Ports).
@@ -127,6 +129,8 @@ pub(crate) struct Reference {
     closed: BTreeMap<External, Timestamp>,
     /// Which of the shared external addresses each host has.
     pairs: BTreeMap<(Vec<Ipv4Addr>, Ipv4Addr), Ipv4Addr>,
+    /// What is left of the buckets of the sources that a forward brakes: by its name and the source.
+    buckets: BTreeMap<(String, Ipv4Addr), Bucket>,
     /// When a session last ended by itself.
     last_expiry: Timestamp,
     events: u64,
@@ -143,6 +147,7 @@ impl Reference {
             rests: BTreeMap::new(),
             closed: BTreeMap::new(),
             pairs: BTreeMap::new(),
+            buckets: BTreeMap::new(),
             last_expiry: Timestamp::ZERO,
             events: 0,
             has_lost_track: false,

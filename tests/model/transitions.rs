@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use genkan_engine::nat::policy::{FilteringBehavior, MappingBehavior};
-use genkan_engine::plan::{ForwardRule, Host, PortRange};
+use genkan_engine::plan::{ForwardRule, Host, PortRange, Rate};
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_engine::{Plan, PortId};
 use genkan_tests::lab::{Flags, crew, plan};
@@ -95,6 +95,8 @@ pub(crate) enum Change {
     Retarget(usize, usize, usize),
     Toggle(usize),
     From(usize, Option<usize>),
+    MaxSessions(usize, Option<u32>),
+    PerMinute(usize, Option<u32>),
     Dmz(Option<usize>),
     Filtering(FilteringBehavior),
     Mapping(MappingBehavior),
@@ -117,6 +119,8 @@ pub(crate) struct Forward {
     to: usize,
     from: Option<usize>,
     enabled: bool,
+    max_sessions: Option<u32>,
+    per_minute: Option<u32>,
 }
 
 /// How the router is set up at first.
@@ -168,7 +172,10 @@ impl Setup {
         plan.nat.port_parity = self.port_parity;
         plan.nat.inbound_refresh = self.inbound_refresh;
         plan.dmz = self.dmz.map(|host| HOSTS[host]);
-        plan.forwards = self.forwards.iter().map(Forward::rule).collect();
+        for forward in &self.forwards {
+            let rule = forward.rule(&plan);
+            plan.forwards.push(rule);
+        }
         plan.hosts = HOSTS.iter().enumerate().map(|(at, &address)| host_entry(at, address)).collect();
         if self.externals != Externals::One {
             plan.wan.addresses = vec![plan::EXTERNAL_2];
@@ -185,11 +192,13 @@ fn host_entry(at: usize, address: Ipv4Addr) -> Host {
 }
 
 impl Forward {
-    fn rule(&self) -> ForwardRule {
+    /// The rule, by a name that `plan` has not.
+    fn rule(&self, plan: &Plan) -> ForwardRule {
+        let is_free = |name: &String| plan.forwards.iter().all(|rule| rule.name != *name);
         let protocols = [self.udp.then_some(Protocol::UDP), (self.tcp || !self.udp).then_some(Protocol::TCP)];
         let first = PORTS[self.port];
         ForwardRule {
-            name: "forward".into(),
+            name: (0..).map(|number: u32| number.to_string()).find(is_free).expect("a number"),
             protocols: protocols.into_iter().flatten().collect(),
             ports: vec![PortRange {
                 external_first: first,
@@ -202,6 +211,8 @@ impl Forward {
             enabled: self.enabled,
             expires: None,
             log: false,
+            max_sessions: self.max_sessions,
+            max_new_per_source: self.per_minute.map(per_minute),
         }
     }
 }
@@ -209,6 +220,10 @@ impl Forward {
 fn nth_forward(plan: &mut Plan, nth: usize) -> Option<&mut ForwardRule> {
     let at = nth.checked_rem(plan.forwards.len())?;
     plan.forwards.get_mut(at)
+}
+
+fn per_minute(count: u32) -> Rate {
+    Rate { count, per: Duration::from_secs(60) }
 }
 
 fn network(remote: usize) -> ipnet::Ipv4Net {
@@ -222,7 +237,8 @@ impl Change {
         match self {
             Change::AddForward { forward, first } if count < 6 => {
                 let at = if *first { 0 } else { count };
-                plan.forwards.insert(at, forward.rule());
+                let rule = forward.rule(plan);
+                plan.forwards.insert(at, rule);
             }
             Change::AddForward { .. } => {}
             Change::RemoveForward(nth) => {
@@ -244,6 +260,16 @@ impl Change {
             Change::From(nth, from) => {
                 if let Some(rule) = nth_forward(plan, *nth) {
                     rule.from = from.map(network).into_iter().collect();
+                }
+            }
+            Change::MaxSessions(nth, most) => {
+                if let Some(rule) = nth_forward(plan, *nth) {
+                    rule.max_sessions = *most;
+                }
+            }
+            Change::PerMinute(nth, count) => {
+                if let Some(rule) = nth_forward(plan, *nth) {
+                    rule.max_new_per_source = count.map(per_minute);
                 }
             }
             Change::Dmz(host) => plan.dmz = host.map(|host| HOSTS[host]),
@@ -314,8 +340,9 @@ fn forward() -> impl Strategy<Value = Forward> {
         0..PORTS.len(),
         prop::option::weighted(0.3, 0..REMOTES.len()),
         prop::bool::weighted(0.8),
+        (limit(), limit()),
     );
-    parts.prop_map(|(udp, tcp, port, count, host, to, from, enabled)| Forward {
+    parts.prop_map(|(udp, tcp, port, count, host, to, from, enabled, (max_sessions, per_minute))| Forward {
         udp,
         tcp,
         port,
@@ -324,7 +351,14 @@ fn forward() -> impl Strategy<Value = Forward> {
         to,
         from,
         enabled,
+        max_sessions,
+        per_minute,
     })
+}
+
+/// Sessions at once, or in a minute; few enough to be met.
+fn limit() -> impl Strategy<Value = Option<u32>> {
+    prop::option::weighted(0.2, 1u32..4)
 }
 
 /// How the router is set up at first.
@@ -393,6 +427,8 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (0usize..6, host(), 0..PORTS.len()).prop_map(|(nth, host, port)| Change::Retarget(nth, host, port)),
         2 => (0usize..6).prop_map(Change::Toggle),
         2 => (0usize..6, prop::option::of(0..REMOTES.len())).prop_map(|(nth, from)| Change::From(nth, from)),
+        1 => (0usize..6, prop::option::of(1u32..4)).prop_map(|(nth, most)| Change::MaxSessions(nth, most)),
+        1 => (0usize..6, prop::option::of(1u32..4)).prop_map(|(nth, count)| Change::PerMinute(nth, count)),
         2 => prop::option::of(host()).prop_map(Change::Dmz),
         2 => filtering().prop_map(Change::Filtering),
         1 => mapping().prop_map(Change::Mapping),

@@ -1,5 +1,6 @@
 //! The router under test: packets in, packets out, ARP answered by everybody, time moved by hand.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +91,19 @@ impl World {
         while let Some(at) = cursor {
             let (page, next) = self.router.sessions(self.now(), at, 64);
             all.extend(page);
+            cursor = next;
+        }
+        all
+    }
+
+    /// Sessions of each forward that has any, at all workers.
+    pub(crate) fn sessions_by_forward(&self) -> BTreeMap<String, u32> {
+        let (mut all, mut cursor) = (BTreeMap::new(), Some(0));
+        while let Some(at) = cursor {
+            let (page, next) = self.router.forwards(self.now(), at, 64);
+            for view in page.into_iter().filter(|view| view.sessions > 0) {
+                *all.entry(view.name).or_default() += view.sessions;
+            }
             cursor = next;
         }
         all

@@ -84,6 +84,8 @@ pub fn forwards(count: u16, hosts: u16) -> Vec<ForwardRule> {
             enabled: true,
             expires: None,
             log: false,
+            max_sessions: None,
+            max_new_per_source: None,
         })
         .collect()
 }

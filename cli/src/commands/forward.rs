@@ -185,6 +185,8 @@ mod tests {
             open,
             expires: Some(0),
             ad_hoc: open,
+            max_sessions: None,
+            max_new_per_source: None,
             counts: Default::default(),
         };
         let text = table(&[row("a", true, true), row("b", true, false), row("c", false, false)]);

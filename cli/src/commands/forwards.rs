@@ -1,13 +1,15 @@
 //! `genkan forwards`: which forwards are used, by whom, how much.
 
-use genkan_control::api::ForwardRow;
+use genkan_control::api::{ForwardCounts, ForwardRow};
 
 use super::{Target, ask};
 use crate::output::{self, Exit, Failure, Format, Listing};
 
 const AFTER_HELP: &str = "\
 Counted since the router started, or since the forward was added; a reload keeps the counts. Hits are sessions that the
-forward has admitted, refused are packets of sources that no forward of the port admits, octets count from the IP header on.
+forward has admitted. Refused are packets that were to open one: of sources that no forward of the port admits, or that open
+them faster than max_new_per_source allows, or beyond max_sessions, which stands behind the sessions at once; --format json
+has them apart. Octets count from the IP header on.
 How forwards are changed: genkan forward --help.
 
 Examples:
@@ -30,7 +32,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let mut rows = ask(&arguments.target.socket, async |client| client.forwards().await)?;
     if arguments.used {
-        rows.retain(|row| row.counts.hits > 0 || row.counts.refused > 0);
+        rows.retain(|row| row.counts.hits > 0 || refused(&row.counts) > 0);
     }
     match arguments.target.format {
         Format::Json => output::print_json(&rows)?,
@@ -38,6 +40,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Format::Table => output::print(&table(&rows, now()))?,
     }
     Ok(Exit::Done)
+}
+
+/// Whatever the reason.
+fn refused(counts: &ForwardCounts) -> u64 {
+    counts.refused + counts.limited + counts.braked
 }
 
 /// Seconds since 1970.
@@ -66,14 +73,19 @@ fn table(rows: &[ForwardRow], now: i64) -> String {
             (Some(ago), None) => format!("{ago} ago"),
             (None, _) => "-".to_owned(),
         };
+        let sessions = output::grouped(counts.sessions);
+        let sessions = match row.max_sessions {
+            Some(most) => format!("{sessions}/{}", output::grouped(most.into())),
+            None => sessions,
+        };
         listing.row([
             row.name.clone(),
             format!("{} {}", row.protocols.join("+"), row.ports.join(",")),
             row.to.clone(),
             state.to_owned(),
-            output::grouped(counts.sessions),
+            sessions,
             output::grouped(counts.hits),
-            output::grouped(counts.refused),
+            output::grouped(refused(counts)),
             output::grouped(counts.octets_in),
             output::grouped(counts.octets_out),
             last,
@@ -85,8 +97,6 @@ fn table(rows: &[ForwardRow], now: i64) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-
-    use genkan_control::api::ForwardCounts;
 
     use super::*;
 
@@ -110,8 +120,18 @@ mod tests {
             open: true,
             expires: None,
             ad_hoc: false,
+            max_sessions: None,
+            max_new_per_source: None,
             counts,
         };
+        let limited = ForwardRow {
+            name: "limited".to_owned(),
+            max_sessions: Some(50),
+            counts: ForwardCounts { sessions: 7, refused: 1, limited: 20, braked: 300, ..Default::default() },
+            ..row.clone()
+        };
+        let text = table(&[limited], 0);
+        assert!(text.contains(" 7/50 ") && text.contains(" 321 "), "{text}");
         let unused = ForwardRow { name: "ssh".to_owned(), counts: ForwardCounts::default(), ..row.clone() };
         let text = table(&[row, unused], 1_090);
         assert!(text.contains("1,234") && text.contains("5,000,000"), "{text}");

@@ -182,6 +182,12 @@ pub struct ForwardRow {
     pub expires: Option<i64>,
     /// It leaves the file once it has expired.
     pub ad_hoc: bool,
+    /// Most sessions at once; without it as many as `[nat]` allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_sessions: Option<u32>,
+    /// How fast each source may open sessions, as the file says it: `20/min`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_new_per_source: Option<String>,
     /// What has passed through it.
     #[serde(flatten)]
     pub counts: ForwardCounts,
@@ -213,6 +219,8 @@ impl ForwardRow {
             open: rule.enabled && rule.expires.is_none_or(|expires| now < expires),
             expires: rule.expires.map(|UnixTime(seconds)| seconds),
             ad_hoc,
+            max_sessions: rule.max_sessions,
+            max_new_per_source: rule.max_new_per_source.map(|rate| rate.to_string()),
             counts: ForwardCounts::default(),
         }
     }
@@ -316,6 +324,8 @@ mod tests {
             enabled: true,
             expires: Some(UnixTime(50)),
             log: false,
+            max_sessions: None,
+            max_new_per_source: None,
         };
         let row = ForwardRow::new(&rule, true, UnixTime(49));
         assert_eq!(

@@ -10,12 +10,16 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ForwardCounts {
-    /// Sessions that it has admitted and that live.
+    /// Sessions that it has admitted and that live: those that count for its `max_sessions`.
     pub sessions: u64,
     /// Sessions that it has admitted, and connections that were opened anew on one.
     pub hits: u64,
     /// Packets of sources that no open forward of the port admits, counted for the first of them.
     pub refused: u64,
+    /// Packets that were to open a session when there were `max_sessions` of them.
+    pub limited: u64,
+    /// Packets that were to open a session when their source had opened as many as `max_new_per_source` lets it.
+    pub braked: u64,
     /// Packets towards the target.
     pub packets_in: u64,
     /// Their octets from the IP header on.
@@ -34,4 +38,7 @@ pub struct ForwardCounts {
     /// Who was refused last.
     #[schema(value_type = Option<String>, format = Ipv4)]
     pub last_refused: Option<Ipv4Addr>,
+    /// Who came too fast last.
+    #[schema(value_type = Option<String>, format = Ipv4)]
+    pub last_braked: Option<Ipv4Addr>,
 }

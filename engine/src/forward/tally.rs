@@ -1,9 +1,10 @@
 //! What has passed through each forward.
 //!
 //! Theory of operation: the counts lie by rule, and for each session that a forward has admitted the rule lies by
-//! session number, so that the fast path adds to a count without a search. Both hold for the plan in force: a
-//! new plan numbers its rules anew, takes over the counts of forwards of the same name, and each session finds
-//! its rule again when it is judged under that plan, before it passes another packet.
+//! session number, so that the fast path adds to a count without a search. A new plan numbers its rules anew and takes
+//! over the counts of forwards of the same name, with their sessions; each session is given the rule that admits it
+//! now when it is judged under that plan, before it passes another packet. So the number of a forward's sessions is right
+//! at every moment, and `max_sessions` can go by it.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -30,13 +31,17 @@ pub(crate) struct Tally {
 /// The counts of one forward.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
+    /// Those that take a place of the forward: [`Session::takes_place`](crate::nat::session::Session::takes_place).
     sessions: u32,
     hits: u64,
     refused: u64,
+    limited: u64,
+    braked: u64,
     first_hit: Option<Timestamp>,
     last_hit: Option<Timestamp>,
     last_source: Option<Ipv4Addr>,
     last_refused: Option<Ipv4Addr>,
+    last_braked: Option<Ipv4Addr>,
 }
 
 /// Packets in one direction, and their octets from the IP header on.
@@ -64,44 +69,57 @@ impl Tally {
         }
     }
 
-    /// Follows a new plan for so many sessions: forwards that keep their name keep their counts. Sessions are counted
-    /// again by [`Tally::attribute`].
+    /// Follows a new plan for so many sessions: forwards that keep their name keep their counts, and their sessions until
+    /// these are judged again. The sessions of others belong to no rule until then.
     pub(crate) fn apply(&mut self, before: &Plan, plan: &Plan, capacity: u32) {
         let names = before.forwards.iter().map(|rule| rule.name.as_str());
         let known: HashMap<&str, usize> = names.zip(1..).collect();
         let (mut counts, mut passed) = (vec![Count::default()], vec![Passed::default(); 2]);
-        for rule in &plan.forwards {
+        let mut moved = vec![0; self.counts.len()];
+        for (rule, position) in plan.forwards.iter().zip(1..) {
             let old = known.get(rule.name.as_str()).copied();
+            if let Some(old) = old {
+                moved[old] = position;
+            }
             counts.push(old.map_or_else(Count::default, |old| self.counts[old]));
             passed.extend(old.map_or([Passed::default(); 2], |old| self.both(old)));
         }
         (self.counts, self.passed) = (counts, passed);
+        if moved.iter().zip(0..).any(|(&position, old)| position != old) {
+            // Zeros, which may take no memory, are not written over.
+            for position in self.positions.iter_mut().filter(|position| **position != 0) {
+                *position = moved.get(*position as usize).copied().unwrap_or(0);
+            }
+        }
         self.grow(capacity);
     }
 
-    /// Every session is about to be judged again, and counted anew.
-    pub(crate) fn judge_all_again(&mut self) {
-        self.counts.iter_mut().for_each(|count| count.sessions = 0);
-    }
-
-    /// A session that a forward has admitted has its rule, or none that is known.
+    /// A session that a forward has admitted has its rule, or none that is known. It is not counted by this.
     pub(crate) fn attribute(&mut self, id: SessionId, rule: Option<RuleId>) {
-        let position = rule.map_or(0, |rule| rule.0 + 1);
         if let Some(entry) = self.positions.get_mut(id as usize) {
-            *entry = position;
-        }
-        if let Some(count) = self.counts.get_mut(position as usize) {
-            count.sessions += 1;
+            *entry = rule.map_or(0, |rule| rule.0 + 1);
         }
     }
 
-    /// The count of a session that a forward has admitted, judged under the plan in force.
+    /// Sessions that take a place of a forward.
+    pub(crate) fn sessions(&self, rule: RuleId) -> u32 {
+        self.counts.get(rule.0 as usize + 1).map_or(0, |count| count.sessions)
+    }
+
+    /// The count of a session that a forward has admitted.
     fn count_of(&mut self, id: SessionId) -> Option<&mut Count> {
         self.counts.get_mut(*self.positions.get(id as usize)? as usize)
     }
 
-    /// Such a session has ended.
-    pub(crate) fn end(&mut self, id: SessionId) {
+    /// A session takes a place of its forward, from now on.
+    pub(crate) fn take_place(&mut self, id: SessionId) {
+        if let Some(count) = self.count_of(id) {
+            count.sessions += 1;
+        }
+    }
+
+    /// And from now on no more.
+    pub(crate) fn leave_place(&mut self, id: SessionId) {
         if let Some(count) = self.count_of(id) {
             count.sessions = count.sessions.saturating_sub(1);
         }
@@ -134,6 +152,21 @@ impl Tally {
         count ^ passed.map_or(0, |passed| passed.packets)
     }
 
+    /// A session that was refused since the rule has as many as it may have.
+    pub(crate) fn limit(&mut self, rule: RuleId) {
+        if let Some(count) = self.counts.get_mut(rule.0 as usize + 1) {
+            count.limited += 1;
+        }
+    }
+
+    /// A session that was refused since its source opens them too fast.
+    pub(crate) fn brake(&mut self, rule: RuleId, source: Ipv4Addr) {
+        if let Some(count) = self.counts.get_mut(rule.0 as usize + 1) {
+            count.braked += 1;
+            count.last_braked = Some(source);
+        }
+    }
+
     /// A packet of such a session passes, with so many octets from its IP header on.
     // A call, so that the packets of other sessions pay for nothing but the question whether it is one.
     #[inline(never)]
@@ -162,6 +195,8 @@ impl Tally {
                 sessions: count.sessions,
                 hits: count.hits,
                 refused: count.refused,
+                limited: count.limited,
+                braked: count.braked,
                 packets_in: inbound.packets,
                 octets_in: inbound.octets,
                 packets_out: outbound.packets,
@@ -170,6 +205,7 @@ impl Tally {
                 last_hit: ago(count.last_hit),
                 last_source: count.last_source,
                 last_refused: count.last_refused,
+                last_braked: count.last_braked,
             }
         };
         rules.map(view).collect()

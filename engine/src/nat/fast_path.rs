@@ -58,6 +58,7 @@ impl Nat {
     fn change_state(&mut self, now: Timestamp, id: SessionId, direction: Direction, packet: &Parsed) {
         let before = queue_of(&self.sessions[id]);
         let session = &mut self.sessions[id];
+        let took_place = session.takes_place();
         let is_tcp = session.protocol == Protocol::TCP;
         let state = next_state(session.tcp, direction, packet.tcp_flags);
         let from_opener =
@@ -72,8 +73,12 @@ impl Nat {
             session.expires = now + self.settings.lifetime(session);
         }
         let (expires, after) = (session.expires, queue_of(session));
+        let leaves = took_place && !session.takes_place();
         if is_tcp && state.is_closing() {
             self.tell_known_session(id);
+        }
+        if leaves {
+            self.tally.leave_place(id);
         }
         if direction == Direction::Outbound {
             self.note_sent(id, &Foreseen::NOTHING);
@@ -93,6 +98,7 @@ impl Nat {
     pub(crate) fn reopen(&mut self, now: Timestamp, id: SessionId, direction: Direction) {
         let before = queue_of(&self.sessions[id]);
         let session = &mut self.sessions[id];
+        let took_place = session.takes_place();
         session.tcp = match direction {
             Direction::Outbound => TcpState::OutboundSyn,
             Direction::Inbound => TcpState::InboundSyn,
@@ -101,6 +107,9 @@ impl Nat {
         session.flags.set(SessionFlags::OPENED_INBOUND, direction == Direction::Inbound);
         session.expires = now + self.settings.lifetime(session);
         let (expires, after) = (session.expires, queue_of(session));
+        if !took_place && session.takes_place() {
+            self.tally.take_place(id);
+        }
         self.tell_known_session(id);
         self.wheel.schedule(id, expires);
         if let Some(queue) = before {

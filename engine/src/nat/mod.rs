@@ -26,6 +26,7 @@
 //! A packet from inside to an external endpoint of ours (hairpin, RFC 4787 §6) is two sessions: it goes
 //! out through the one of its sender and comes in through the one of its target.
 
+mod admission;
 pub(crate) mod eviction;
 pub(crate) mod fast_path;
 pub(crate) mod hairpin;
@@ -63,6 +64,7 @@ use self::peer::PeerTable;
 use self::session::{NONE, Origin, Session, SessionFlags, SessionId, SessionTable};
 use self::settings::Settings;
 use crate::counters::StageCounters;
+use crate::forward::limits::Limits;
 use crate::forward::rules::ForwardTable;
 use crate::forward::tally::Tally;
 use crate::link::route::RouteTable;
@@ -84,6 +86,8 @@ pub(crate) struct Nat {
     pub(crate) forwards: ForwardTable,
     /// What has passed through each of them.
     pub(crate) tally: Tally,
+    /// How much may.
+    pub(crate) limits: Limits,
     routes: Arc<RouteTable>,
     pub(crate) settings: Settings,
     pub(crate) stages: StageCounters,
@@ -122,6 +126,7 @@ impl Nat {
             mappings: MappingTable::new(most_mappings(plan), key, plan.nat.ports.clone(), member.clone()),
             forwards: ForwardTable::compile(plan, now, wall),
             tally: Tally::new(plan, capacity),
+            limits: Limits::new(plan, key),
             routes,
             settings: Settings::from_plan(plan),
             stages: StageCounters::default(),
@@ -205,8 +210,8 @@ impl Nat {
         }
         let Some(session) = self.sessions.remove(id) else { return };
         self.wheel.cancel(id);
-        if session.origin == Origin::Forward && session.epoch == self.epoch {
-            self.tally.end(id);
+        if session.takes_place() {
+            self.tally.leave_place(id);
         }
         if let Some(member) = self.knower_of(&session) {
             member.leave_known_session(session.inbound_key());

@@ -50,7 +50,6 @@ impl Nat {
 
     fn judge_all_again(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
-        self.tally.judge_all_again();
         self.sweep = Some(0);
     }
 
@@ -122,11 +121,20 @@ impl Nat {
             session.expires = latest;
             self.wheel.schedule(id, latest);
         }
-        self.tally_session(now, id);
+        self.tally_again(now, id);
         true
     }
 
-    /// Counts a session that a forward has admitted, and that is allowed under the plan in force, for its rule.
+    /// Counts a session that a forward has admitted, and that is allowed under the plan in force, for its rule, and for
+    /// none that it was counted for before.
+    fn tally_again(&mut self, now: Timestamp, id: SessionId) {
+        if self.sessions[id].takes_place() {
+            self.tally.leave_place(id);
+        }
+        self.tally_session(now, id);
+    }
+
+    /// Counts such a session that was not counted yet.
     pub(crate) fn tally_session(&mut self, now: Timestamp, id: SessionId) {
         let session = &self.sessions[id];
         if session.origin != Origin::Forward {
@@ -140,6 +148,9 @@ impl Nat {
             _ => None,
         };
         self.tally.attribute(id, rule);
+        if self.sessions[id].takes_place() {
+            self.tally.take_place(id);
+        }
     }
 
     /// Judges a portion of the sessions that have been silent since the plan changed.

@@ -249,9 +249,8 @@ impl Nat {
             // To be judged again once its other half is there.
             self.sessions[id].epoch = self.epoch.wrapping_sub(1);
             self.sweep = Some(0);
-        } else {
-            self.tally_session(now, id);
         }
+        self.tally_session(now, id);
         Ok(true)
     }
 

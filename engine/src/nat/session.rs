@@ -269,6 +269,13 @@ impl Session {
         }
     }
 
+    /// Whether it counts for the `max_sessions` of its forward: until both sides have closed it. After an RST it still
+    /// does, since that may be forged and the connection go on.
+    pub(crate) fn takes_place(&self) -> bool {
+        let is_over = self.protocol == Protocol::TCP && self.tcp == TcpState::BothFin;
+        self.origin == Origin::Forward && !is_over
+    }
+
     /// Whether nobody has answered its opener yet.
     pub(crate) fn is_unanswered(&self) -> bool {
         if self.protocol == Protocol::TCP {

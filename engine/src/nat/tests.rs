@@ -65,6 +65,8 @@ fn web(to: &str) -> ForwardRule {
         enabled: true,
         expires: None,
         log: false,
+        max_sessions: None,
+        max_new_per_source: None,
     }
 }
 

@@ -191,22 +191,6 @@ impl Nat {
         }
     }
 
-    /// Counts a source that the forwards of a port do not admit, for the first of them.
-    #[cold]
-    pub(crate) fn tally_refusal(
-        &mut self,
-        now: Timestamp,
-        protocol: Protocol,
-        source: SocketAddrV4,
-        external: SocketAddrV4,
-    ) {
-        let source = *source.ip();
-        let judged = self.forwards.inbound(now, protocol, *external.ip(), external.port(), source, false);
-        if let Inbound::Refused(rule) = judged {
-            self.tally.refuse(rule, source);
-        }
-    }
-
     /// Opens the session that [`Nat::judge_inbound`] admits.
     #[expect(clippy::too_many_arguments, reason = "a session's parts, each of its own type")]
     pub(crate) fn open_inbound(
@@ -238,7 +222,11 @@ impl Nat {
         let opened = self.insert_inbound(now, session, foreseen);
         match (&opened, admission.origin) {
             (Err(_), _) => self.release_host(host),
-            (Ok(_), Origin::Forward) => self.stages.sessions_forward += 1,
+            (Ok(id), Origin::Forward) => {
+                self.tally.attribute(*id, admission.rule);
+                self.tally.take_place(*id);
+                self.stages.sessions_forward += 1;
+            }
             (Ok(_), Origin::Dmz) => self.stages.sessions_dmz += 1,
             (Ok(_), _) => self.stages.sessions_inbound += 1,
         }

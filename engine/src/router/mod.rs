@@ -185,6 +185,7 @@ impl Router {
     pub fn apply_plan(&mut self, now: Timestamp, wall: UnixTime, plan: Arc<Plan>) {
         self.routes = Arc::new(RouteTable::from_plan(&plan));
         self.nat.tally.apply(&self.plan, &plan, plan.nat.max_sessions.max(1));
+        self.nat.limits.apply(&self.plan, &plan);
         self.nat.apply(now, wall, &plan, self.routes.clone());
         let before = std::mem::replace(&mut self.plan, plan);
         for port in self.port_ids() {

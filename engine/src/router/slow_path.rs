@@ -188,6 +188,7 @@ impl Router {
         if from_inside && !self.nat.settings.reaches(port, hop.port) {
             return Err(DropReason::NotReachable);
         }
+        self.nat.within_limits(now, &admission, source, from_inside, true)?;
         let opened =
             self.nat.open_inbound(now, parsed.protocol, source, external, admission, hop.port, foreseen);
         match opened {
@@ -205,7 +206,6 @@ impl Router {
         admission: &Admission,
     ) {
         let Some(rule) = admission.rule else { return };
-        self.nat.tally.attribute(id, Some(rule));
         self.nat.tally.hit(now, id, *source.ip());
         if !self.nat.forwards.is_logged(rule) {
             return;
@@ -243,7 +243,13 @@ impl Router {
             }
             let (source, external) = (source_of(parsed), destination_of(parsed));
             match self.nat.judge_inbound(now, parsed.protocol, source, external, from_inside) {
-                Ok(admission) if admission.internal == internal => {}
+                Ok(admission) if admission.internal == internal => {
+                    let is_placed = self.nat.sessions[id].takes_place();
+                    let admitted = self.nat.within_limits(now, &admission, source, from_inside, !is_placed);
+                    if let Err(reason) = admitted {
+                        return Verdict::Drop(reason);
+                    }
+                }
                 Ok(_) => {
                     self.nat.end_session(now, id);
                     return match self.elsewhere_again(now, port, parsed) {

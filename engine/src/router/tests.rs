@@ -208,6 +208,8 @@ fn new_sessions_of_a_host_take_its_next_hop_by_the_plan_in_force() {
         enabled: true,
         expires: None,
         log: false,
+        max_sessions: None,
+        max_new_per_source: None,
     });
     let mut router = router(plan.clone());
     let enter = |router: &mut Router, source_port| {

@@ -1,11 +1,12 @@
 //! From outside to inside where a rule lets it, and hairpin.
 
 use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
 
 use genkan_lab::topology::Role::{Console, Laptop, Nas, Remote};
 
 use crate::cases;
-use crate::fixture::{Lab, SILENCE};
+use crate::fixture::{Lab, SILENCE, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::need;
 use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, receive, udp};
@@ -25,6 +26,8 @@ cases![
     one_to_one_external_address,
     hairpin_of_udp_mappings,
     hairpin_through_the_dmz,
+    max_sessions_refuses_one_more_until_one_is_closed,
+    the_brake_refuses_and_admits_later,
 ];
 
 const WEB: &str = r#"
@@ -278,5 +281,47 @@ fn hairpin_through_the_dmz() -> Outcome {
     let _server = Server::tcp(&lab.host(Console), 5555);
     let mut stream = connect(&lab.host(Laptop), lab.wan(5555)).expect("the DMZ host answers");
     assert_eq!(*greeting(&mut stream).ip(), lab.address.wan);
+    Ok(())
+}
+
+fn max_sessions_refuses_one_more_until_one_is_closed() -> Outcome {
+    let lab = Lab::start(&format!("{WEB}max_sessions = 2\n"));
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let mut open =
+        [Remote, Laptop].map(|client| connect(&lab.host(client), lab.wan(80)).expect("there is place"));
+    for stream in &mut open {
+        greeting(stream);
+    }
+    assert!(connect_within(&lab.host(Remote), lab.wan(80), SILENCE).is_err(), "one too many");
+    assert!(lab.dropped("forward_session_limit") >= 1);
+    let said = lab.genkan(&["forwards"]).expect_ok();
+    assert!(said.stdout.contains(" 2/2 "), "{said:#?}");
+    exchange(&mut open[0], b"still here");
+    // Another limit ends nothing.
+    lab.reload(&format!("{WEB}max_sessions = 1\n"));
+    assert!(connect_within(&lab.host(Remote), lab.wan(80), SILENCE).is_err());
+    open.iter_mut().for_each(|stream| exchange(stream, b"still here"));
+    drop(open);
+    wait_for("closed connections make place", || {
+        connect_within(&lab.host(Remote), lab.wan(80), SILENCE)
+            .is_ok_and(|mut stream| greeting(&mut stream).port() > 0)
+    });
+    Ok(())
+}
+
+fn the_brake_refuses_and_admits_later() -> Outcome {
+    let lab = Lab::start(&format!("{WEB}max_new_per_source = \"30/min\"\n"));
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let attempt = || connect_within(&lab.host(Remote), lab.wan(80), Duration::from_millis(100));
+    let begin = Instant::now();
+    let admitted = (0..200).take_while(|_| attempt().is_ok()).count();
+    // One more every two seconds.
+    let most = 31 + begin.elapsed().as_secs() as usize / 2;
+    assert!((30..=most).contains(&admitted), "{admitted}");
+    assert!(lab.dropped("forward_source_rate") >= 1);
+    // Inside hosts are not braked, and after a while the source gets through again.
+    greeting(&mut connect(&lab.host(Laptop), lab.wan(80)).expect("not braked"));
+    wait_for("the brake lets go", || attempt().is_ok());
+    wait_for("it is told", || lab.genkan(&["events"]).expect_ok().stdout.contains("opens sessions too fast"));
     Ok(())
 }

@@ -10,9 +10,11 @@ use genkan_engine::{DropReason, PortId, Timestamp};
 use super::{Connection, Origin, Reference, Seen, Session, Side};
 
 /// Who takes a packet from outside.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Taker {
     pub(super) internal: SocketAddrV4,
+    /// Name of the forward.
+    pub(super) forward: Option<String>,
     origin: Origin,
     mapping: Option<SocketAddrV4>,
 }
@@ -46,8 +48,9 @@ impl Reference {
         let admits = |rule: &genkan_engine::plan::ForwardRule| {
             from_inside || rule.from.is_empty() || rule.from.iter().any(|net| net.contains(source.ip()))
         };
-        if let Some((_, internal)) = open.iter().find(|(rule, _)| admits(rule)) {
-            return Ok(Taker { internal: *internal, origin: Origin::Forward, mapping: None });
+        if let Some((rule, internal)) = open.iter().find(|(rule, _)| admits(rule)) {
+            let forward = Some(rule.name.clone());
+            return Ok(Taker { internal: *internal, forward, origin: Origin::Forward, mapping: None });
         }
         if !open.is_empty() {
             return Err(DropReason::ForwardSource);
@@ -58,7 +61,7 @@ impl Reference {
         let (address, port) = (*external.ip(), external.port());
         if let Some(host) = self.plan.hosts.iter().find(|host| host.external == Some(address)) {
             let internal = SocketAddrV4::new(host.address, port);
-            return Ok(Taker { internal, origin: Origin::OneToOne, mapping: None });
+            return Ok(Taker { internal, forward: None, origin: Origin::OneToOne, mapping: None });
         }
         if let Some(owner) = self.owner(protocol, external) {
             // Only what the inside has sent counts (RFC 4787 §4.3): nobody lets himself in.
@@ -73,13 +76,14 @@ impl Reference {
                     spoken_to.any(|session| session.remote == source)
                 }
             };
-            let taker = Taker { internal: owner.internal, origin: Origin::Inbound, mapping: owner.mapping };
+            let (internal, mapping) = (owner.internal, owner.mapping);
+            let taker = Taker { internal, forward: None, origin: Origin::Inbound, mapping };
             return if admitted { Ok(taker) } else { Err(DropReason::Filtered) };
         }
         match self.plan.dmz {
             Some(dmz) if protocol != Protocol::ICMP => {
                 let internal = SocketAddrV4::new(dmz, port);
-                Ok(Taker { internal, origin: Origin::Dmz, mapping: None })
+                Ok(Taker { internal, forward: None, origin: Origin::Dmz, mapping: None })
             }
             _ if self.is_closed_port(protocol, external) => Err(DropReason::PortResting),
             _ => Err(DropReason::NoMapping),

@@ -174,6 +174,8 @@ impl Reference {
                 self.end(position);
                 return self.enter(port, packet, from_inside, seen);
             }
+            let is_one_more = !self.sessions[position].takes_place();
+            self.within_limits(&taker, flow.source, from_inside, is_one_more)?;
         }
         let queued = self.next_event();
         let expires = self.now + self.plan.nat.timeouts.tcp_transitory;
@@ -278,6 +280,7 @@ impl Reference {
         if from_inside && !self.reaches(port, inside) {
             return Err(DropReason::NotReachable.into());
         }
+        self.within_limits(&taker, source, from_inside, true)?;
         let position = self.open_inbound(protocol, source, destination, taker, inside)?;
         self.forward(port, position, Side::Outside, packet, seen)
     }

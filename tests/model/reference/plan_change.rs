@@ -12,6 +12,7 @@ impl Reference {
     /// Takes a new plan, after the router has.
     pub(crate) fn change(&mut self, plan: Plan, seen: &Seen) {
         let before = std::mem::replace(&mut self.plan, plan);
+        self.forget_buckets(&before);
         self.give_back_mappings(&before);
         self.rest_closed_forwards(&before);
         self.rest_withdrawn_ports();

@@ -53,6 +53,8 @@ fn tcp(range: PortRange, host: u8) -> ForwardRule {
         enabled: true,
         expires: None,
         log: false,
+        max_sessions: None,
+        max_new_per_source: None,
     }
 }
 
@@ -222,6 +224,8 @@ fn forward() -> impl Strategy<Value = ForwardRule> {
             enabled,
             expires,
             log: false,
+            max_sessions: None,
+            max_new_per_source: None,
         },
     )
 }

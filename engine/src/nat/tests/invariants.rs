@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::forward::rules::RuleId;
 use crate::nat::eviction::queue_of;
 use crate::nat::mapping::pool_index;
 use crate::packet::parsed::{Kind, Parsed};
@@ -102,6 +103,7 @@ fn change_plan(plan: &mut Plan, change: &Change) {
     match *change {
         Change::Forward { host: index, port, enabled } => {
             let mut rule = web(&host(index).to_string());
+            rule.name = plan.forwards.len().to_string();
             rule.protocols = vec![Protocol::TCP, Protocol::UDP];
             let external = 2000 + u16::from(port);
             let internal_first = 2000 + u16::from(port % 2);
@@ -273,7 +275,9 @@ impl World {
             }
             Step::Sweep => self.nat.sweep(self.now),
             Step::Reload(ref change) => {
+                let before = self.plan.clone();
                 change_plan(&mut self.plan, change);
+                self.nat.tally.apply(&before, &self.plan, self.plan.nat.max_sessions);
                 let routes = RouteTable::from_plan(&self.plan).into();
                 self.nat.apply(self.now, UnixTime(0), &self.plan, routes);
             }
@@ -286,8 +290,15 @@ impl World {
         let mut uses: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
         let mut peers: BTreeMap<(u32, Ipv4Addr), u32> = BTreeMap::new();
         let mut queued: BTreeMap<usize, BTreeSet<u32>> = BTreeMap::new();
-        let sessions = (0..nat.sessions.end()).filter_map(|id| Some((id, nat.sessions.get(id)?)));
-        for (id, session) in sessions {
+        let sessions = || (0..nat.sessions.end()).filter_map(|id| Some((id, nat.sessions.get(id)?)));
+        let counted: u32 =
+            (0..self.plan.forwards.len() as u32).map(|id| nat.tally.sessions(RuleId(id))).sum();
+        let placed = sessions().filter(|(_, session)| session.takes_place());
+        // Once all are judged again; until then some have a rule that is gone.
+        let is_judged = sessions().all(|(_, session)| session.epoch == nat.epoch);
+        let placed = placed.count() as u32;
+        assert!(if is_judged { counted == placed } else { counted <= placed }, "{counted} of {placed}");
+        for (id, session) in sessions() {
             assert_eq!(nat.hosts[session.host].address, session.internal_address);
             *hosts.entry(session.host).or_default() += 1;
             if session.mapping != NONE {
