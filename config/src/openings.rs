@@ -102,14 +102,17 @@ impl Openings {
         let mut openings: HashMap<&Schedule, Opening> = HashMap::new();
         for (rule, schedule) in plan.forwards.iter_mut().zip(&loaded.config.schedules) {
             let expires = rule.expires;
+            let is_expired =
+                expires.is_some_and(|expires| self.expired.contains(&(rule.name.clone(), expires)));
+            // Also of one that is closed anyway: it may have to leave the file then.
+            if let Some(expires) = expires.filter(|expires| *expires > wall) {
+                soonest(expires);
+            }
             let state = if !rule.enabled {
                 State::Disabled
-            } else if expires.is_some_and(|expires| self.expired.contains(&(rule.name.clone(), expires))) {
+            } else if is_expired {
                 State::Expired
             } else {
-                if let Some(expires) = expires {
-                    soonest(expires);
-                }
                 match schedule {
                     None => State::Open,
                     Some(_) if !self.plausible => State::ClockUnknown,
@@ -235,10 +238,11 @@ mod tests {
         // The engine closes it by itself, and tells.
         assert_eq!(states(&mut openings, &loaded, expires), (vec![State::Expired], vec![true], None));
         // The clock goes back, then the router restarts.
-        assert_eq!(states(&mut openings, &loaded, expires - 1), (vec![State::Expired], vec![false], None));
+        let closed = (vec![State::Expired], vec![false], Some(expires));
+        assert_eq!(states(&mut openings, &loaded, expires - 1), closed);
         let remembered: Vec<Expired> = openings.expired().cloned().collect();
         let mut openings = Openings::new(Some(UnixTime(expires - 1)), remembered);
-        assert_eq!(states(&mut openings, &loaded, expires - 1), (vec![State::Expired], vec![false], None));
+        assert_eq!(states(&mut openings, &loaded, expires - 1), closed);
         // Prolonged, it is another opening.
         let prolonged = super::tests::loaded(&forward("temporary", 2, "expires = 2030-01-01T01:00:00Z"));
         assert_eq!(states(&mut openings, &prolonged, expires - 1).0, [State::Open]);

@@ -251,16 +251,7 @@ impl Daemon {
         if self.waiting.is_some() || self.loaded.config.temporary.is_empty() {
             return Ok(());
         }
-        let now = wall_seconds();
-        let names: Vec<String> = self
-            .loaded
-            .plan
-            .forwards
-            .iter()
-            .filter(|rule| rule.expires.is_some_and(|expires| expires <= now))
-            .map(|rule| rule.name.clone())
-            .filter(|name| self.loaded.config.temporary.contains(name))
-            .collect();
+        let names = self.hours.removable(&self.loaded);
         if names.is_empty() {
             return Ok(());
         }

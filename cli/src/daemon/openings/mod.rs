@@ -28,6 +28,12 @@ const KEEP: Duration = Duration::from_secs(3_600);
 /// The clock on the wall has gone so far from the monotonic one: it was set, or the box slept.
 const JUMP: Duration = Duration::from_millis(500);
 
+/// A clock that was set by more than this may have been set wrong, like one that a router finds at its start: what has
+/// expired only by that stays in the file for [`SETTLED`].
+const LEAP: Duration = Duration::from_secs(3_600);
+/// Time enough for somebody, or something, to set it right.
+const SETTLED: Duration = Duration::from_secs(600);
+
 /// Both clocks at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
@@ -63,6 +69,8 @@ pub(super) struct Hours {
     scheduled: Vec<(String, State)>,
     /// The clocks when the workers got the plan.
     taken: Now,
+    /// The clocks when the one on the wall began to go steadily.
+    steady: Now,
     /// The next change that the clock brings.
     next: Option<UnixTime>,
     due: Instant,
@@ -84,6 +92,7 @@ impl Hours {
             plan: Arc::new(loaded.plan.clone()),
             scheduled: Vec::new(),
             taken: now,
+            steady: now,
             next: None,
             due: now.monotonic,
             kept: None,
@@ -119,7 +128,30 @@ impl Hours {
         ))
     }
 
+    /// Temporary forwards that may leave the file: their time is over by a clock that can be right. Those whose time came
+    /// while the clock went steadily leave at once; those that it was set beyond, or had passed at the start, once it
+    /// has gone on like that for [`SETTLED`]. All of them are closed.
+    pub(super) fn removable(&self, loaded: &Loaded) -> Vec<String> {
+        self.removable_at(loaded, Instant::now())
+    }
+
+    fn removable_at(&self, loaded: &Loaded, now: Instant) -> Vec<String> {
+        if !self.openings.is_plausible() {
+            return Vec::new();
+        }
+        let is_settled = now.saturating_duration_since(self.steady.monotonic) >= SETTLED;
+        let (time, steady_since) = (self.taken.unix(), self.steady.unix());
+        // A clock that was set back says that it is not over; it stays closed then, and somebody may prolong it.
+        let is_over = |expires: UnixTime| expires <= time && (is_settled || expires > steady_since);
+        let expired = self.openings.expired().filter(|(_, expires)| is_over(*expires));
+        let is_temporary = |name: &String| loaded.config.temporary.contains(name);
+        expired.map(|(name, _)| name.clone()).filter(is_temporary).collect()
+    }
+
     fn judge(&mut self, loaded: &Loaded, now: Now) {
+        if now.astray(self.taken) >= LEAP {
+            self.steady = now;
+        }
         let Judgement { plan, states, next } = self.openings.judge(loaded, now.unix());
         let rules = plan.forwards.iter().zip(&loaded.config.schedules).zip(states);
         self.scheduled = rules

@@ -158,3 +158,81 @@ fn a_damaged_memory_is_as_good_as_none() {
     let hours = Hours::new(&folder.0, &configured("schedule = \"00:00-24:00\""), midnight());
     assert!(hours.plan().forwards[0].enabled);
 }
+
+/// One that is over leaves the file when a clock says so that can be right, and nobody can take back.
+mod removal {
+    use super::*;
+
+    const TEMPORARY: &str = "temporary = true\nexpires = 2030-01-01T01:00:00Z";
+    const HOUR: u64 = 3_600;
+
+    fn at(start: Now, seconds: u64, wall: u64) -> Now {
+        Now { wall: Duration::from_secs(wall), ..after(start, seconds * 1_000) }
+    }
+
+    #[track_caller]
+    fn expect(hours: &Hours, loaded: &Loaded, now: Now, leaves: bool) {
+        let expected: &[&str] = if leaves { &["web"] } else { &[] };
+        assert_eq!(hours.removable_at(loaded, now.monotonic), expected);
+    }
+
+    #[test]
+    fn at_once_when_its_time_comes() {
+        for keys in [TEMPORARY.to_owned(), format!("{TEMPORARY}\nenabled = false")] {
+            let (folder, loaded, start) = (Folder::new("removal"), configured(&keys), midnight());
+            let mut hours = Hours::new(&folder.0, &loaded, start);
+            let before = at(start, HOUR - 1, MIDNIGHT + HOUR - 1);
+            hours.look(&loaded, before);
+            expect(&hours, &loaded, before, false);
+            let over = at(start, HOUR, MIDNIGHT + HOUR);
+            hours.look(&loaded, over);
+            expect(&hours, &loaded, over, true);
+            // What is not temporary stays.
+            let lasting = configured("expires = 2030-01-01T01:00:00Z");
+            expect(&hours, &lasting, over, false);
+        }
+    }
+
+    #[test]
+    fn a_clock_of_1970_removes_nothing() {
+        let (folder, loaded, start) = (Folder::new("removal-1970"), configured(TEMPORARY), midnight());
+        Hours::new(&folder.0, &loaded, start).keep(start, true);
+        let booted = at(start, 2 * HOUR, 7);
+        let mut hours = Hours::new(&folder.0, &loaded, booted);
+        expect(&hours, &loaded, booted, false);
+        expect(&hours, &loaded, after(booted, 3_600_000), false);
+        // Set right, it was over at the first look: but who knows whether it is right now.
+        let set = at(start, 2 * HOUR + 10, MIDNIGHT + 2 * HOUR);
+        hours.look(&loaded, set);
+        expect(&hours, &loaded, set, false);
+        expect(&hours, &loaded, after(set, 599_999), false);
+        expect(&hours, &loaded, after(set, 600_000), true);
+    }
+
+    #[test]
+    fn a_clock_that_was_in_the_future_removes_nothing() {
+        let (folder, loaded, start) = (Folder::new("removal-future"), configured(TEMPORARY), midnight());
+        // It finds one at its start, and it is set right; then one comes, and goes after a while.
+        let mut hours = Hours::new(&folder.0, &loaded, at(start, 0, MIDNIGHT + 1_000 * HOUR));
+        expect(&hours, &loaded, start, false);
+        for (second, wall) in [(100, 100), (200, 1_000 * HOUR), (790, 790)] {
+            let now = at(start, second, MIDNIGHT + wall);
+            hours.look(&loaded, now);
+            expect(&hours, &loaded, now, false);
+        }
+        // It stays closed for good, as any that once was past its `expires`, and leaves when its time comes.
+        assert!(!hours.plan().forwards[0].enabled);
+        let over = at(start, HOUR, MIDNIGHT + HOUR);
+        hours.look(&loaded, over);
+        expect(&hours, &loaded, over, true);
+    }
+
+    #[test]
+    fn one_that_was_over_at_the_start_waits_for_the_clock_to_settle() {
+        let (folder, loaded) = (Folder::new("removal-start"), configured(TEMPORARY));
+        let start = at(midnight(), 0, MIDNIGHT + 5 * HOUR);
+        let hours = Hours::new(&folder.0, &loaded, start);
+        expect(&hours, &loaded, after(start, 599_999), false);
+        expect(&hours, &loaded, after(start, 600_000), true);
+    }
+}
