@@ -54,6 +54,8 @@ pub struct Judgement {
     pub plan: Plan,
     /// Of each forward, in file order.
     pub states: Vec<State>,
+    /// When each forward that is out of its hours opens again, as far as that is known.
+    pub opens: Vec<Option<UnixTime>>,
     /// The soonest change that the clock brings by itself.
     pub next: Option<UnixTime>,
 }
@@ -96,6 +98,7 @@ impl Openings {
 
         let mut plan = loaded.plan.clone();
         let mut states = Vec::with_capacity(rules.len());
+        let mut opens = Vec::with_capacity(rules.len());
         let mut next: Option<UnixTime> = None;
         let mut soonest = |at: UnixTime| next = Some(next.map_or(at, |next| next.min(at)));
         // Thousands of forwards share a few schedules.
@@ -108,6 +111,7 @@ impl Openings {
             if let Some(expires) = expires.filter(|expires| *expires > wall) {
                 soonest(expires);
             }
+            let mut opens_at = None;
             let state = if !rule.enabled {
                 State::Disabled
             } else if is_expired {
@@ -122,7 +126,14 @@ impl Openings {
                         if let Some(until) = opening.until {
                             soonest(until);
                         }
-                        if opening.open { State::Open } else { State::OutOfHours }
+                        if opening.open {
+                            State::Open
+                        } else {
+                            // It may be over before.
+                            let lasts = |at: &UnixTime| expires.is_none_or(|expires| *at < expires);
+                            opens_at = opening.until.filter(lasts);
+                            State::OutOfHours
+                        }
                     }
                 }
             };
@@ -133,11 +144,12 @@ impl Openings {
                 State::Disabled | State::OutOfHours | State::ClockUnknown => false,
             };
             states.push(state);
+            opens.push(opens_at);
         }
         if !self.plausible {
             soonest(self.floor);
         }
-        Judgement { plan, states, next }
+        Judgement { plan, states, opens, next }
     }
 }
 
@@ -164,7 +176,7 @@ mod tests {
     const HOUR: i64 = 3_600;
 
     fn states(openings: &mut Openings, loaded: &Loaded, wall: i64) -> (Vec<State>, Vec<bool>, Option<i64>) {
-        let Judgement { plan, states, next } = openings.judge(loaded, UnixTime(wall));
+        let Judgement { plan, states, next, .. } = openings.judge(loaded, UnixTime(wall));
         (states, plan.forwards.iter().map(|rule| rule.enabled).collect(), next.map(|next| next.0))
     }
 
@@ -195,6 +207,25 @@ mod tests {
         assert_eq!(at(evening).0, [Open, Open, OutOfHours, Disabled]);
         assert_eq!(at(MIDNIGHT + 22 * HOUR).0, [Open, Open, Open, Disabled]);
         assert_eq!(at(MIDNIGHT + 23 * HOUR).0, [Open, OutOfHours, Open, Disabled]);
+    }
+
+    #[test]
+    fn it_says_when_a_forward_opens_again() {
+        let loaded = loaded(
+            &[
+                forward("always", 1, ""),
+                forward("evening", 2, "schedule = \"Tue 18:00-23:00\""),
+                forward("over before", 3, "schedule = \"Tue 18:00-23:00\"\nexpires = 2030-01-01T01:00:00Z"),
+                forward("off", 4, "schedule = \"22:00-06:00\"\nenabled = false"),
+            ]
+            .concat(),
+        );
+        let opens = |wall| Openings::new(None, []).judge(&loaded, UnixTime(wall)).opens;
+        let evening = MIDNIGHT + 18 * HOUR;
+        assert_eq!(opens(MIDNIGHT), [None, Some(UnixTime(evening)), None, None]);
+        assert_eq!(opens(evening), [None; 4], "it is open");
+        assert_eq!(opens(evening + 5 * HOUR)[1], Some(UnixTime(evening + 7 * 24 * HOUR)));
+        assert_eq!(opens(0), [None; 4], "nobody knows");
     }
 
     #[test]

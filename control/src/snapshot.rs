@@ -21,7 +21,7 @@ use genkan_engine::view::NeighborView;
 use genkan_engine::{Plan, UnixTime};
 use tokio::sync::Mutex;
 
-use crate::api::{ForwardRow, NeighborRow, PortRole, PortStatus, Sandbox, Status, Totals};
+use crate::api::{Closed, ForwardRow, NeighborRow, PortRole, PortStatus, Sandbox, Status, Totals};
 use crate::events::EventLog;
 use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
 
@@ -98,6 +98,8 @@ struct Current {
 pub struct Snapshot {
     started: Instant,
     current: ArcSwap<Current>,
+    /// By name: forwards that are enabled and closed.
+    closed: ArcSwap<HashMap<String, Closed>>,
     reloads: AtomicU32,
     links: DashMap<PortId, LinkState>,
     backends: DashMap<PortId, PortBackend>,
@@ -116,6 +118,7 @@ impl Snapshot {
         Snapshot {
             started: Instant::now(),
             current: ArcSwap::from_pointee(Current::new(running)),
+            closed: ArcSwap::default(),
             reloads: AtomicU32::new(0),
             links: DashMap::new(),
             backends: DashMap::new(),
@@ -224,13 +227,22 @@ impl Snapshot {
         }
     }
 
+    /// Says why forwards are closed that are enabled, by their names.
+    pub fn set_closed(&self, closed: Arc<HashMap<String, Closed>>) {
+        self.closed.store(closed);
+    }
+
     /// The forwards in file order, and the revision that they are of.
     pub fn forwards(&self) -> (u64, Vec<ForwardRow>) {
         let current = self.current.load();
         let running = &current.running;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = UnixTime(now.as_secs() as i64);
-        let row = |rule: &ForwardRule| ForwardRow::new(rule, running.ad_hoc.contains(&rule.name), now);
+        let closed = self.closed.load();
+        let row = |rule: &ForwardRule| {
+            let closed = closed.get(&rule.name).copied();
+            ForwardRow::new(rule, running.ad_hoc.contains(&rule.name), now, closed)
+        };
         (running.revision, running.plan.forwards.iter().map(row).collect())
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use genkan_control::api::{ForwardPatch, ForwardRow, NewForward, OneOrMany, PortWord};
+use genkan_control::api::{ClosedBy, ForwardPatch, ForwardRow, NewForward, OneOrMany, PortWord};
 use genkan_engine::UnixTime;
 
 use super::change::Options;
@@ -141,6 +141,20 @@ fn print_list(arguments: &ListArguments) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Whether a forward is open, and if not, why.
+pub(super) fn state(row: &ForwardRow) -> String {
+    let time = |seconds| genkan_config::rfc3339(UnixTime(seconds));
+    match (row.closed_by, row.opens, row.expires) {
+        (None, ..) => if row.open { "open" } else { "closed" }.to_owned(),
+        (Some(ClosedBy::Disabled), ..) => "disabled".to_owned(),
+        (Some(ClosedBy::Expired), _, Some(expired)) => format!("expired {}", time(expired)),
+        (Some(ClosedBy::Expired), ..) => "expired".to_owned(),
+        (Some(ClosedBy::Schedule), Some(opens), _) => format!("opens {}", time(opens)),
+        (Some(ClosedBy::Schedule), None, _) => "out of hours".to_owned(),
+        (Some(ClosedBy::Clock), ..) => "clock not set".to_owned(),
+    }
+}
+
 fn table(rows: &[ForwardRow]) -> String {
     let mut listing =
         Listing::new(&["name", "protocol", "port", "to", "address", "from", "state", "expires"])
@@ -148,11 +162,6 @@ fn table(rows: &[ForwardRow]) -> String {
             .drops(&["address", "protocol", "from", "expires", "to"]);
     let any = |text: String| if text.is_empty() { "any".to_owned() } else { text };
     for row in rows {
-        let state = match (row.open, row.enabled) {
-            (true, _) => "open",
-            (false, true) => "closed",
-            (false, false) => "disabled",
-        };
         let expires = row.expires.map(|expires| genkan_config::rfc3339(UnixTime(expires)));
         listing.row([
             row.name.clone(),
@@ -161,7 +170,7 @@ fn table(rows: &[ForwardRow]) -> String {
             row.to.clone(),
             any(row.address.map(|address| address.to_string()).unwrap_or_default()),
             any(row.from.join(", ")),
-            state.to_owned(),
+            state(row),
             expires.unwrap_or_else(|| "-".to_owned()) + if row.ad_hoc { " (temporary)" } else { "" },
         ]);
     }
@@ -174,25 +183,35 @@ mod tests {
 
     #[test]
     fn the_list_says_what_is_open() {
-        let row = |name: &str, enabled, open| ForwardRow {
+        let row = |name: &str, closed_by: Option<ClosedBy>, opens| ForwardRow {
             name: name.to_owned(),
             protocols: vec!["tcp".to_owned(), "udp".to_owned()],
             ports: vec!["80".to_owned(), "90-99".to_owned()],
             to: "192.168.0.10".to_owned(),
             address: None,
             from: Vec::new(),
-            enabled,
-            open,
+            enabled: closed_by != Some(ClosedBy::Disabled),
+            open: closed_by.is_none(),
+            closed_by,
+            opens,
             expires: Some(0),
-            ad_hoc: open,
+            ad_hoc: closed_by.is_none(),
             max_sessions: None,
             max_new_per_source: None,
             counts: Default::default(),
         };
-        let text = table(&[row("a", true, true), row("b", true, false), row("c", false, false)]);
+        let text = table(&[
+            row("a", None, None),
+            row("b", Some(ClosedBy::Schedule), Some(60)),
+            row("c", Some(ClosedBy::Disabled), None),
+            row("d", Some(ClosedBy::Expired), None),
+            row("e", Some(ClosedBy::Clock), None),
+        ]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("tcp+udp") && lines[1].contains("80,90-99") && lines[1].contains("open"));
         assert!(lines[1].ends_with("1970-01-01T00:00:00Z (temporary)"), "{text}");
-        assert!(lines[2].contains("closed") && lines[3].contains("disabled"), "{text}");
+        assert!(lines[2].contains("opens 1970-01-01T00:01:00Z") && lines[3].contains("disabled"), "{text}");
+        assert!(lines[4].contains("expired 1970-01-01T00:00:00Z"), "{text}");
+        assert!(lines[5].contains("clock not set"), "{text}");
     }
 }

@@ -2,6 +2,7 @@
 
 use genkan_control::api::{ForwardCounts, ForwardRow};
 
+use super::forward::state;
 use super::{Target, ask};
 use crate::output::{self, Exit, Failure, Format, Listing};
 
@@ -9,7 +10,8 @@ const AFTER_HELP: &str = "\
 Counted since the router started, or since the forward was added; a reload keeps the counts. Hits are sessions that the
 forward has admitted. Refused are packets that were to open one: of sources that no forward of the port admits, or that open
 them faster than max_new_per_source allows, or beyond max_sessions, which stands behind the sessions at once; --format json
-has them apart. Octets count from the IP header on.
+has them apart. The state says why a forward is closed: disabled, expired and when, out of its hours and when it opens, or
+that it has hours and the clock of the box is not set (yet). Octets count from the IP header on.
 How forwards are changed: genkan forward --help.
 
 Examples:
@@ -62,11 +64,6 @@ fn table(rows: &[ForwardRow], now: i64) -> String {
         .drops(&["refused", "octets in", "last hit", "sessions", "octets out", "to"]);
     for row in rows {
         let counts = &row.counts;
-        let state = match (row.open, row.enabled) {
-            (true, _) => "open",
-            (false, true) => "closed",
-            (false, false) => "disabled",
-        };
         let ago = counts.last_hit.map(|at| output::duration(u64::try_from(now - at).unwrap_or(0)));
         let last = match (ago, counts.last_source) {
             (Some(ago), Some(source)) => format!("{ago} ago, {source}"),
@@ -82,7 +79,7 @@ fn table(rows: &[ForwardRow], now: i64) -> String {
             row.name.clone(),
             format!("{} {}", row.protocols.join("+"), row.ports.join(",")),
             row.to.clone(),
-            state.to_owned(),
+            state(row),
             sessions,
             output::grouped(counts.hits),
             output::grouped(refused(counts)),
@@ -118,6 +115,8 @@ mod tests {
             from: Vec::new(),
             enabled: true,
             open: true,
+            closed_by: None,
+            opens: None,
             expires: None,
             ad_hoc: false,
             max_sessions: None,

@@ -158,6 +158,29 @@ pub struct Rollback {
     pub to: u64,
 }
 
+/// What keeps a forward closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClosedBy {
+    /// `enabled = false`.
+    Disabled,
+    /// It is past its `expires`, or was once.
+    Expired,
+    /// It is out of the hours of its schedule.
+    Schedule,
+    /// It has a schedule, and the clock shows a time that cannot be right.
+    Clock,
+}
+
+/// Why a forward is closed that is enabled, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Why.
+    pub by: ClosedBy,
+    /// When its schedule opens it, in seconds since 1970, as far as that is known.
+    pub opens: Option<i64>,
+}
+
 /// A forward of the running configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ForwardRow {
@@ -178,6 +201,12 @@ pub struct ForwardRow {
     pub enabled: bool,
     /// Whether packets pass now.
     pub open: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_by: Option<ClosedBy>,
+    /// When its schedule opens it, in seconds since 1970, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens: Option<i64>,
     /// Closed from then on, in seconds since 1970.
     pub expires: Option<i64>,
     /// It leaves the file once it has expired.
@@ -194,8 +223,8 @@ pub struct ForwardRow {
 }
 
 impl ForwardRow {
-    /// From the plan; `now` by the clock of the wall.
-    pub fn new(rule: &ForwardRule, ad_hoc: bool, now: UnixTime) -> ForwardRow {
+    /// From the plan, which knows of no schedules, and what else keeps it closed; `now` by the clock of the wall.
+    pub fn new(rule: &ForwardRule, ad_hoc: bool, now: UnixTime, closed: Option<Closed>) -> ForwardRow {
         let run = |first: u16, last: u16| match first == last {
             true => first.to_string(),
             false => format!("{first}-{last}"),
@@ -208,6 +237,12 @@ impl ForwardRow {
             [only] if only.external_first != only.internal_first => format!("{}:{}", rule.to, inside(only)),
             _ => rule.to.to_string(),
         };
+        let opens = closed.and_then(|closed| closed.opens).filter(|_| rule.enabled);
+        let closed_by = match closed {
+            _ if !rule.enabled => Some(ClosedBy::Disabled),
+            _ if rule.expires.is_some_and(|expires| expires <= now) => Some(ClosedBy::Expired),
+            closed => closed.map(|closed| closed.by),
+        };
         ForwardRow {
             name: rule.name.clone(),
             protocols: rule.protocols.iter().map(ToString::to_string).collect(),
@@ -216,7 +251,9 @@ impl ForwardRow {
             address: rule.address,
             from: rule.from.iter().map(ToString::to_string).collect(),
             enabled: rule.enabled,
-            open: rule.enabled && rule.expires.is_none_or(|expires| now < expires),
+            open: closed_by.is_none(),
+            closed_by,
+            opens,
             expires: rule.expires.map(|UnixTime(seconds)| seconds),
             ad_hoc,
             max_sessions: rule.max_sessions,
@@ -327,13 +364,24 @@ mod tests {
             max_sessions: None,
             max_new_per_source: None,
         };
-        let row = ForwardRow::new(&rule, true, UnixTime(49));
+        let row = ForwardRow::new(&rule, true, UnixTime(49), None);
         assert_eq!(
             (row.ports[0].as_str(), row.to.as_str(), row.open),
             ("100-110", "192.168.0.10:200-210", true)
         );
-        assert!(!ForwardRow::new(&rule, true, UnixTime(50)).open);
-        let closed = ForwardRule { enabled: false, expires: None, ..rule };
-        assert!(!ForwardRow::new(&closed, false, UnixTime(0)).open);
+        let why = |rule: &ForwardRule, now, closed| {
+            let row = ForwardRow::new(rule, false, UnixTime(now), closed);
+            assert_eq!(row.open, row.closed_by.is_none());
+            (row.closed_by, row.opens)
+        };
+        let hours = Some(Closed { by: ClosedBy::Schedule, opens: Some(45) });
+        assert_eq!(why(&rule, 49, None), (None, None));
+        assert_eq!(why(&rule, 50, None), (Some(ClosedBy::Expired), None));
+        assert_eq!(why(&rule, 40, hours), (Some(ClosedBy::Schedule), Some(45)));
+        let disabled = ForwardRule { enabled: false, ..rule };
+        assert_eq!(why(&disabled, 40, hours), (Some(ClosedBy::Disabled), None));
+        let unknown = Some(Closed { by: ClosedBy::Clock, opens: None });
+        let rule = ForwardRule { enabled: true, expires: None, ..disabled };
+        assert_eq!(why(&rule, 0, unknown), (Some(ClosedBy::Clock), None));
     }
 }

@@ -1,7 +1,7 @@
 //! From outside to inside where a rule lets it, and hairpin.
 
 use std::net::SocketAddrV4;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use genkan_lab::topology::Role::{Console, Laptop, Nas, Remote};
 
@@ -28,6 +28,7 @@ cases![
     hairpin_through_the_dmz,
     max_sessions_refuses_one_more_until_one_is_closed,
     the_brake_refuses_and_admits_later,
+    the_listing_says_why_a_forward_is_closed,
 ];
 
 const WEB: &str = r#"
@@ -323,5 +324,39 @@ fn the_brake_refuses_and_admits_later() -> Outcome {
     greeting(&mut connect(&lab.host(Laptop), lab.wan(80)).expect("not braked"));
     wait_for("the brake lets go", || attempt().is_ok());
     wait_for("it is told", || lab.genkan(&["events"]).expect_ok().stdout.contains("opens sessions too fast"));
+    Ok(())
+}
+
+fn the_listing_says_why_a_forward_is_closed() -> Outcome {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later");
+    let hour = since_1970.as_secs() / 3_600;
+    let (begins, ends) = ((hour + 6) % 24, (hour + 7) % 24);
+    let forward = |name: &str, port: u16, keys: &str| {
+        let head = format!("[[forward]]\nname = \"{name}\"\nprotocol = \"tcp\"\nport = {port}\n");
+        format!("{head}to = \"192.168.0.10\"\n{keys}\n")
+    };
+    let rules = [
+        "\n[router]\ntimezone = \"UTC\"\n".to_owned(),
+        forward("open", 80, ""),
+        forward("off", 81, "enabled = false"),
+        forward("over", 82, "expires = 2026-01-01T00:00:00Z"),
+        forward("hours", 83, &format!("schedule = \"{begins:02}:00-{ends:02}:00\"")),
+    ];
+    let lab = Lab::start(&rules.concat());
+    let said = lab.genkan(&["forwards", "--format", "json"]).expect_ok();
+    let rows: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
+    let state = |at: usize| {
+        let row = &rows[at];
+        (row["open"] == true, row["closed_by"].as_str(), row["opens"].as_u64())
+    };
+    assert_eq!(state(0), (true, None, None));
+    assert_eq!(state(1), (false, Some("disabled"), None));
+    assert_eq!(state(2), (false, Some("expired"), None));
+    assert_eq!(state(3), (false, Some("schedule"), Some((hour + 6) * 3_600)));
+    let table = lab.genkan(&["forwards"]).expect_ok().stdout;
+    for words in [" open ", " disabled ", " expired 2026-01-01T00:00:00Z ", &format!("T{begins:02}:00:00Z ")]
+    {
+        assert!(table.contains(words), "{words} is not in\n{table}");
+    }
     Ok(())
 }

@@ -234,6 +234,7 @@ impl Daemon {
             }
         }
         self.snapshot().set_running(running(&self.path, &loaded, plan, report.revision));
+        self.snapshot().set_closed(self.hours.closed());
         self.loaded = loaded;
         Ok(Ok(report))
     }

@@ -5,12 +5,14 @@
 
 mod memory;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use genkan_config::Loaded;
 use genkan_config::openings::{Expired, Judgement, Openings, State};
+use genkan_control::api::{Closed, ClosedBy};
 use genkan_engine::{Event, Plan, UnixTime};
 use tracing::warn;
 
@@ -67,6 +69,8 @@ pub(super) struct Hours {
     plan: Arc<Plan>,
     /// Each forward that a schedule opens and closes, in file order.
     scheduled: Vec<(String, State)>,
+    /// Why forwards are closed that are enabled, by name.
+    closed: Arc<HashMap<String, Closed>>,
     /// The clocks when the workers got the plan.
     taken: Now,
     /// The clocks when the one on the wall began to go steadily.
@@ -91,6 +95,7 @@ impl Hours {
             memory,
             plan: Arc::new(loaded.plan.clone()),
             scheduled: Vec::new(),
+            closed: Arc::default(),
             taken: now,
             steady: now,
             next: None,
@@ -110,6 +115,11 @@ impl Hours {
     pub(super) fn follow(&mut self, loaded: &Loaded) -> Arc<Plan> {
         self.judge(loaded, Now::read());
         self.plan.clone()
+    }
+
+    /// Why forwards are closed that are enabled, as far as the last look at the clock knew.
+    pub(super) fn closed(&self) -> Arc<HashMap<String, Closed>> {
+        self.closed.clone()
     }
 
     /// When to look at the clock again.
@@ -152,7 +162,18 @@ impl Hours {
         if now.astray(self.taken) >= LEAP {
             self.steady = now;
         }
-        let Judgement { plan, states, next } = self.openings.judge(loaded, now.unix());
+        let Judgement { plan, states, opens, next } = self.openings.judge(loaded, now.unix());
+        let reasons =
+            plan.forwards.iter().zip(states.iter().zip(opens)).filter_map(|(rule, (state, opens))| {
+                let by = match state {
+                    State::Open | State::Disabled => return None,
+                    State::Expired => ClosedBy::Expired,
+                    State::OutOfHours => ClosedBy::Schedule,
+                    State::ClockUnknown => ClosedBy::Clock,
+                };
+                Some((rule.name.clone(), Closed { by, opens: opens.map(|UnixTime(seconds)| seconds) }))
+            });
+        self.closed = Arc::new(reasons.collect());
         let rules = plan.forwards.iter().zip(&loaded.config.schedules).zip(states);
         self.scheduled = rules
             .filter(|((_, schedule), _)| schedule.is_some())
@@ -237,6 +258,7 @@ impl Daemon {
                 self.heard(Report::Engine(event)).await?;
             }
         }
+        self.snapshot().set_closed(self.hours.closed());
         let problem = self.hours.problem();
         if self.snapshot().set_problem("clock", problem.clone()) {
             match problem {
