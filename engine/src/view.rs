@@ -28,6 +28,17 @@ pub struct SessionView {
     pub expires_in: Duration,
 }
 
+/// What lets a packet pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// What opened its session, as [`SessionView::origin`].
+    pub origin: &'static str,
+    /// The forward that admitted it.
+    pub forward: Option<&'a str>,
+    /// It goes against the direction in which the session was opened.
+    pub is_answer: bool,
+}
+
 /// One mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappingView {

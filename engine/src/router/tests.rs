@@ -232,6 +232,32 @@ fn new_sessions_of_a_host_take_its_next_hop_by_the_plan_in_force() {
     }
 }
 
+/// For captures: whose doing it is that a packet passes.
+#[test]
+fn a_packet_s_session_says_what_let_it_pass() {
+    let mut router = router(plan());
+    let ask = |router: &Router, port, frame: &[u8]| {
+        let decision = router.decision(NOW, port, &parse_ipv4(frame).unwrap())?;
+        Some((decision.origin, decision.forward.map(str::to_owned), decision.is_answer))
+    };
+    let lan = PortId::lan(0);
+    assert_eq!(ask(&router, lan, &datagram()), None);
+    hand_over(&mut router, lan, datagram());
+    assert_eq!(ask(&router, lan, &datagram()), Some(("outbound", None, false)));
+    // The same addresses at another port are another packet.
+    assert_eq!(ask(&router, PortId::WAN, &datagram()), None);
+    let (sessions, _) = router.sessions(NOW, 0, 1);
+    let (remote, external) = (sessions[0].remote, sessions[0].external);
+    let answer = Spec {
+        source: *remote.ip(),
+        source_port: remote.port(),
+        destination: *external.ip(),
+        destination_port: external.port(),
+        ..Spec::udp(b"data")
+    };
+    assert_eq!(ask(&router, PortId::WAN, &answer.frame()), Some(("outbound", None, true)));
+}
+
 /// What is foreseen for a batch is what each packet finds out alone: the same first packets in one batch, twice each,
 /// and one by one.
 #[test]

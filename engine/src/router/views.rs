@@ -1,10 +1,14 @@
 //! The tables, for listings.
 
 use super::Router;
+use super::ingress::key_of;
 use crate::forward::rules::Inbound;
+use crate::frame::PortId;
+use crate::nat::policy::Direction;
 use crate::nat::session::{Origin, Session, SessionFlags};
+use crate::packet::parsed::Parsed;
 use crate::time::Timestamp;
-use crate::view::{ForwardView, HostView, MappingView, NeighborView, SessionView};
+use crate::view::{Decision, ForwardView, HostView, MappingView, NeighborView, SessionView};
 use crate::wire::ipv4::Protocol;
 
 /// Table positions looked at for each row asked for.
@@ -73,16 +77,28 @@ impl Router {
         self.neighbors.entries()
     }
 
+    /// Which session lets a packet pass that came in by `port`, and why that was opened; for captures. `None` also for
+    /// what is looked up by other things than its own addresses and ports: fragments and ICMP errors.
+    pub fn decision(&self, now: Timestamp, port: PortId, packet: &Parsed) -> Option<Decision<'_>> {
+        let key = key_of(port, packet);
+        let (id, direction) = self.nat.sessions.find(key, self.nat.sessions.hash(key))?;
+        let session = self.nat.sessions.get(id).filter(|session| session.expires > now)?;
+        let opened_inbound = session.flags.contains(SessionFlags::OPENED_INBOUND);
+        Some(Decision {
+            origin: session.origin.name(),
+            forward: self.forward_of(now, session),
+            is_answer: (direction == Direction::Inbound) != opened_inbound,
+        })
+    }
+
     fn view(&self, now: Timestamp, session: &Session) -> SessionView {
-        let is_forward = matches!(session.origin, Origin::Forward | Origin::ForwardOutbound);
-        let forward = is_forward.then(|| self.forward_name(now, session)).flatten();
         SessionView {
             protocol: session.protocol,
             internal: session.internal(),
             external: session.external(),
             remote: session.remote(),
             origin: session.origin.name(),
-            forward,
+            forward: self.forward_of(now, session).map(str::to_owned),
             state: match session.protocol {
                 Protocol::TCP => session.tcp.name(),
                 _ if session.flags.contains(SessionFlags::ANSWERED) => "answered",
@@ -92,8 +108,11 @@ impl Router {
         }
     }
 
-    /// The forward that a session uses, by the plan in force.
-    fn forward_name(&self, now: Timestamp, session: &Session) -> Option<String> {
+    /// The name of the forward that a session uses, by the plan in force.
+    fn forward_of(&self, now: Timestamp, session: &Session) -> Option<&str> {
+        if !matches!(session.origin, Origin::Forward | Origin::ForwardOutbound) {
+            return None;
+        }
         let rule = if session.origin == Origin::ForwardOutbound {
             self.nat.forwards.maps(now, session.protocol, session.external(), session.internal())
         } else {
@@ -112,7 +131,7 @@ impl Router {
                 _ => None,
             }
         };
-        Some(self.plan.forwards.get(rule?.0 as usize)?.name.clone())
+        Some(&self.plan.forwards.get(rule?.0 as usize)?.name)
     }
 }
 
