@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use genkan_engine::frame::{FrameBatch, Offload, Slot};
 use pcap_file::pcap::{PcapHeader, PcapReader, PcapWriter, RawPcapPacket};
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
@@ -37,6 +38,8 @@ pub struct CapturedFrame {
     pub bytes: Vec<u8>,
     /// Octets the frame had on the wire; more than `bytes` holds if the capture cut it.
     pub original_len: u32,
+    /// Whether it was received, as opposed to sent, at the interface; `None` where the file says nothing about it.
+    pub is_received: Option<bool>,
 }
 
 impl CapturedFrame {
@@ -61,6 +64,8 @@ pub struct PcapFileReceiver {
     format: Format,
     /// Read ahead, belongs to the next batch.
     pending: Option<CapturedFrame>,
+    /// The interface whose frames are read; all of them without it.
+    interface: Option<String>,
     arena: FrameArena,
     timestamp: Duration,
 }
@@ -93,9 +98,15 @@ impl PcapFileReceiver {
         Ok(PcapFileReceiver {
             format,
             pending: None,
+            interface: None,
             arena: FrameArena::new(512 << 10, 0),
             timestamp: Duration::ZERO,
         })
+    }
+
+    /// Reads only frames of the interface of this name (`if_name`) from now on; of a pcap, which knows no names, none.
+    pub fn only(&mut self, interface: &str) {
+        self.interface = Some(interface.to_owned());
     }
 
     /// The next frame; `None` at the end.
@@ -107,8 +118,9 @@ impl PcapFileReceiver {
             return Ok(Some(frame));
         }
         match &mut self.format {
+            Format::Pcap(_) if self.interface.is_some() => Ok(None),
             Format::Pcap(reader) => next_pcap(reader),
-            Format::PcapNg(reader) => next_pcapng(reader),
+            Format::PcapNg(reader) => next_pcapng(reader, self.interface.as_deref()),
         }
     }
 
@@ -138,17 +150,27 @@ fn next_pcap(reader: &mut PcapReader<Source>) -> Result<Option<CapturedFrame>, I
         timestamp: Duration::from_secs(packet.ts_sec.into()) + fraction,
         original_len: packet.orig_len,
         bytes: packet.data.into_owned(),
+        is_received: None,
     }))
 }
 
-fn next_pcapng(reader: &mut PcapNgReader<Source>) -> Result<Option<CapturedFrame>, IoError> {
+fn next_pcapng(
+    reader: &mut PcapNgReader<Source>,
+    only: Option<&str>,
+) -> Result<Option<CapturedFrame>, IoError> {
     loop {
         let little_endian = reader.section().endianness.is_little();
         let Some(block) = reader.next_block() else { return Ok(None) };
+        let mut is_received = None;
         let (interface, raw_time, original_len, bytes) = match block? {
             Block::EnhancedPacket(packet) => {
                 // The crate calls the raw counter nanoseconds, whatever the interface's resolution.
                 let raw = u64::try_from(packet.timestamp.as_nanos()).unwrap_or(u64::MAX);
+                is_received = packet.options.iter().find_map(|option| match option {
+                    // The two lowest bits: 1 is inbound, 2 is outbound.
+                    EnhancedPacketOption::Flags(flags) => Some(flags & 3 == 1),
+                    _ => None,
+                });
                 (packet.interface_id, Some(raw), packet.original_len, packet.data.into_owned())
             }
             Block::SimplePacket(packet) => (0, None, packet.original_len, packet.data.into_owned()),
@@ -164,11 +186,19 @@ fn next_pcapng(reader: &mut PcapNgReader<Source>) -> Result<Option<CapturedFrame
         let Some(interface) = reader.interfaces().get(interface as usize) else {
             return Err(PcapError::InvalidInterfaceId(interface).into());
         };
+        let is_named = |name: &str| {
+            let mut options = interface.options.iter();
+            options.any(|option| matches!(option, InterfaceDescriptionOption::IfName(own) if own == name))
+        };
+        if !only.is_none_or(is_named) {
+            continue;
+        }
         check_link_type(interface.linktype)?;
         let mut frame = CapturedFrame {
             timestamp: raw_time.map_or(Duration::ZERO, |raw| pcapng_time(raw, interface)),
             original_len,
             bytes,
+            is_received,
         };
         if raw_time.is_none() {
             // A simple block says only the length on the wire; its data may end in padding.
@@ -407,6 +437,11 @@ mod tests {
 
     /// A little-endian pcapng file with one interface of the given options and one enhanced packet.
     fn pcapng(options: &[u8], raw_time: u64) -> Vec<u8> {
+        pcapng_with(options, raw_time, &[])
+    }
+
+    /// [`pcapng`], with options of the packet.
+    fn pcapng_with(options: &[u8], raw_time: u64, packet_options: &[u8]) -> Vec<u8> {
         let block = |kind: u32, body: &[u8]| {
             let length = (12 + body.len()) as u32;
             [&kind.to_le_bytes(), &length.to_le_bytes(), body, &length.to_le_bytes()].concat()
@@ -419,7 +454,27 @@ mod tests {
         packet.extend_from_slice(&5u32.to_le_bytes());
         packet.extend_from_slice(&5u32.to_le_bytes());
         packet.extend_from_slice(&[1, 2, 3, 4, 5, 0, 0, 0]);
+        packet.extend_from_slice(packet_options);
         [block(0x0a0d_0d0a, &section), block(1, &interface), block(6, &packet)].concat()
+    }
+
+    #[test]
+    fn a_file_may_have_frames_of_several_ports_both_ways() {
+        // if_name (2); epb_flags (2).
+        const WAN: &[u8] = &[2, 0, 3, 0, b'w', b'a', b'n', 0, 0, 0, 0, 0];
+        let flags = |value| [2, 0, 4, 0, value, 0, 0, 0, 0, 0, 0, 0];
+        let read = |file: Vec<u8>, interface: Option<&str>| {
+            let mut reader = PcapFileReceiver::from_reader(Cursor::new(file)).expect("a capture file");
+            if let Some(interface) = interface {
+                reader.only(interface);
+            }
+            reader.next_frame().expect("well formed").map(|frame| frame.is_received)
+        };
+        assert_eq!(read(pcapng(WAN, 1), None), Some(None));
+        assert_eq!(read(pcapng_with(WAN, 1, &flags(1)), Some("wan")), Some(Some(true)));
+        assert_eq!(read(pcapng_with(WAN, 1, &flags(2)), Some("wan")), Some(Some(false)));
+        assert_eq!(read(pcapng(WAN, 1), Some("home")), None);
+        assert_eq!(read(BIG_ENDIAN_MICROSECONDS.to_vec(), Some("wan")), None);
     }
 
     #[test]

@@ -16,6 +16,9 @@ const AFTER_HELP: &str = "\
 Time is the captures' own: frames of all files are merged by their timestamps, and timers run in between, so hours of
 traffic take seconds. Nothing on this machine is touched and no privileges are needed.
 
+A file of `genkan capture` has the frames of all ports, and says which ones the router had received: only those are
+replayed. Any other pcapng file with interfaces of the ports' names can be given with --capture as well.
+
 A capture taken at a router shows both directions. What that router sent itself is skipped; its MAC addresses are found
 by looking. Neighbours answer the engine's ARP requests at once, with the MAC address that the capture shows for them,
 else with 02:00 followed by the four octets of their IP address. Frames that the capture cut are filled up with zeros;
@@ -25,6 +28,7 @@ Each port gets a file of its own in DIR: wan.pcap, NAME.pcap for each lan, host.
 
 Examples:
   genkan replay --config home.toml --wan wan.pcap --lan lan.pcap --out replayed
+  genkan replay --config home.toml --capture out.pcapng --out replayed
   genkan replay --config home.toml --lan home=a.pcap --lan guests=b.pcap --out replayed --format json";
 
 /// Push captures through the engine; write what came out of each port and print the counters
@@ -40,6 +44,9 @@ pub(crate) struct Arguments {
     /// Capture of a lan, by name or in the order of the configuration; may be repeated
     #[arg(long, value_name = "[NAME=]FILE")]
     lan: Vec<String>,
+    /// File of `genkan capture`: all ports, each an interface of the same name
+    #[arg(long, value_name = "FILE")]
+    capture: Vec<PathBuf>,
     /// Directory for what comes out; made if needed, files in it are replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -76,12 +83,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     ports.extend(plan.lans.iter().enumerate().map(|(index, lan)| (PortId::lan(index), lan.name.clone())));
 
-    let mut inputs: Vec<Input> =
-        arguments.wan.iter().map(|path| Input { port: PortId::WAN, path: path.clone() }).collect();
+    let mut inputs: Vec<Input> = arguments.wan.iter().map(|path| Input::new(PortId::WAN, path)).collect();
     let lans: Vec<&str> = plan.lans.iter().map(|lan| lan.name.as_str()).collect();
     inputs.extend(lan_inputs(&arguments.lan, &lans).map_err(|text| Failure::report(Exit::Misuse, text))?);
+    for path in &arguments.capture {
+        // One file for all ports, each an interface of the same name in it.
+        inputs.extend(
+            ports
+                .iter()
+                .map(|(port, name)| Input { interface: Some(name.clone()), ..Input::new(*port, path) }),
+        );
+    }
     if inputs.is_empty() {
-        return Err(Failure::report(Exit::Misuse, "error: no captures: give --wan, --lan, or both"));
+        return Err(Failure::report(Exit::Misuse, "error: no captures: give --wan, --lan, or --capture"));
     }
     let outcome = replay(plan, &ports, &inputs, &arguments.out)?;
     print(arguments, &ports, outcome)
@@ -105,7 +119,7 @@ fn lan_inputs(texts: &[String], lans: &[&str]) -> Result<Vec<Input>, String> {
                 (free, PathBuf::from(text))
             }
         };
-        inputs.push(Input { port: PortId::lan(index), path });
+        inputs.push(Input::new(PortId::lan(index), path));
     }
     Ok(inputs)
 }

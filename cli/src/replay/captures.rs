@@ -31,8 +31,7 @@ impl Captures {
         let mut captures = Captures { files: Vec::new(), router };
         for input in inputs {
             let path = input.path.clone();
-            let reader = PcapFileReceiver::open(&path);
-            let reader = reader.map_err(|source| ReplayError::Read { path: path.clone(), source })?;
+            let reader = input.open()?;
             let report = InputReport { file: path.display().to_string(), ..InputReport::default() };
             let mut file = File { port: input.port, path, reader, next: None, report };
             file.advance(captures.router.get(&input.port).copied())?;
@@ -75,7 +74,8 @@ impl File {
             self.next = next.map_err(|source| ReplayError::Read { path: self.path.clone(), source })?;
             let Some(frame) = &self.next else { return Ok(()) };
             let source = ethernet::View::new_checked(&frame.bytes).map(|link| link.source());
-            if source.ok() != router || router.is_none() {
+            let is_routers = frame.is_received.map_or(router.is_some() && source.ok() == router, |is| !is);
+            if !is_routers {
                 return Ok(());
             }
             self.report.from_router += 1;

@@ -22,7 +22,7 @@ use genkan_engine::verdict::Verdict;
 use genkan_engine::wire::ethernet::{self, EtherType};
 use genkan_engine::{Event, Plan, Router, RouterConfig, Timestamp, UnixTime};
 use genkan_io::IoError;
-use genkan_io::pcap_file::PcapFileTransmitter;
+use genkan_io::pcap_file::{PcapFileReceiver, PcapFileTransmitter};
 use serde::Serialize;
 
 pub(crate) use neighbors::Neighbors;
@@ -43,6 +43,24 @@ pub(crate) struct Input {
     pub(crate) port: PortId,
     /// The file.
     pub(crate) path: PathBuf,
+    /// Only frames of this interface in it, and of those only what was received there if the file says so.
+    pub(crate) interface: Option<String>,
+}
+
+impl Input {
+    /// All frames of a file.
+    pub(crate) fn new(port: PortId, path: impl Into<PathBuf>) -> Input {
+        Input { port, path: path.into(), interface: None }
+    }
+
+    fn open(&self) -> Result<PcapFileReceiver, ReplayError> {
+        let file = PcapFileReceiver::open(&self.path);
+        let mut file = file.map_err(|source| ReplayError::Read { path: self.path.clone(), source })?;
+        if let Some(interface) = &self.interface {
+            file.only(interface);
+        }
+        Ok(file)
+    }
 }
 
 /// Why a replay failed.
@@ -403,7 +421,7 @@ pub(crate) mod tests {
         capture(&wan, &[(1_000, inward.clone()), (1_002, outward), (1_004, inward)]);
         let inside = ipv4_frame(LAPTOP, ROUTER, "192.168.0.20", "198.51.100.7");
         capture(&lan, &[(1_001, inside.clone()), (1_005, inside)]);
-        let inputs = [Input { port: PortId::WAN, path: wan }, Input { port: PortId::lan(0), path: lan }];
+        let inputs = [Input::new(PortId::WAN, wan), Input::new(PortId::lan(0), lan)];
         let macs = BTreeMap::from([(PortId::WAN, ROUTER), (PortId::lan(0), ROUTER)]);
         let mut captures = Captures::open(&inputs, macs).expect("readable");
         let mut seen = Vec::new();
@@ -444,7 +462,7 @@ pub(crate) mod tests {
         let wan = directory.join("wan.pcap");
         capture(&wan, &[(0, ipv4_frame(LAPTOP, ROUTER, "198.51.100.7", "203.0.113.1"))]);
         let before = fs::read(&wan).expect("readable");
-        let inputs = [Input { port: PortId::WAN, path: wan.clone() }];
+        let inputs = [Input::new(PortId::WAN, wan.clone())];
         let ports = [(PortId::WAN, "wan".to_owned()), (PortId::lan(0), "home".to_owned())];
         let outcome = replay(Arc::new(plan()), &ports, &inputs, &directory);
         assert!(matches!(outcome, Err(ReplayError::SameFile(path)) if path == wan));

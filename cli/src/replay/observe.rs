@@ -8,7 +8,6 @@ use genkan_engine::Plan;
 use genkan_engine::frame::PortId;
 use genkan_engine::wire::ethernet::{self, EtherType, MacAddr};
 use genkan_engine::wire::{arp, ipv4};
-use genkan_io::pcap_file::PcapFileReceiver;
 
 use super::neighbors::{Neighbors, made_up_mac, parse_arp};
 use super::{Input, ReplayError};
@@ -49,7 +48,7 @@ impl Observed {
     /// Looks through a file; returns the time of its earliest frame.
     pub(crate) fn read(&mut self, input: &Input) -> Result<Option<Duration>, ReplayError> {
         let wrong = |source| ReplayError::Read { path: input.path.clone(), source };
-        let mut file = PcapFileReceiver::open(&input.path).map_err(wrong)?;
+        let mut file = input.open()?;
         let mut first: Option<Duration> = None;
         while let Some(frame) = file.next_frame().map_err(wrong)? {
             first = Some(first.map_or(frame.timestamp, |first| first.min(frame.timestamp)));

@@ -35,7 +35,7 @@ pub(super) fn measure(
     rounds: Rounds,
 ) -> Result<Measured, Failure> {
     let (port, name) = port_of(&plan, port)?;
-    let mut player = Player::new(Input { port, path: path.to_owned() }, plan)?;
+    let mut player = Player::new(Input::new(port, path), plan)?;
     let watch = Stopwatch::new();
     player.pass(&mut Lap::default(), &watch);
     player.fates.clear();
