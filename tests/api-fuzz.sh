@@ -97,10 +97,10 @@ for _ in {1..100}; do
     sleep 0.1
 done
 # A word that the description admits may still be no address, and a good one may make a configuration that is refused:
-# that is what 422 is for, hence one check less.
+# that is what 422 is for, hence one check less. A capture has no end by itself.
 cd "$folder"
 "$schemathesis" run http://127.0.0.1:8080/v1/openapi.json --url http://127.0.0.1:8080 \
     --request-timeout 10 --generation-database none \
-    --exclude-checks positive_data_acceptance "$@"
+    --exclude-path /v1/capture --exclude-checks positive_data_acceptance "$@"
 kill -0 "$router"
 echo "The router still runs: $("$genkan" status --socket "$folder/control.sock" | head -1)"

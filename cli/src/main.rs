@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    check, counters, dmz, events as events_command, forward, forwards, help_files, history, hosts,
+    capture, check, counters, dmz, events as events_command, forward, forwards, help_files, history, hosts,
     lab as lab_command, listing, reload, replay as replay_command, run, status,
 };
 
@@ -61,6 +61,7 @@ enum Command {
     Counters(counters::Arguments),
     Hosts(hosts::Arguments),
     Events(events_command::Arguments),
+    Capture(capture::Arguments),
     Forward(forward::Arguments),
     Forwards(forwards::Arguments),
     Dmz(dmz::Arguments),
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         Command::Neighbors(arguments) => listing::neighbors(&arguments),
         Command::Events(arguments) => events_command::run(&arguments),
         Command::Hosts(arguments) => hosts::run(&arguments),
+        Command::Capture(arguments) => capture::run(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
         Command::Forwards(arguments) => forwards::run(&arguments),
         Command::Forward(arguments) => forward::run(&arguments),

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -17,6 +17,7 @@ use crate::api::{
     Status,
 };
 
+mod capture;
 mod changes;
 mod events;
 
@@ -182,6 +183,42 @@ impl Client {
         drop(sender);
         connection.abort();
         Ok((status, body))
+    }
+
+    /// Hands an answer that is a stream to `each`, piece by piece, until that says false or the stream ends.
+    async fn listen(
+        &self,
+        path: &str,
+        accept: &str,
+        mut each: impl FnMut(&[u8]) -> Result<bool, ClientError>,
+    ) -> Result<(), ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.connect_error(source))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let request = Request::get(path)
+            .header(hyper::header::HOST, "genkan")
+            .header(hyper::header::ACCEPT, accept)
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| ClientError::Answer(error.to_string()))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let text = body.collect().await?.to_bytes();
+            return Err(serde_json::from_slice(&text).map_or_else(
+                |_| ClientError::Answer(format!("HTTP status {status}")),
+                ClientError::Refused,
+            ));
+        }
+        while let Some(frame) = body.frame().await {
+            let Ok(octets) = frame?.into_data() else { continue };
+            if !each(&octets)? {
+                break;
+            }
+        }
+        drop(sender);
+        connection.abort();
+        Ok(())
     }
 
     fn connect_error(&self, source: io::Error) -> ClientError {

@@ -147,6 +147,11 @@ impl EventLog {
         (!page.rows.is_empty()).then_some(page)
     }
 
+    /// Whether nothing will come any more: the router ends.
+    pub fn is_closed(&self) -> bool {
+        self.newest.borrow().is_none()
+    }
+
     /// Nothing will come any more: whoever waits is told, and the sink ends.
     pub fn close(&self) {
         self.ring().sink = None;

@@ -4,6 +4,7 @@
 //! - [`request`]: the bounded channel to the packet worker, which answers between two batches;
 //! - [`snapshot`]: shared, read-mostly state beside the packet path: hosts, ports, running configuration;
 //! - [`events`]: what happened lately, with ids to go on from;
+//! - [`capture`]: packets of the running router, before and after;
 //! - [`forwards`]: what has passed through the forwards;
 //! - [`hosts`]: the inside hosts;
 //! - [`metrics`]: all counters for Prometheus;
@@ -19,6 +20,7 @@
 
 pub mod api;
 pub mod atomic_file;
+pub mod capture;
 pub mod client;
 pub mod events;
 pub mod forwards;

@@ -14,9 +14,10 @@ use genkan_engine::counters::Counters;
 use genkan_engine::frame::PortId;
 use genkan_engine::nat::saved::SavedSession;
 use genkan_engine::view::{ForwardView, HostView, MappingView, NeighborView, SessionView};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::api::{IoCounters, Totals};
+use crate::capture::Tap;
 
 /// Most rows that one request may ask of the worker: some ten microseconds of its time.
 pub const CHUNK: u32 = 256;
@@ -90,6 +91,13 @@ pub enum WorkerRequest {
         /// Where the answer goes.
         reply: oneshot::Sender<Vec<NeighborView>>,
     },
+    /// Let this tap see all packets, in place of any other. What moves the packets does so, not the router.
+    Capture {
+        /// The tap.
+        tap: Box<Tap>,
+        /// Where it is told that it sees them.
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Counters of the engine and of the I/O around it.
@@ -145,6 +153,8 @@ impl WorkerRequest {
             WorkerRequest::Neighbors { reply } => {
                 let _ = reply.send(router.neighbors());
             }
+            // Who cannot do it gives no answer.
+            WorkerRequest::Capture { .. } => {}
         }
     }
 }
@@ -160,6 +170,8 @@ pub struct WorkerChannel {
 #[derive(Clone, Debug)]
 pub struct WorkerHandle {
     workers: Arc<[WorkerChannel]>,
+    /// Held by the capture that runs.
+    capture: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for WorkerChannel {
@@ -193,7 +205,12 @@ const _: () = assert!(WorkerId::MAX as u32 <= 1 << (u32::BITS - POSITION_BITS));
 impl WorkerHandle {
     /// The workers of a router, in the order of their numbers.
     pub fn of_all(workers: Vec<WorkerChannel>) -> WorkerHandle {
-        WorkerHandle { workers: workers.into() }
+        WorkerHandle { workers: workers.into(), capture: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// The right to capture, which one at a time has until it drops it; `None` while another has it.
+    pub fn begin_capture(&self) -> Option<OwnedSemaphorePermit> {
+        self.capture.clone().try_acquire_owned().ok()
     }
 
     /// How many workers there are.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use genkan_control::api::IoCounters;
+use genkan_control::capture::Tap;
 use genkan_engine::frame::{FrameBatch, PortId, Slot};
 use genkan_engine::router::LinkState;
 use genkan_engine::verdict::Verdict;
@@ -45,6 +46,8 @@ pub(crate) struct Forwarder {
     outlets: Outlets,
     exchange: Exchange,
     troubles: Vec<PortTrouble>,
+    /// Sees all packets while somebody captures.
+    tap: Option<Box<Tap>>,
 }
 
 struct Inlet {
@@ -58,7 +61,8 @@ struct Inlet {
 impl Forwarder {
     /// A worker without ports.
     pub(crate) fn new(router: Router, exchange: Exchange) -> Forwarder {
-        Forwarder { router, inlets: Vec::new(), outlets: Outlets::new(), exchange, troubles: Vec::new() }
+        let outlets = Outlets::new();
+        Forwarder { router, inlets: Vec::new(), outlets, exchange, troubles: Vec::new(), tap: None }
     }
 
     /// The router, for questions.
@@ -74,6 +78,11 @@ impl Forwarder {
     /// Closes all ports and gives back the router.
     pub(crate) fn into_router(self) -> Router {
         self.router
+    }
+
+    /// Lets a tap see all packets from now on, until nobody listens to it any more.
+    pub(crate) fn set_tap(&mut self, tap: Box<Tap>) {
+        self.tap = Some(tap);
     }
 
     /// Opens a port, in place of what it had before.
@@ -96,7 +105,7 @@ impl Forwarder {
     /// Tells the router about a link, and sends what it says to that.
     pub(crate) fn set_link(&mut self, now: Timestamp, port: PortId, link: LinkState) {
         self.router.set_link(now, port, link);
-        self.send_made();
+        self.send_made(now);
     }
 
     fn close(&mut self, port: PortId) -> u64 {
@@ -113,6 +122,9 @@ impl Forwarder {
     /// Takes one batch from every port through the router; returns how many frames there were.
     pub(crate) fn round(&mut self, clock: impl Fn() -> Timestamp) -> usize {
         let mut frames = 0;
+        if self.tap.as_ref().is_some_and(|tap| tap.is_over()) {
+            self.tap = None;
+        }
         for inlet in &mut self.inlets {
             let FrameBatch { memory, slots } = match inlet.receiver.receive() {
                 Ok(batch) => batch,
@@ -137,10 +149,17 @@ impl Forwarder {
                 continue;
             }
             frames += slots.len();
+            let now = clock();
+            if let Some(tap) = &mut self.tap {
+                tap.before(inlet.port, None, memory, slots);
+            }
             let batch = FrameBatch { memory: &mut *memory, slots: &mut *slots };
-            self.router.handle_batch(clock(), inlet.port, batch);
+            self.router.handle_batch(now, inlet.port, batch);
+            if let Some(tap) = &mut self.tap {
+                tap.after(now, inlet.port, &self.router, memory, slots);
+            }
             // What the router made or held on account of this batch goes before the batch itself.
-            self.outlets.send_made(&mut self.router, &mut self.troubles);
+            self.outlets.send_made(&mut self.router, &mut self.troubles, now, &mut self.tap);
             hand_over_made(&mut self.router, &mut self.exchange.outbox);
             if self.outlets.send_judged(memory, slots, &mut self.troubles) {
                 hand_over_judged(inlet.port, memory, slots, &mut self.router, &mut self.exchange.outbox);
@@ -151,9 +170,16 @@ impl Forwarder {
             let Some((port, stage, batch)) = giver.receive() else { continue };
             let FrameBatch { memory, slots } = batch;
             frames += slots.len();
+            let now = clock();
+            if let Some(tap) = &mut self.tap {
+                tap.before(port, Some(stage), memory, slots);
+            }
             let batch = FrameBatch { memory: &mut *memory, slots: &mut *slots };
-            self.router.handle_handed_over(clock(), port, stage, batch);
-            self.outlets.send_made(&mut self.router, &mut self.troubles);
+            self.router.handle_handed_over(now, port, stage, batch);
+            if let Some(tap) = &mut self.tap {
+                tap.after(now, port, &self.router, memory, slots);
+            }
+            self.outlets.send_made(&mut self.router, &mut self.troubles, now, &mut self.tap);
             hand_over_made(&mut self.router, outbox);
             if self.outlets.send_judged(memory, slots, &mut self.troubles) {
                 hand_over_judged(port, memory, slots, &mut self.router, outbox);
@@ -172,13 +198,13 @@ impl Forwarder {
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
         if self.router.poll_timeout().is_some_and(|due| due <= now) {
             self.router.handle_timeout(now);
-            self.send_made();
+            self.send_made(now);
         }
     }
 
     /// Sends what the router made by itself, also to other workers.
-    pub(crate) fn send_made(&mut self) {
-        self.outlets.send_made(&mut self.router, &mut self.troubles);
+    pub(crate) fn send_made(&mut self, now: Timestamp) {
+        self.outlets.send_made(&mut self.router, &mut self.troubles, now, &mut self.tap);
         hand_over_made(&mut self.router, &mut self.exchange.outbox);
         self.exchange.outbox.notify();
     }
@@ -296,7 +322,13 @@ impl Outlets {
     }
 
     /// Sends all that the router made, in its order, runs for one port together.
-    fn send_made(&mut self, router: &mut Router, troubles: &mut Vec<PortTrouble>) {
+    fn send_made(
+        &mut self,
+        router: &mut Router,
+        troubles: &mut Vec<PortTrouble>,
+        now: Timestamp,
+        tap: &mut Option<Box<Tap>>,
+    ) {
         let mut next = router.poll_transmit();
         while let Some(first) = next {
             let port = first.port;
@@ -311,6 +343,11 @@ impl Outlets {
                 }
             };
             let Gathered { memory, slots, indices } = &self.gathered;
+            if let Some(tap) = tap {
+                for slot in slots {
+                    tap.made(now, port, &memory[slot.offset..slot.offset + slot.len], slot.offload);
+                }
+            }
             self.ports[port.index()].transmit(port, memory, slots, &indices[..slots.len()], troubles);
         }
     }

@@ -236,7 +236,7 @@ impl Loop {
             match command {
                 Command::Plan(plan) => {
                     self.forwarder.router_mut().apply_plan(now, self.clock.wall(), plan);
-                    self.forwarder.send_made();
+                    self.forwarder.send_made(now);
                 }
                 Command::Link(port, link) => {
                     self.links[port.index()] = Some(link);
@@ -254,6 +254,16 @@ impl Loop {
         for _ in 0..REQUESTS_PER_ROUND {
             let Ok(request) = self.requests.try_recv() else { break };
             turn = Turn::Busy;
+            let request = match request {
+                WorkerRequest::Capture { mut tap, reply } => {
+                    tap.set_epoch(self.clock.epoch());
+                    self.forwarder.set_tap(tap);
+                    // Whoever asked may have given up waiting.
+                    let _ = reply.send(());
+                    continue;
+                }
+                request => request,
+            };
             let io = match request {
                 // Costs system calls.
                 WorkerRequest::Counters { .. } => self.forwarder.io_counters(),

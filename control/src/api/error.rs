@@ -24,6 +24,8 @@ pub enum ErrorCode {
     Conflict,
     /// The name is taken.
     Exists,
+    /// Somebody captures already; there can be one capture at a time.
+    CaptureRunning,
     /// A change waits for its confirmation; until then there is no other.
     AwaitingConfirmation,
     /// No change waits for a confirmation.

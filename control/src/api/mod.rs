@@ -5,6 +5,7 @@
 //!
 //! One file for each group of requests: `status`, `tables`, `counters`, `events`, `changes`; `error` for what is no success.
 
+mod capture;
 mod changes;
 mod counters;
 mod error;
@@ -14,6 +15,7 @@ mod hosts;
 mod status;
 mod tables;
 
+pub use self::capture::CaptureQuery;
 pub use self::changes::*;
 pub use self::counters::*;
 pub use self::error::*;

@@ -1,10 +1,6 @@
 //! Asks for events, and listens to them.
 
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use hyper::Method;
 
 use super::{Client, ClientError};
 use crate::api::{EventPage, EventQuery, EventRow};
@@ -31,36 +27,13 @@ impl Client {
         query: &EventQuery,
         mut each: impl FnMut(EventRow) -> bool,
     ) -> Result<(), ClientError> {
-        let stream = UnixStream::connect(self.socket()).await.map_err(|source| self.connect_error(source))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let request = Request::get(with_query(query))
-            .header(hyper::header::HOST, "genkan")
-            .header(hyper::header::ACCEPT, "text/event-stream")
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| ClientError::Answer(error.to_string()))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let mut body = response.into_body();
-        if !status.is_success() {
-            let text = body.collect().await?.to_bytes();
-            return Err(serde_json::from_slice(&text).map_or_else(
-                |_| ClientError::Answer(format!("HTTP status {status}")),
-                ClientError::Refused,
-            ));
-        }
         let mut lines = Lines::default();
-        'listening: while let Some(frame) = body.frame().await {
-            let Ok(octets) = frame?.into_data() else { continue };
-            for row in lines.rows(&octets)? {
-                if !each(row) {
-                    break 'listening;
-                }
-            }
-        }
-        drop(sender);
-        connection.abort();
-        Ok(())
+        self.listen(&with_query(query), "text/event-stream", |octets| {
+            let mut rows = lines.rows(octets)?.into_iter();
+            // Stops at the first that says so.
+            Ok(rows.all(&mut each))
+        })
+        .await
     }
 }
 

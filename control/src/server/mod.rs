@@ -4,8 +4,9 @@
 //!
 //! What changes something takes the query [`ChangeQuery`](crate::api::ChangeQuery) and answers with a
 //! [`ChangeReport`](crate::api::ChangeReport). Every failure is an [`ErrorBody`]. One file per group of requests:
-//! `tables`, `events`, `forwards`, `changes`; `openapi` describes them, `peer` tells who asks.
+//! `tables`, `events`, `capture`, `forwards`, `changes`; `openapi` describes them, `peer` tells who asks.
 
+mod capture;
 mod changes;
 mod events;
 mod forwards;
@@ -88,6 +89,7 @@ impl From<ErrorBody> for Failure {
             ErrorCode::ReloadRefused | ErrorCode::ChangeRefused => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::Conflict
             | ErrorCode::Exists
+            | ErrorCode::CaptureRunning
             | ErrorCode::AwaitingConfirmation
             | ErrorCode::NothingToConfirm => StatusCode::CONFLICT,
             ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
@@ -134,6 +136,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(hosts::hosts))
         .routes(routes!(metrics::metrics))
         .routes(routes!(events::events))
+        .routes(routes!(capture::capture))
         .routes(routes!(forwards::forwards, changes::add_forward))
         .routes(routes!(changes::patch_forward, changes::remove_forward))
         .routes(routes!(changes::set_dmz, changes::clear_dmz))

@@ -23,6 +23,11 @@ impl Clock {
         Timestamp::ZERO + self.origin.elapsed()
     }
 
+    /// Wall time of [`Timestamp::ZERO`] by the wall clock as it stands now, since 1970-01-01T00:00:00Z.
+    pub fn epoch(&self) -> Duration {
+        since_1970().saturating_sub(self.origin.elapsed())
+    }
+
     /// Wall time in whole seconds.
     pub fn wall(&self) -> UnixTime {
         UnixTime(i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX))

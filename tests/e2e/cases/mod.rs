@@ -4,6 +4,7 @@ mod api;
 mod backend;
 mod bench;
 mod bursts;
+mod capture;
 mod changes;
 mod changes_beside_traffic;
 mod changes_under_load;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Case> {
         changes_beside_traffic::all(),
         changes_under_load::all(),
         api::all(),
+        capture::all(),
         sandbox::all(),
         service::all(),
         flood::all(),
