@@ -11,6 +11,7 @@ mod events;
 mod lab;
 mod output;
 mod replay;
+mod top;
 
 use std::process::ExitCode;
 
@@ -18,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     capture, check, counters, dmz, events as events_command, forward, forwards, help_files, history, hosts,
-    lab as lab_command, listing, reload, replay as replay_command, run, status,
+    lab as lab_command, listing, reload, replay as replay_command, run, status, top as top_command,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -39,6 +40,7 @@ Examples:
   sudo genkan run --config home.toml        be the router
   genkan status                             can packets flow?
   genkan sessions --protocol tcp            who talks to whom
+  genkan top                                what it does, as it happens
   genkan forward add web --protocol tcp --port 80 --to 192.168.0.10:8080
   genkan lab demo                           see it work, in namespaces, without touching this machine";
 
@@ -59,6 +61,7 @@ enum Command {
     Mappings(listing::MappingArguments),
     Neighbors(listing::NeighborArguments),
     Counters(counters::Arguments),
+    Top(top_command::Arguments),
     Hosts(hosts::Arguments),
     Events(events_command::Arguments),
     Capture(capture::Arguments),
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Hosts(arguments) => hosts::run(&arguments),
         Command::Capture(arguments) => capture::run(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
+        Command::Top(arguments) => top_command::run(&arguments),
         Command::Forwards(arguments) => forwards::run(&arguments),
         Command::Forward(arguments) => forward::run(&arguments),
         Command::Dmz(arguments) => dmz::run(&arguments),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 mod table;
 
-pub(crate) use self::table::Listing;
+pub(crate) use self::table::{Layout, Listing, cut};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

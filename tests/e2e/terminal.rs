@@ -1,7 +1,7 @@
-//! A program on a terminal.
+//! A program on a terminal: what it writes, what is typed, and what it leaves behind.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -9,14 +9,18 @@ use std::thread::JoinHandle;
 
 use genkan_lab::Namespace;
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
 
 use crate::fixture::wait_for;
 
 /// A terminal with one program on it.
 pub(crate) struct Terminal {
+    keyboard: File,
     line: OwnedFd,
     written: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
+    reader: JoinHandle<()>,
     child: Child,
 }
 
@@ -25,13 +29,18 @@ impl Terminal {
     pub(crate) fn start(host: &Namespace, command: &mut Command, columns: u16, rows: u16) -> Terminal {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = openpty(Some(&size), None).expect("the kernel has terminals");
-        let end = || pair.slave.try_clone().expect("there are descriptors");
+        // Copies close when another program starts, which the originals do not: a router would keep them open.
+        let copy = |end: &OwnedFd| end.try_clone().expect("there are descriptors");
+        let (master, line) = (copy(&pair.master), copy(&pair.slave));
+        drop(pair);
+        let end = || copy(&line);
         command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm-256color").env_remove("NO_COLOR");
         let child = host.start(command).expect("the program is there");
         // The command keeps its copies of the terminal's end.
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::null());
-        let mut screen = File::from(pair.master);
+        let keyboard = File::from(master);
+        let mut screen = keyboard.try_clone().expect("there are descriptors");
         let written = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&written);
         let reader = std::thread::spawn(move || {
@@ -41,21 +50,65 @@ impl Terminal {
                 sink.lock().expect("nobody panics").extend_from_slice(&piece[..length]);
             }
         });
-        Terminal { line: pair.slave, written, reader: Some(reader), child }
+        Terminal { keyboard, line, written, reader, child }
+    }
+
+    /// Everything that was written so far, escapes included.
+    pub(crate) fn written(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().expect("nobody panics")).into_owned()
+    }
+
+    /// Waits until this was written, after the first `after` octets.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, text: &str, after: usize) {
+        wait_for(&format!("'{text}' on the terminal"), || {
+            let written = self.written();
+            written.get(after..).is_some_and(|later| later.contains(text))
+        });
+    }
+
+    /// Types this.
+    pub(crate) fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).expect("the terminal is open");
+    }
+
+    /// Sends the program a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("it runs");
+    }
+
+    /// Whether the terminal waits for whole lines and shows what is typed, as it does for a shell.
+    pub(crate) fn is_ordinary(&self) -> bool {
+        is_ordinary(&self.line)
+    }
+
+    /// [`Terminal::end`] of a program that gives the terminal back as it was.
+    #[track_caller]
+    pub(crate) fn end_ordinary(mut self) -> (ExitStatus, String) {
+        self.wait();
+        assert!(self.is_ordinary(), "the terminal is not as it was: {:?}", self.written());
+        self.end()
     }
 
     /// Waits for the program's end. Returns how it ended and all that it wrote.
     #[track_caller]
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
-        let mut status = None;
-        wait_for("the program ends", || {
-            status = self.child.try_wait().expect("it is our child");
-            status.is_some()
-        });
-        let Terminal { line, written, mut reader, .. } = self;
+        let status = self.wait();
+        let Terminal { line, written, reader, .. } = self;
         drop(line);
-        reader.take().map(JoinHandle::join);
+        reader.join().expect("nobody panics");
         let written = String::from_utf8_lossy(&written.lock().expect("nobody panics")).into_owned();
-        (status.expect("it has ended"), written)
+        (status, written)
     }
+
+    #[track_caller]
+    fn wait(&mut self) -> ExitStatus {
+        wait_for("the program ends", || self.child.try_wait().expect("it is our child").is_some());
+        self.child.wait().expect("it has ended")
+    }
+}
+
+fn is_ordinary(line: &OwnedFd) -> bool {
+    let flags = tcgetattr(line).expect("it is a terminal").local_flags;
+    flags.contains(LocalFlags::ICANON | LocalFlags::ECHO)
 }

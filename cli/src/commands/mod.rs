@@ -17,6 +17,7 @@ pub(crate) mod reload;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod top;
 
 use std::future::Future;
 use std::io;

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{HOME, Scratch, binary, genkan};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "run",
     "check",
     "status",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 12] = [
     "neighbors",
     "hosts",
     "counters",
+    "top",
     "reload",
     "replay",
     "lab",
@@ -49,7 +50,7 @@ fn misuse_is_status_2() {
 
 #[test]
 fn without_a_router_the_answer_is_no_and_names_the_socket() {
-    for command in ["status", "sessions", "mappings", "neighbors", "hosts", "counters", "reload"] {
+    for command in ["status", "sessions", "mappings", "neighbors", "hosts", "counters", "top", "reload"] {
         let said = genkan([command, "--socket", "/nonexistent/control.sock"]);
         assert_eq!(said.code, Some(1), "{command}: {said:?}");
         assert!(said.stderr.contains("/nonexistent/control.sock"), "{command}: {said:?}");

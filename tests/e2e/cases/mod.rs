@@ -21,6 +21,7 @@ mod sandbox;
 mod service;
 mod tables;
 mod tap;
+mod top;
 
 use crate::outcome::Case;
 
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<Case> {
         lab::all(),
         tables::all(),
         tap::all(),
+        top::all(),
         backend::all(),
         bench::all(),
         bursts::all(),

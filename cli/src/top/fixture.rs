@@ -1,0 +1,128 @@
+//! Two readings of a small router, a second apart.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use genkan_control::api::{
+    CounterRow, CountersReport, ForwardCounts, ForwardRow, HostRow, PortCountersRow, PortRole, PortStatus,
+    Status,
+};
+
+use super::rates::Snapshot;
+use super::sample::Sample;
+
+/// The difference between the two.
+pub(super) fn snapshot() -> Snapshot {
+    let (before, after) = samples();
+    Snapshot::new(Some(&before), &after)
+}
+
+/// A reading, and one a second later.
+pub(super) fn samples() -> (Sample, Sample) {
+    let now = Instant::now();
+    (sample(now, 0), sample(now + Duration::from_secs(1), 1))
+}
+
+fn sample(at: Instant, second: u64) -> Sample {
+    let port = |port: &str, rx: u64, tx: u64| PortCountersRow {
+        port: port.to_owned(),
+        rx_octets: second * rx * 1_000,
+        rx_frames: second * rx,
+        tx_octets: second * tx * 200,
+        tx_frames: second * tx,
+        ..PortCountersRow::default()
+    };
+    let count = |name: &str, value, description: Option<&str>| CounterRow {
+        name: name.to_owned(),
+        value,
+        description: description.map(str::to_owned),
+    };
+    let wan = port("wan", 10_000, 5_000);
+    let mut home = port("home", 5_000, 10_000);
+    (home.rx_octets, home.tx_octets) = (wan.tx_octets, wan.rx_octets);
+    let counters = CountersReport {
+        ports: vec![wan, home],
+        stages: vec![
+            count("fast_path", 1_000_000 * second, None),
+            count("sessions_outbound", 500 + 18 * second, None),
+            count("sessions_forward", 2 * second, None),
+            count("sessions_expired", 900 + 7 * second, None),
+        ],
+        drops: vec![
+            count("filtered", 105 + 5 * second, Some("no mapping admits the source")),
+            count("land", 0, Some("source and destination are the same")),
+        ],
+    };
+    Sample { at, status: status(second), counters, hosts: hosts(second), forwards: forwards(second) }
+}
+
+fn status(second: u64) -> Status {
+    let port = |name: &str, role| PortStatus {
+        name: name.to_owned(),
+        role,
+        device: "eth0".to_owned(),
+        backend: "af-packet".to_owned(),
+        backend_reason: None,
+        up: true,
+        mac: None,
+        mtu: None,
+        addresses: Vec::new(),
+    };
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 7,
+        config: "home.toml".to_owned(),
+        uptime_seconds: 3_660 + second,
+        forwarding: true,
+        problems: Vec::new(),
+        ports: vec![port("wan", PortRole::Wan), port("home", PortRole::Lan)],
+        sessions: 1_234,
+        max_sessions: 1_000_000,
+        mappings: 77,
+        reloads: 0,
+        workers: 1,
+        revision: 1,
+        sandbox: None,
+    }
+}
+
+fn hosts(second: u64) -> Vec<HostRow> {
+    let host = |name: Option<&str>, last, sessions| HostRow {
+        address: Ipv4Addr::new(192, 168, 0, last),
+        name: name.map(str::to_owned),
+        mac: None,
+        port: Some("home".to_owned()),
+        state: Some("reachable".to_owned()),
+        seen_for_seconds: Some(7),
+        sessions,
+        external_ports: sessions,
+        external: None,
+    };
+    vec![host(Some("nas"), 10, 3), host(Some("laptop"), 20, 30 + 10 * second), host(None, 100, 7)]
+}
+
+fn forwards(second: u64) -> Vec<ForwardRow> {
+    let row = |name: &str, open, counts| ForwardRow {
+        name: name.to_owned(),
+        protocols: vec!["tcp".to_owned()],
+        ports: vec!["80".to_owned()],
+        to: "192.168.0.10:8080".to_owned(),
+        address: None,
+        from: Vec::new(),
+        enabled: true,
+        open,
+        expires: None,
+        ad_hoc: false,
+        counts,
+    };
+    let counts = ForwardCounts {
+        sessions: 9,
+        hits: 100 + 2 * second,
+        packets_in: 1_000 * second,
+        octets_in: 500_000 * second,
+        packets_out: 5_000 * second,
+        octets_out: 5_000_000 * second,
+        ..ForwardCounts::default()
+    };
+    vec![row("玄関のカメラ", false, ForwardCounts::default()), row("web", true, counts)]
+}

@@ -1,0 +1,35 @@
+//! One reading of the router: what the control API says at a moment.
+
+use std::time::Instant;
+
+use genkan_control::api::{CountersReport, ForwardRow, HostRow, Status};
+use genkan_control::client::{Client, ClientError};
+
+/// What was read at a moment.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    /// When the counters were there.
+    pub(super) at: Instant,
+    pub(super) status: Status,
+    pub(super) counters: CountersReport,
+    pub(super) hosts: Vec<HostRow>,
+    pub(super) forwards: Vec<ForwardRow>,
+}
+
+impl Sample {
+    /// Reads everything. The router gives its tables in pieces, so no packet waits for it; the table of sessions,
+    /// which may have a million rows, is not read.
+    pub(super) async fn take(client: &Client) -> Result<Sample, ClientError> {
+        let status = client.status().await?;
+        let counters = client.counters().await?;
+        let at = Instant::now();
+        let hosts = client.hosts().await?;
+        let forwards = client.forwards().await?;
+        Ok(Sample { at, status, counters, hosts, forwards })
+    }
+
+    /// Whether both are of one run of the router, so that their counters can be compared.
+    pub(super) fn is_of_the_run_of(&self, before: &Sample) -> bool {
+        self.status.pid == before.status.pid && self.status.uptime_seconds >= before.status.uptime_seconds
+    }
+}
