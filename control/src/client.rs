@@ -10,11 +10,12 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    CountersReport, ErrorBody, ErrorCode, HostRow, ListQuery, MappingRow, NeighborRow, Page, SessionRow,
-    Status,
+    CountersReport, ErrorBody, ErrorCode, HostRow, MappingQuery, MappingRow, NeighborRow, Page, SessionQuery,
+    SessionRow, Status,
 };
 
 mod capture;
@@ -97,7 +98,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn sessions(&self, query: &ListQuery) -> Result<Page<SessionRow>, ClientError> {
+    pub async fn sessions(&self, query: &SessionQuery) -> Result<Page<SessionRow>, ClientError> {
         self.request(Method::GET, &with_query("/v1/sessions", query)).await
     }
 
@@ -105,7 +106,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn mappings(&self, query: &ListQuery) -> Result<Page<MappingRow>, ClientError> {
+    pub async fn mappings(&self, query: &MappingQuery) -> Result<Page<MappingRow>, ClientError> {
         self.request(Method::GET, &with_query("/v1/mappings", query)).await
     }
 
@@ -231,28 +232,18 @@ impl Client {
     }
 }
 
-/// The values are numbers, addresses and protocol names, none of which needs escaping once the latter are checked.
-fn with_query(path: &str, query: &ListQuery) -> String {
+/// A query of numbers and words. Words may have any character; what is not plain is escaped (RFC 3986 §2.1).
+fn with_query(path: &str, query: &impl Serialize) -> String {
     let mut text = String::from(path);
+    let Ok(Value::Object(fields)) = serde_json::to_value(query) else { return text };
     let mut separator = '?';
-    let mut add = |name: &str, value: String| {
+    for (name, value) in fields {
         text.push(separator);
-        text.push_str(name);
+        text.push_str(&name);
         text.push('=');
-        text.push_str(&value);
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        changes::escape(&value, &mut text);
         separator = '&';
-    };
-    if let Some(cursor) = query.cursor {
-        add("cursor", cursor.to_string());
-    }
-    if let Some(limit) = query.limit {
-        add("limit", limit.to_string());
-    }
-    if let Some(protocol) = &query.protocol {
-        add("protocol", protocol.chars().filter(char::is_ascii_alphanumeric).collect());
-    }
-    if let Some(address) = query.address {
-        add("address", address.to_string());
     }
     text
 }
@@ -262,17 +253,20 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::api::SessionSort;
 
     #[test]
     fn queries_become_text() {
-        assert_eq!(with_query("/v1/sessions", &ListQuery::default()), "/v1/sessions");
-        let query = ListQuery {
+        assert_eq!(with_query("/v1/sessions", &SessionQuery::default()), "/v1/sessions");
+        let query = SessionQuery {
             cursor: Some(7),
-            limit: Some(10),
             protocol: Some("tcp&limit=1".to_owned()),
             address: Some(Ipv4Addr::new(192, 168, 0, 10)),
+            sort: Some(SessionSort::ExpiresLast),
+            ..SessionQuery::default()
         };
-        let expected = "/v1/sessions?cursor=7&limit=10&protocol=tcplimit1&address=192.168.0.10";
+        let expected =
+            "/v1/sessions?address=192%2E168%2E0%2E10&cursor=7&protocol=tcp%26limit%3D1&sort=expires-last";
         assert_eq!(with_query("/v1/sessions", &query), expected);
     }
 

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use genkan_control::api::{
-    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, IoCounters, ListQuery, PortRole,
+    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, IoCounters, MappingQuery,
+    PortRole, SessionQuery, SessionSort,
 };
 use genkan_control::client::{Client, ClientError};
 use genkan_control::request::{WorkerHandle, WorkerRequest, channel};
@@ -151,10 +152,12 @@ async fn every_listing_goes_round() {
     }
     assert!(bench.client.status().await.expect("a status").forwarding);
 
-    let query = ListQuery { limit: Some(5), protocol: Some("tcp".to_owned()), ..ListQuery::default() };
+    let query = SessionQuery { limit: Some(5), protocol: Some("tcp".to_owned()), ..SessionQuery::default() };
     let sessions = bench.client.sessions(&query).await.expect("sessions");
     assert!(sessions.rows.is_empty() && sessions.next.is_none());
-    assert!(bench.client.mappings(&ListQuery::default()).await.expect("mappings").rows.is_empty());
+    let sorted = SessionQuery { sort: Some(SessionSort::ExpiresLast), host: Some("a b".to_owned()), ..query };
+    assert!(bench.client.sessions(&sorted).await.expect("sessions").rows.is_empty());
+    assert!(bench.client.mappings(&MappingQuery::default()).await.expect("mappings").rows.is_empty());
     assert!(bench.client.neighbors().await.expect("neighbors").is_empty());
     let counters = bench.client.counters().await.expect("counters");
     assert_eq!((counters.ports[0].port.as_str(), counters.ports[0].tx_refused), ("wan", 4));
@@ -248,6 +251,9 @@ async fn wrong_input_is_the_askers_fault() {
         ("GET /v1/history/diff", "", ""),
         ("GET /v1/history/diff?from=one", "", ""),
         ("GET /v1/sessions?colour=red", "", ""),
+        ("GET /v1/sessions?sort=colour", "", ""),
+        ("GET /v1/sessions?sort=expires-first&cursor=5", "", ""),
+        ("GET /v1/mappings?remote=192.0.2.1", "", ""),
         ("GET /v1/events", "Last-Event-ID: -1\r\n", ""),
         ("GET /v1/reload", "", ""),
         ("POST /v1/nothing", "", ""),

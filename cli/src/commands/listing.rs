@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use genkan_control::api::{ListQuery, MappingRow, NeighborRow, Page, SessionRow};
+use genkan_control::api::{
+    MappingQuery, MappingRow, MappingSort, NeighborRow, Page, SessionQuery, SessionRow, SessionSort,
+};
 use genkan_control::client::{Client, ClientError};
 use serde::Serialize;
 
@@ -15,12 +17,17 @@ const TABLE_LIMIT: u64 = 1_000;
 /// Rows of one request.
 const PAGE: u64 = 1_000;
 
+/// Rows of one request for what is sorted, which has no further page.
+const SORTED_PAGE: u64 = 10_000;
+
 const SESSIONS_HELP: &str = "\
 A session is a mapping and its remote endpoint. For ICMP the port is the identifier; protocols without ports show none.
 
 Examples:
   genkan sessions
   genkan sessions --protocol tcp --address 192.168.0.10
+  genkan sessions --host nas --port 443 --state established
+  genkan sessions --forward web --sort expires-last --limit 20
   genkan sessions --format json | jq -r '.[] | select(.origin == \"forward\").remote'";
 
 const MAPPINGS_HELP: &str = "\
@@ -43,6 +50,27 @@ pub(crate) struct SessionArguments {
     target: Target,
     #[command(flatten)]
     filter: Filter,
+    /// Only with this far address
+    #[arg(long, value_name = "ADDRESS")]
+    remote: Option<Ipv4Addr>,
+    /// Only in this state, such as established or unanswered
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only those that this forward has admitted
+    #[arg(long, value_name = "NAME")]
+    forward: Option<String>,
+    /// The first rows of the whole table in this order
+    #[arg(long, value_name = "ORDER")]
+    sort: Option<SessionOrder>,
+}
+
+/// Orders of `genkan sessions`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum SessionOrder {
+    /// Those that end first, unless something comes
+    ExpiresFirst,
+    /// Those that end last
+    ExpiresLast,
 }
 
 /// List mappings: which external endpoints belong to which internal ones
@@ -53,6 +81,16 @@ pub(crate) struct MappingArguments {
     target: Target,
     #[command(flatten)]
     filter: Filter,
+    /// The first rows of the whole table in this order
+    #[arg(long, value_name = "ORDER")]
+    sort: Option<MappingOrder>,
+}
+
+/// Orders of `genkan mappings`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum MappingOrder {
+    /// Those that most sessions use
+    SessionsMost,
 }
 
 /// List neighbours: the router's ARP cache
@@ -71,6 +109,12 @@ struct Filter {
     /// Only rows with this address at any end
     #[arg(long, value_name = "ADDRESS")]
     address: Option<Ipv4Addr>,
+    /// Only of this inside host, by address or name
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Only rows with this port at any end
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
     /// Most rows to list, 0 for all [default: 1000 in tables, all as JSON]
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
@@ -95,10 +139,30 @@ pub(crate) fn sessions(arguments: &SessionArguments) -> Result<Exit, Failure> {
             output::duration(row.expires_in_seconds),
         ]
     };
-    let page = async |client: &Client, query: &ListQuery| client.sessions(query).await;
     let listing = Listing::new(&heads).shrinks(&[("internal", 18), ("origin", 10)]);
     let listing = listing.drops(&["expires", "origin", "external", "state"]);
-    list(&arguments.target, &arguments.filter, page, listing, row)
+    let sort = arguments.sort.map(|order| match order {
+        SessionOrder::ExpiresFirst => SessionSort::ExpiresFirst,
+        SessionOrder::ExpiresLast => SessionSort::ExpiresLast,
+    });
+    let filter = &arguments.filter;
+    let page = async |client: &Client, cursor, limit| {
+        let query = SessionQuery {
+            cursor,
+            limit: Some(limit),
+            protocol: filter.protocol.clone(),
+            address: filter.address,
+            host: filter.host.clone(),
+            remote: arguments.remote,
+            port: filter.port,
+            state: arguments.state.clone(),
+            forward: arguments.forward.clone(),
+            sort,
+        };
+        client.sessions(&query).await
+    };
+    let most = if sort.is_some() { SORTED_PAGE } else { PAGE };
+    list(&arguments.target, (filter.limit, most), page, listing, row)
 }
 
 /// Does `genkan mappings`.
@@ -109,10 +173,24 @@ pub(crate) fn mappings(arguments: &MappingArguments) -> Result<Exit, Failure> {
         let external = endpoint(&row.protocol, &row.external);
         vec![row.protocol.clone(), internal, external, row.kind.clone(), row.sessions.to_string()]
     };
-    let page = async |client: &Client, query: &ListQuery| client.mappings(query).await;
     let listing =
         Listing::new(&heads).numbers(&[4]).shrinks(&[("internal", 18)]).drops(&["kind", "sessions"]);
-    list(&arguments.target, &arguments.filter, page, listing, row)
+    let sort = arguments.sort.map(|MappingOrder::SessionsMost| MappingSort::SessionsMost);
+    let filter = &arguments.filter;
+    let page = async |client: &Client, cursor, limit| {
+        let query = MappingQuery {
+            cursor,
+            limit: Some(limit),
+            protocol: filter.protocol.clone(),
+            address: filter.address,
+            host: filter.host.clone(),
+            port: filter.port,
+            sort,
+        };
+        client.mappings(&query).await
+    };
+    let most = if sort.is_some() { SORTED_PAGE } else { PAGE };
+    list(&arguments.target, (filter.limit, most), page, listing, row)
 }
 
 /// Does `genkan neighbors`.
@@ -166,22 +244,22 @@ fn print_listing(listing: &Listing, nothing: &str) -> Result<(), Failure> {
     output::print(&listing.text())
 }
 
-/// Fetches page after page and shows them: JSON goes out as it comes, the listing is filled and laid out at the end.
+/// Fetches page after page, each of `most` rows at most, and shows them: JSON goes out as it comes, the listing is filled
+/// and laid out at the end. `page` gets the cursor and how many rows to ask for.
 fn list<T: Serialize>(
     target: &Target,
-    filter: &Filter,
-    page: impl AsyncFn(&Client, &ListQuery) -> Result<Page<T>, ClientError>,
+    (wanted, most): (Option<u64>, u64),
+    page: impl AsyncFn(&Client, Option<u32>, u32) -> Result<Page<T>, ClientError>,
     listing: Listing,
     row: impl Fn(&T) -> Vec<String>,
 ) -> Result<Exit, Failure> {
-    let limit = match (filter.limit, target.format) {
+    let limit = match (wanted, target.format) {
         (Some(0), _) | (None, Format::Json) => u64::MAX,
         (Some(limit), _) => limit,
         (None, Format::Table) => TABLE_LIMIT,
     };
     let client = Client::new(&target.socket);
-    let mut query =
-        ListQuery { cursor: None, limit: None, protocol: filter.protocol.clone(), address: filter.address };
+    let mut cursor = None;
     let mut sink = match target.format {
         Format::Json => Sink::Json { first: true },
         Format::Table => Sink::Table(Box::new(listing)),
@@ -189,18 +267,18 @@ fn list<T: Serialize>(
     let mut left = limit;
     let more = block_on(async {
         loop {
-            query.limit = Some(u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX));
-            let found = page(&client, &query).await?;
+            let limit = u32::try_from(left.min(most)).unwrap_or(u32::MAX);
+            let found = page(&client, cursor, limit).await?;
             left -= (found.rows.len() as u64).min(left);
             sink.take(&found.rows, &row)?;
-            query.cursor = found.next;
+            cursor = found.next;
             if found.next.is_none() || left == 0 {
                 return Ok::<bool, Failure>(found.next.is_some());
             }
         }
     })??;
     sink.finish()?;
-    if more && filter.limit.is_none() {
+    if more && wanted.is_none() {
         output::remark(&format!("the first {limit} rows; --limit 0 lists all"));
     }
     Ok(Exit::Done)

@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod forwards;
 mod hosts;
+mod list_query;
 mod status;
 mod tables;
 
@@ -22,5 +23,6 @@ pub use self::error::*;
 pub use self::events::{EventKind, EventPage, EventQuery, EventRow};
 pub use self::forwards::ForwardCounts;
 pub use self::hosts::HostRow;
+pub use self::list_query::*;
 pub use self::status::*;
 pub use self::tables::*;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use genkan_engine::view::{MappingView, NeighborView, SessionView};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 /// A piece of a listing and where to go on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -14,36 +14,6 @@ pub struct Page<T> {
     /// `cursor` of the next request; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u32>,
-}
-
-/// Query of the paged listings: where to start, how much, and which rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct ListQuery {
-    /// `next` of the page before; absent for the first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(maximum = 4_294_967_295_u32)]
-    pub cursor: Option<u32>,
-    /// Most rows, 1,000 by default and 10,000 at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(maximum = 4_294_967_295_u32)]
-    pub limit: Option<u32>,
-    /// Only this protocol, by name or number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
-    /// Only rows one of whose endpoints has this address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>, format = Ipv4)]
-    pub address: Option<Ipv4Addr>,
-}
-
-impl ListQuery {
-    /// Whether a row of this protocol with these endpoints is wanted.
-    pub fn admits(&self, protocol: &str, endpoints: &[SocketAddrV4]) -> bool {
-        self.protocol.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(protocol))
-            && self.address.is_none_or(|wanted| endpoints.iter().any(|endpoint| *endpoint.ip() == wanted))
-    }
 }
 
 /// One session: a mapping with its remote endpoint.
@@ -193,19 +163,5 @@ mod tests {
             "remote": "198.51.100.7:443", "origin": "outbound", "state": "established", "expires_in_seconds": 7439,
         });
         assert_eq!(json, expected);
-    }
-
-    #[test]
-    fn query_filters_by_protocol_and_any_endpoint() {
-        let endpoints = [endpoint("192.168.0.10:4000"), endpoint("198.51.100.7:443")];
-        let query = |protocol: Option<&str>, address: Option<&str>| ListQuery {
-            protocol: protocol.map(str::to_owned),
-            address: address.map(|text| text.parse().expect("an address")),
-            ..ListQuery::default()
-        };
-        assert!(query(None, None).admits("tcp", &endpoints));
-        assert!(query(Some("TCP"), Some("198.51.100.7")).admits("tcp", &endpoints));
-        assert!(!query(Some("udp"), None).admits("tcp", &endpoints));
-        assert!(!query(None, Some("198.51.100.8")).admits("tcp", &endpoints));
     }
 }

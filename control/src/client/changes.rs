@@ -126,18 +126,22 @@ fn with_options(path: &str, options: &ChangeQuery) -> String {
     if words.is_empty() { path.to_owned() } else { format!("{path}?{}", words.join("&")) }
 }
 
-/// A name may have any character; what is not plain is escaped (RFC 3986 §2.1).
 fn forward_path(name: &str) -> String {
     let mut path = "/v1/forwards/".to_owned();
-    for octet in name.bytes() {
+    escape(name, &mut path);
+    path
+}
+
+/// Adds a word that may have any character; what is not plain is escaped (RFC 3986 §2.1).
+pub(super) fn escape(word: &str, text: &mut String) {
+    for octet in word.bytes() {
         if octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_') {
-            path.push(char::from(octet));
+            text.push(char::from(octet));
         } else {
             // Writing to a String does not fail.
-            let _ = write!(path, "%{octet:02X}");
+            let _ = write!(text, "%{octet:02X}");
         }
     }
-    path
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //!
 //! What changes something takes the query [`ChangeQuery`](crate::api::ChangeQuery) and answers with a
 //! [`ChangeReport`](crate::api::ChangeReport). Every failure is an [`ErrorBody`]. One file per group of requests:
-//! `tables`, `events`, `capture`, `forwards`, `changes`; `openapi` describes them, `peer` tells who asks.
+//! `tables`, `events`, `capture`, `forwards`, `changes`; `pages` gathers what is long, `openapi` describes the requests,
+//! `peer` tells who asks.
 
 mod capture;
 mod changes;
@@ -13,6 +14,7 @@ mod forwards;
 mod hosts;
 mod metrics;
 mod openapi;
+mod pages;
 mod peer;
 mod tables;
 
@@ -31,8 +33,8 @@ use utoipa_axum::routes;
 
 pub use self::changes::{Change, ChangeRequest, Reply};
 pub use self::openapi::openapi;
+pub use self::pages::{DEFAULT_LIMIT, MAX_LIMIT};
 pub use self::peer::Peer;
-pub use self::tables::{DEFAULT_LIMIT, MAX_LIMIT};
 use crate::api::{ErrorBody, ErrorCode};
 use crate::request::{WorkerError, WorkerHandle};
 use crate::snapshot::Snapshot;

@@ -7,16 +7,12 @@ use axum::response::{IntoResponse, Response};
 use genkan_engine::view::{MappingView, SessionView};
 
 use super::openapi::{AsksWorker, TakesQuery};
+use super::pages::Pages;
 use super::{Control, Failure};
-use crate::api::{CountersReport, ListQuery, MappingRow, NeighborRow, Page, SessionRow, Status, Totals};
-use crate::request::{CHUNK, CounterSet, WorkerRequest};
-
-/// Rows of a page when the query does not say.
-pub const DEFAULT_LIMIT: u32 = 1_000;
-/// Most rows of a page.
-pub const MAX_LIMIT: u32 = 10_000;
-/// Most requests to the worker for one page, so that a filter that matches little ends its page early.
-const MAX_CHUNKS: u32 = 256;
+use crate::api::{
+    CountersReport, MappingQuery, MappingRow, NeighborRow, Page, SessionQuery, SessionRow, Status, Totals,
+};
+use crate::request::{CounterSet, WorkerRequest};
 
 /// Whether packets can flow, and where
 #[utoipa::path(
@@ -53,122 +49,59 @@ pub(super) async fn neighbors(State(control): State<Control>) -> Result<Response
 /// Live sessions
 #[utoipa::path(
     get, path = "/v1/sessions",
-    params(ListQuery),
+    params(SessionQuery),
     responses((status = 200, description = "A page", body = Page<SessionRow>), TakesQuery, AsksWorker),
 )]
 pub(super) async fn sessions(
     State(control): State<Control>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    query: Result<Query<SessionQuery>, QueryRejection>,
 ) -> Result<Json<Page<SessionRow>>, Failure> {
     let Query(query) = query?;
-    let mut pager = Pager::new(&query);
-    while let Some((cursor, limit)) = pager.ask() {
-        let (views, next) = control
-            .worker
-            .ask_piece(cursor, |cursor, reply| WorkerRequest::Sessions { cursor, limit, reply })
-            .await?;
-        let wanted = |view: &SessionView| {
-            query.admits(&view.protocol.to_string(), &[view.internal, view.external, view.remote])
-        };
-        let row = |view: SessionView| {
-            let host = control.snapshot.host_name(*view.internal.ip());
-            SessionRow::new(view, host)
-        };
-        pager.add(views.into_iter().filter(wanted).map(row), next);
+    let chunk = |cursor, limit| {
+        let make = move |cursor, reply| WorkerRequest::Sessions { cursor, limit, reply };
+        control.worker.ask_piece(cursor, make)
+    };
+    let host = |view: &SessionView| control.snapshot.host_name(*view.internal.ip());
+    let wanted = |view: &SessionView| {
+        // A name is looked up only where it decides.
+        let host = query.host.as_ref().and_then(|_| host(view));
+        query.admits(view, host.as_deref())
+    };
+    let row = |view: SessionView| {
+        let host = host(&view);
+        SessionRow::new(view, host)
+    };
+    let pages = Pages { cursor: query.cursor, limit: query.limit };
+    match query.sort {
+        None => pages.next(chunk, wanted, row).await,
+        Some(sort) => pages.first(chunk, wanted, |one, other| sort.compare(one, other), row).await,
     }
-    Ok(Json(pager.page))
 }
 
 /// Dynamic mappings
 #[utoipa::path(
     get, path = "/v1/mappings",
-    params(ListQuery),
+    params(MappingQuery),
     responses((status = 200, description = "A page", body = Page<MappingRow>), TakesQuery, AsksWorker),
 )]
 pub(super) async fn mappings(
     State(control): State<Control>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    query: Result<Query<MappingQuery>, QueryRejection>,
 ) -> Result<Json<Page<MappingRow>>, Failure> {
     let Query(query) = query?;
-    let mut pager = Pager::new(&query);
-    while let Some((cursor, limit)) = pager.ask() {
-        let (views, next) = control
-            .worker
-            .ask_piece(cursor, |cursor, reply| WorkerRequest::Mappings { cursor, limit, reply })
-            .await?;
-        let wanted =
-            |view: &MappingView| query.admits(&view.protocol.to_string(), &[view.internal, view.external]);
-        let row = |view: MappingView| MappingRow::new(&view, control.snapshot.host_name(*view.internal.ip()));
-        pager.add(views.into_iter().filter(wanted).map(row), next);
-    }
-    Ok(Json(pager.page))
-}
-
-/// Gathers chunks until the page is full, the table ends, or enough of it was looked at.
-#[derive(Debug)]
-struct Pager<T> {
-    page: Page<T>,
-    limit: usize,
-    chunks_left: u32,
-}
-
-impl<T> Pager<T> {
-    fn new(query: &ListQuery) -> Pager<T> {
-        let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT) as usize;
-        Pager {
-            page: Page { rows: Vec::new(), next: Some(query.cursor.unwrap_or(0)) },
-            limit,
-            chunks_left: MAX_CHUNKS,
-        }
-    }
-
-    /// Position and size of the next chunk. Never more than fits the page: the cursor cannot point between two rows
-    /// of one chunk.
-    fn ask(&self) -> Option<(u32, u32)> {
-        let room = self.limit - self.page.rows.len();
-        let cursor = self.page.next.filter(|_| room > 0 && self.chunks_left > 0)?;
-        Some((cursor, room.min(CHUNK as usize) as u32))
-    }
-
-    fn add(&mut self, rows: impl Iterator<Item = T>, next: Option<u32>) {
-        let room = self.limit - self.page.rows.len();
-        self.page.rows.extend(rows.take(room));
-        self.page.next = next;
-        self.chunks_left -= 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn query(limit: u32) -> ListQuery {
-        ListQuery { limit: Some(limit), ..ListQuery::default() }
-    }
-
-    #[test]
-    fn a_page_ends_when_full_or_at_the_end_of_the_table() {
-        let mut pager = Pager::new(&query(300));
-        assert_eq!(pager.ask(), Some((0, CHUNK)));
-        pager.add(0..CHUNK, Some(900));
-        assert_eq!(pager.ask(), Some((900, 300 - CHUNK)));
-        pager.add(0..10, None);
-        assert_eq!(pager.ask(), None);
-        assert_eq!((pager.page.rows.len(), pager.page.next), (266, None));
-
-        let mut full = Pager::new(&query(2));
-        full.add(0..2, Some(5));
-        assert_eq!((full.ask(), full.page.next), (None, Some(5)));
-    }
-
-    #[test]
-    fn a_filter_that_matches_nothing_still_ends_its_page() {
-        let mut pager: Pager<u32> = Pager::new(&query(1));
-        let mut asked = 0;
-        while let Some((cursor, _)) = pager.ask() {
-            pager.add(std::iter::empty(), Some(cursor + 1));
-            asked += 1;
-        }
-        assert_eq!((asked, pager.page.next), (MAX_CHUNKS, Some(MAX_CHUNKS)));
+    let chunk = |cursor, limit| {
+        let make = move |cursor, reply| WorkerRequest::Mappings { cursor, limit, reply };
+        control.worker.ask_piece(cursor, make)
+    };
+    let host = |view: &MappingView| control.snapshot.host_name(*view.internal.ip());
+    let wanted = |view: &MappingView| {
+        let host = query.host.as_ref().and_then(|_| host(view));
+        query.admits(view, host.as_deref())
+    };
+    let row = |view: MappingView| MappingRow::new(&view, host(&view));
+    let pages = Pages { cursor: query.cursor, limit: query.limit };
+    match query.sort {
+        None => pages.next(chunk, wanted, row).await,
+        Some(sort) => pages.first(chunk, wanted, |one, other| sort.compare(one, other), row).await,
     }
 }
