@@ -111,8 +111,12 @@ fn forwards(second: u64) -> Vec<ForwardRow> {
         from: Vec::new(),
         enabled: true,
         open,
+        closed_by: None,
+        opens: None,
         expires: None,
         ad_hoc: false,
+        max_sessions: None,
+        max_new_per_source: None,
         counts,
     };
     let counts = ForwardCounts {
