@@ -147,6 +147,8 @@ mod tests {
             enabled: false,
             expires: None,
             log: false,
+            max_sessions: None,
+            max_new_per_source: None,
         });
         let ports = [(PortId::WAN, "wan".to_owned()), (PortId::lan(0), "home".to_owned())];
         let words = Words { plan: &plan, ports: &ports };
