@@ -396,6 +396,8 @@ impl ForwardSpec {
             enabled: self.enabled,
             expires: self.expires.map(|seconds| UnixTime(WALL + i64::from(seconds))),
             log: self.log,
+            max_sessions: None,
+            max_new_per_source: None,
         }
     }
 }
