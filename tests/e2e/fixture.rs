@@ -22,6 +22,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to listen for something that is not to happen.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 
+/// A forward of port 80 to the nas.
+pub(crate) const WEB: &str = r#"
+[[forward]]
+name = "web"
+protocol = "tcp"
+port = 80
+to = "192.168.0.10:8080"
+"#;
+
 thread_local! {
     static BACKEND: Cell<Option<&'static str>> = const { Cell::new(None) };
 }

@@ -58,13 +58,10 @@ impl Terminal {
         String::from_utf8_lossy(&self.written.lock().expect("nobody panics")).into_owned()
     }
 
-    /// Waits until this was written, after the first `after` octets.
+    /// Waits until this was written.
     #[track_caller]
-    pub(crate) fn wait_for(&self, text: &str, after: usize) {
-        wait_for(&format!("'{text}' on the terminal"), || {
-            let written = self.written();
-            written.get(after..).is_some_and(|later| later.contains(text))
-        });
+    pub(crate) fn wait_for(&self, text: &str) {
+        wait_for(&format!("'{text}' on the terminal"), || self.written().contains(text));
     }
 
     /// Types this.

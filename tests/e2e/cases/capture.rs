@@ -15,7 +15,7 @@ use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption
 use pcap_file::pcapng::{Block, PcapNgReader};
 
 use crate::cases;
-use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::fixture::{Lab, SILENCE, WEB, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::need;
 use crate::servers::{Server, connect, connect_within, exchange, greeting};
@@ -28,14 +28,6 @@ cases![;
     there_is_one_capture_at_a_time,
     a_capture_ends_with_the_router,
 ];
-
-const WEB: &str = r#"
-[[forward]]
-name = "web"
-protocol = "tcp"
-port = 80
-to = "192.168.0.10:8080"
-"#;
 
 /// A frame of TCP in a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -84,7 +84,11 @@ impl Counted {
         self.sending.store(false, Ordering::Relaxed);
         let sent = self.sender.join().expect("no panic");
         // What is still under way arrives.
-        thread::sleep(SILENCE);
+        let stopped = Instant::now();
+        let last = || *self.last.lock().expect("no panic");
+        while let Some(left) = SILENCE.checked_sub(last().max(stopped).elapsed()) {
+            thread::sleep(left);
+        }
         self.receiving.store(false, Ordering::Relaxed);
         (sent, self.receiver.join().expect("no panic"))
     }

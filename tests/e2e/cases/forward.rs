@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use genkan_lab::topology::Role::{Console, Laptop, Nas, Remote};
 
 use crate::cases;
-use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::fixture::{Lab, SILENCE, WEB, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::need;
 use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, receive, udp};
@@ -30,14 +30,6 @@ cases![
     the_brake_refuses_and_admits_later,
     the_listing_says_why_a_forward_is_closed,
 ];
-
-const WEB: &str = r#"
-[[forward]]
-name = "web"
-protocol = "tcp"
-port = 80
-to = "192.168.0.10:8080"
-"#;
 
 fn tcp_forward_shows_the_client() -> Outcome {
     let lab = Lab::start(WEB);

@@ -10,7 +10,7 @@ use genkan_lab::{Options, RouterError};
 use nix::sys::signal::Signal;
 
 use crate::cases;
-use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::fixture::{Lab, SILENCE, WEB, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::{need, need_tun, run};
 use crate::servers::{Server, connect, connect_within, exchange, greeting};
@@ -31,8 +31,6 @@ cases![
     status_says_whether_packets_can_flow,
     after_a_crash_applications_notice_at_once,
 ];
-
-const WEB: &str = "[[forward]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 80\nto = \"192.168.0.10:8080\"\n";
 
 fn start_is_refused_when_the_kernel_has_an_address() -> Outcome {
     for (device, address) in [("wan0", "203.0.113.1/24"), ("lan0", "192.168.0.77/24")] {

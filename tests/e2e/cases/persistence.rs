@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use genkan_lab::topology::Role::{Laptop, Nas, Remote};
 
 use crate::cases;
-use crate::fixture::{Lab, wait_for};
+use crate::fixture::{Lab, WEB, wait_for};
 use crate::outcome::Outcome;
 use crate::servers::{Server, ask, connect, exchange, greeting, udp};
 use crate::setup;
@@ -25,8 +25,6 @@ cases![
     a_damaged_file_is_set_aside,
     what_the_new_configuration_does_not_allow_does_not_come_back,
 ];
-
-const WEB: &str = "[[forward]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 80\nto = \"192.168.0.10:8080\"\n";
 
 /// Connections of each kind, ready to be used.
 struct Calls {

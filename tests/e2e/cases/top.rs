@@ -39,11 +39,11 @@ fn top_shows_the_router_and_gives_the_terminal_back() -> Outcome {
     let lab = used();
     for (columns, rows) in [(100, 30), (40, 10)] {
         let mut terminal = start(&lab, columns, rows);
-        terminal.wait_for("forwarding", 0);
-        terminal.wait_for("home", 0);
+        terminal.wait_for("forwarding");
+        terminal.wait_for("home");
         assert!(!terminal.is_ordinary(), "keys come one by one");
         terminal.press("2");
-        terminal.wait_for("sorted", 0);
+        terminal.wait_for("sorted");
         terminal.press("q");
         let (status, written) = terminal.end_ordinary();
         assert!(status.success(), "{status}: {written}");
@@ -51,7 +51,7 @@ fn top_shows_the_router_and_gives_the_terminal_back() -> Outcome {
     }
     for end in [End::Signal(Signal::SIGTERM), End::Signal(Signal::SIGHUP), End::Keys("\u{3}")] {
         let mut terminal = start(&lab, 80, 24);
-        terminal.wait_for("forwarding", 0);
+        terminal.wait_for("forwarding");
         match end {
             End::Signal(signal) => terminal.signal(signal),
             End::Keys(keys) => terminal.press(keys),
@@ -71,14 +71,14 @@ enum End {
 fn top_outlives_the_router() -> Outcome {
     let lab = used();
     let mut terminal = start(&lab, 100, 30);
-    terminal.wait_for("forwarding", 0);
+    terminal.wait_for("forwarding");
     terminal.press("3");
-    terminal.wait_for("sorted", 0);
+    terminal.wait_for("sorted");
     lab.kill_router();
-    terminal.wait_for("no answer for", 0);
+    terminal.wait_for("no answer for");
     let rules = "[[forward]]\nname = \"back-again\"\nprotocol = \"tcp\"\nport = 80\nto = \"192.168.0.10\"\n";
     lab.start_router(rules).expect("it starts again");
-    terminal.wait_for("back-again", 0);
+    terminal.wait_for("back-again");
     terminal.press("q");
     let (status, written) = terminal.end_ordinary();
     assert!(status.success(), "{status}: {written}");
