@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     capture, check, counters, dmz, events as events_command, forward, forwards, help_files, history, hosts,
-    lab as lab_command, listing, reload, replay as replay_command, run, status, top as top_command,
+    lab as lab_command, listing, reload, replay as replay_command, run, status, top as top_command, upgrade,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -73,6 +73,7 @@ enum Command {
     History(history::HistoryArguments),
     Diff(history::DiffArguments),
     Rollback(history::RollbackArguments),
+    Upgrade(upgrade::Arguments),
     Replay(replay_command::Arguments),
     Lab(lab_command::Arguments),
     Bench(Box<bench::Arguments>),
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         Command::History(arguments) => history::history(&arguments),
         Command::Diff(arguments) => history::diff(&arguments),
         Command::Rollback(arguments) => history::rollback(&arguments),
+        Command::Upgrade(arguments) => upgrade::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Lab(arguments) => lab_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -41,6 +41,11 @@ impl Failure {
         Failure { exit: Exit::No, text: format!("error: {}", text.as_ref()) }
     }
 
+    /// What went wrong, as it is told.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What went wrong, on one line, to be said within another sentence.
     pub(crate) fn cause(&self) -> String {
         let text = self.text.strip_prefix("error: ").unwrap_or(&self.text);

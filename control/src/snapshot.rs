@@ -101,6 +101,7 @@ pub struct Snapshot {
     /// By name: forwards that are enabled and closed.
     closed: ArcSwap<HashMap<String, Closed>>,
     reloads: AtomicU32,
+    upgrades: AtomicU32,
     links: DashMap<PortId, LinkState>,
     backends: DashMap<PortId, PortBackend>,
     problems: DashMap<String, String>,
@@ -120,6 +121,7 @@ impl Snapshot {
             current: ArcSwap::from_pointee(Current::new(running)),
             closed: ArcSwap::default(),
             reloads: AtomicU32::new(0),
+            upgrades: AtomicU32::new(0),
             links: DashMap::new(),
             backends: DashMap::new(),
             problems: DashMap::new(),
@@ -137,6 +139,16 @@ impl Snapshot {
         let before = self.current.swap(Arc::new(Current::new(running)));
         self.tell_configuration(&before.running.plan, &plan);
         self.reloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often another program has taken over.
+    pub fn upgrades(&self) -> u32 {
+        self.upgrades.load(Ordering::Relaxed)
+    }
+
+    /// Tells how often another program has taken over.
+    pub fn set_upgrades(&self, upgrades: u32) {
+        self.upgrades.store(upgrades, Ordering::Relaxed);
     }
 
     /// The running configuration.
@@ -197,6 +209,11 @@ impl Snapshot {
         let _ = self.sandbox.set(sandbox);
     }
 
+    /// What the process has given up.
+    pub fn sandbox(&self) -> Option<Sandbox> {
+        self.sandbox.get().cloned()
+    }
+
     /// Puts the whole status together.
     pub fn status(&self, totals: Totals) -> Status {
         let current = self.current.load();
@@ -223,7 +240,8 @@ impl Snapshot {
             reloads: self.reloads.load(Ordering::Relaxed),
             workers: current.running.workers,
             revision: current.running.revision,
-            sandbox: self.sandbox.get().cloned(),
+            upgrades: self.upgrades(),
+            sandbox: self.sandbox(),
         }
     }
 

@@ -4,14 +4,13 @@
 //! ended. The socket is made under a name of its own and renamed when it is ready, so nobody ever connects to one
 //! that has the wrong mode or does not listen yet.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::unistd::{Gid, Group};
 
@@ -58,9 +57,13 @@ pub enum SocketError {
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: Option<std::os::unix::net::UnixListener>,
+    /// For another process that goes on with it.
+    duplicate: Option<std::os::unix::net::UnixListener>,
     path: PathBuf,
-    identity: (u64, u64),
-    _lock: Flock<File>,
+    /// Of the file that goes with this value.
+    identity: Option<(u64, u64)>,
+    /// Locked until the last duplicate of it is closed.
+    lock: File,
 }
 
 fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SocketError {
@@ -96,9 +99,54 @@ impl ControlSocket {
         let fresh = beside(path, ".new");
         let listener = listen_at(&fresh, path, group)?;
         std::fs::rename(&fresh, path).map_err(io_error(path, "cannot put the socket in place"))?;
-        let found = std::fs::symlink_metadata(path).map_err(io_error(path, "cannot look at the socket"))?;
-        let identity = (found.dev(), found.ino());
-        Ok(ControlSocket { listener: Some(listener), path: path.to_owned(), identity, _lock: lock })
+        ControlSocket::with(path, listener, lock)
+    }
+
+    /// Listens at the socket of another process, by what its [`ControlSocket::descriptors`] were. It stays that process's
+    /// until [`ControlSocket::own`].
+    ///
+    /// # Errors
+    /// When there is no room for another descriptor.
+    pub fn adopt(path: &Path, listener: OwnedFd, lock: OwnedFd) -> Result<ControlSocket, SocketError> {
+        let mut socket = ControlSocket::with(path, listener.into(), lock.into())?;
+        socket.identity = None;
+        Ok(socket)
+    }
+
+    /// The other process has left it, and it is removed with this value.
+    pub fn own(&mut self) {
+        self.identity = identity(&self.path).ok();
+    }
+
+    fn with(
+        path: &Path,
+        listener: std::os::unix::net::UnixListener,
+        lock: File,
+    ) -> Result<ControlSocket, SocketError> {
+        let identity = identity(path).map_err(io_error(path, "cannot look at the socket"))?;
+        let duplicate = listener.try_clone().map_err(io_error(path, "cannot share the socket"))?;
+        Ok(ControlSocket {
+            listener: Some(listener),
+            duplicate: Some(duplicate),
+            path: path.to_owned(),
+            identity: Some(identity),
+            lock,
+        })
+    }
+
+    /// What another process needs to go on with it: listener and lock.
+    pub fn descriptors(&self) -> Option<[BorrowedFd<'_>; 2]> {
+        Some([self.duplicate.as_ref()?.as_fd(), self.lock.as_fd()])
+    }
+
+    /// From now on nobody is to go on with it: when the server ends, nobody can connect any more.
+    pub fn end(&mut self) {
+        self.duplicate = None;
+    }
+
+    /// Leaves it to a process that has adopted it.
+    pub fn leave(mut self) {
+        self.identity = None;
     }
 
     /// The listener, non-blocking, for the server. `None` after the first call.
@@ -115,16 +163,20 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         // Only ours: an administrator may have put another file there meanwhile.
-        let ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        let ours = self.identity.is_some() && self.identity == identity(&self.path).ok();
         if ours && let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "control socket not removed");
         }
     }
 }
 
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
 /// The lock file stays when the router ends: removing it would let two starting routers lock two files of one name.
-fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
+fn lock(path: &Path) -> Result<File, SocketError> {
     let lock_path = beside(path, ".lock");
     let file = OpenOptions::new()
         .write(true)
@@ -133,10 +185,10 @@ fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
         .mode(0o600)
         .open(&lock_path)
         .map_err(io_error(&lock_path, "cannot open the lock file"))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, nix::Error::EWOULDBLOCK)) => Err(SocketError::InUse { path: path.to_owned() }),
-        Err((_, errno)) => Err(io_error(&lock_path, "cannot lock the lock file")(errno.into())),
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SocketError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(io_error(&lock_path, "cannot lock the lock file")(error)),
     }
 }
 
@@ -211,6 +263,37 @@ mod tests {
         assert_eq!(mode, MODE);
         UnixStream::connect(&path).expect("it listens");
         drop(socket);
+        assert!(!path.exists());
+        std::fs::remove_dir_all(directory).expect("cleaned");
+    }
+
+    #[test]
+    fn another_process_goes_on_with_it() {
+        let directory = directory("adopt");
+        let path = directory.join("control.sock");
+        let first = ControlSocket::bind(&path).expect("bound");
+        let [listener, lock] = first.descriptors().expect("it has not ended").map(|descriptor| {
+            // As another process gets them.
+            descriptor.try_clone_to_owned().expect("there is room")
+        });
+        let duplicates = [&listener, &lock].map(|it| it.try_clone().expect("there is room"));
+        let [again, lock_again] = duplicates;
+        drop(ControlSocket::adopt(&path, again, lock_again).expect("it is there"));
+        UnixStream::connect(&path).expect("one that comes to nothing changes nothing");
+        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::InUse { .. })));
+        let mut second = ControlSocket::adopt(&path, listener, lock).expect("it is there");
+        first.leave();
+        second.own();
+        let server = second.take_listener().expect("taken once");
+        UnixStream::connect(&path).expect("it listens");
+        for _ in 0..2 {
+            server.accept().expect("somebody has connected");
+        }
+        assert!(matches!(ControlSocket::bind(&path), Err(SocketError::InUse { .. })), "the lock went along");
+        drop(server);
+        second.end();
+        assert!(UnixStream::connect(&path).is_err(), "nobody listens");
+        drop(second);
         assert!(!path.exists());
         std::fs::remove_dir_all(directory).expect("cleaned");
     }

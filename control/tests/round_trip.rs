@@ -109,6 +109,12 @@ impl Bench {
                         reply
                     }
                     ChangeRequest::Confirm { reply, .. } => reply,
+                    ChangeRequest::Upgrade { reply, .. } => {
+                        let message = "no such program".to_owned();
+                        let refusal = ErrorBody { code: ErrorCode::UpgradeRefused, message };
+                        reply.send(Err(refusal)).expect("the handler waits");
+                        continue;
+                    }
                     ChangeRequest::History { .. } | ChangeRequest::Diff { .. } => continue,
                 };
                 reply.send(answer.clone()).expect("the handler waits");
@@ -175,6 +181,8 @@ async fn a_refused_reload_brings_its_reasons() {
     let error = bench.client.reload(&ChangeQuery::default()).await.expect_err("refused");
     assert!(error.is_refusal(ErrorCode::ReloadRefused));
     assert_eq!(error.to_string(), text);
+    let error = bench.client.upgrade().await.expect_err("refused");
+    assert!(error.is_refusal(ErrorCode::UpgradeRefused), "{error}");
     bench.end().await;
 }
 

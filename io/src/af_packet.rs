@@ -17,6 +17,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use genkan_engine::frame::{FrameBatch, Slot};
 use genkan_engine::packet::merge::Merged;
@@ -35,9 +36,11 @@ use crate::sys::send_batch::{Outgoing, Refused, SendBatch};
 use crate::vnet_header;
 
 mod fanout;
+mod gate;
 
 pub use self::fanout::Spread;
 use self::fanout::{RINGS, join_group, return_value};
+pub use self::gate::Gate;
 
 /// Octets at the start of each slot before the frame: `tpacket2_hdr` (32), `sockaddr_ll` (20), rounded up to a
 /// multiple of 16 with the link header, the virtio header (10) and [`RESERVE`]; less the link header.
@@ -115,11 +118,27 @@ pub fn open_workers(
     workers: u8,
     spread: Spread,
 ) -> Result<Vec<FrameIo>, IoError> {
+    let (ios, gate) = open_workers_shut(device, options, workers, spread)?;
+    gate.open()?;
+    Ok(ios)
+}
+
+/// As [`open_workers`], but nothing comes in before the gate is opened.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_workers_shut(
+    device: &str,
+    options: &AfPacketOptions,
+    workers: u8,
+    spread: Spread,
+) -> Result<(Vec<FrameIo>, Gate), IoError> {
     let receivers = AfPacketReceiver::open_group(device, &options.shared_by(workers), workers, spread)?;
-    receivers
+    let gate = Gate::of(device, &receivers)?;
+    let ios = receivers
         .into_iter()
-        .map(|receiver| Ok(FrameIo::new(receiver, AfPacketTransmitter::open(device, options)?)))
-        .collect()
+        .map(|receiver| Ok(FrameIo::new(receiver, AfPacketTransmitter::open(device, options)?)));
+    Ok((ios.collect::<Result<_, IoError>>()?, gate))
 }
 
 /// For `map_err` while a device is opened.
@@ -190,10 +209,11 @@ impl AfPacketReceiver {
     /// As [`open`].
     pub fn open(device: &str, options: &AfPacketOptions) -> Result<AfPacketReceiver, IoError> {
         let mut one = Self::open_group(device, options, 1, Spread::DestinationPort)?;
+        Gate::of(device, &one)?.open()?;
         Ok(one.remove(0))
     }
 
-    /// Opens a device for several workers.
+    /// Opens a device for several workers, with a filter that keeps everything out.
     fn open_group(
         device: &str,
         options: &AfPacketOptions,
@@ -224,10 +244,6 @@ impl AfPacketReceiver {
             &fanout::program(longest, workers, spread),
         )
         .map_err(at("distribute frames"))?;
-        for socket in sockets() {
-            packet_socket::set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
-                .map_err(at("let frames pass"))?;
-        }
         Ok(receivers)
     }
 
@@ -367,6 +383,22 @@ impl FrameReceiver for AfPacketReceiver {
 
     fn poll_fds(&self) -> Option<PollFds<'_>> {
         Some(self.sockets.each_ref().map(AsFd::as_fd).into())
+    }
+
+    fn skip_until(&mut self, wall: Duration) -> usize {
+        let mut skipped = 0;
+        self.slots.clear();
+        self.rings.release_all();
+        let is_older = |(_, header): &(usize, SlotHeader)| {
+            let (seconds, nanoseconds) = header.time;
+            Duration::new(seconds.into(), nanoseconds) <= wall
+        };
+        while let Some((ring, _)) = self.next_ring().filter(is_older) {
+            self.rings.take(ring);
+            self.rings.release_all();
+            skipped += 1;
+        }
+        skipped
     }
 
     fn lost_frames(&mut self) -> u64 {

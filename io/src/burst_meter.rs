@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use genkan_engine::frame::{FrameBatch, GsoKind, Slot};
 use genkan_engine::wire::{ethernet, ipv4, udp};
@@ -140,6 +141,10 @@ impl<R: FrameReceiver> FrameReceiver for Metered<R> {
 
     fn lost_frames(&mut self) -> u64 {
         self.inner.lost_frames()
+    }
+
+    fn skip_until(&mut self, wall: Duration) -> usize {
+        self.inner.skip_until(wall)
     }
 }
 

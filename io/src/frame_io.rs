@@ -1,6 +1,7 @@
 //! The two halves of a port, as workers see them.
 
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use genkan_engine::frame::{FrameBatch, Offload, Slot};
 use genkan_engine::packet::merge::Merged;
@@ -75,6 +76,12 @@ pub trait FrameReceiver: Send {
     /// Frames lost before [`FrameReceiver::receive`] could see them (a full ring, a full socket buffer), since the
     /// half was opened. May cost a system call: ask now and then, not per batch.
     fn lost_frames(&mut self) -> u64 {
+        0
+    }
+
+    /// Drops the frames that wait and arrived at this wall time (since 1970) or before; returns how many. Back ends whose
+    /// frames wait nowhere but here, so that nobody else can have had them, drop none.
+    fn skip_until(&mut self, _wall: Duration) -> usize {
         0
     }
 }
@@ -167,6 +174,9 @@ impl<T: FrameReceiver + ?Sized> FrameReceiver for Box<T> {
     }
     fn lost_frames(&mut self) -> u64 {
         (**self).lost_frames()
+    }
+    fn skip_until(&mut self, wall: Duration) -> usize {
+        (**self).skip_until(wall)
     }
 }
 

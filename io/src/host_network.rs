@@ -133,6 +133,11 @@ impl HostNetwork {
         Ok(())
     }
 
+    /// Leaves everything as it is, for whoever configures it next.
+    pub fn leave(mut self) {
+        self.items.clear();
+    }
+
     /// Whether the box's default route leads into the TUN.
     pub fn has_default_route(&self) -> bool {
         self.items.iter().any(|item| matches!(item, Item::Route { to, .. } if to.prefix_len() == 0))

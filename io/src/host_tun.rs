@@ -2,8 +2,11 @@
 //!
 //! What the box's kernel routes to this device comes to the router, and back. A TUN device carries IP packets, so this
 //! back end puts a made-up Ethernet header before each and takes it off again. The device is made by the `tun-tap`
-//! crate, without packet information and without offloads, and ends with the process.
+//! crate, without packet information and without offloads, and ends when its last descriptor is closed.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use genkan_engine::frame::{FrameBatch, Offload, Slot};
@@ -55,14 +58,21 @@ pub fn open_halves(device: &str) -> Result<(HostTunReceiver, HostTunTransmitter)
     interface.set_non_blocking().map_err(failed("make it non-blocking"))?;
     // Offloads outlive whoever set them: a persistent device would go on handing out unfinished super-frames.
     ioctl::tun_set_offload(tun_descriptor(&interface), 0).map_err(failed("switch off its offloads"))?;
-    let interface = Arc::new(interface);
-    let receiver = HostTunReceiver { interface: Arc::clone(&interface), arena: FrameArena::new(ARENA, 0) };
-    Ok((receiver, HostTunTransmitter { interface }))
+    let descriptor =
+        tun_descriptor(&interface).try_clone_to_owned().map_err(failed("share its descriptor"))?;
+    Ok(adopt(descriptor))
+}
+
+/// Both halves of a TUN device that another process has made, by a duplicate of its descriptor.
+pub fn adopt(descriptor: OwnedFd) -> (HostTunReceiver, HostTunTransmitter) {
+    let device = Arc::new(File::from(descriptor));
+    let receiver = HostTunReceiver { device: Arc::clone(&device), arena: FrameArena::new(ARENA, 0) };
+    (receiver, HostTunTransmitter { device })
 }
 
 /// What the box sends.
 pub struct HostTunReceiver {
-    interface: Arc<Iface>,
+    device: Arc<File>,
     arena: FrameArena,
 }
 
@@ -71,7 +81,7 @@ impl FrameReceiver for HostTunReceiver {
         self.arena.clear();
         while let Some(spare) = self.arena.spare(MAX_FRAME) {
             let (ethernet, packet) = spare.split_at_mut(ETHERNET_LEN);
-            let length = match self.interface.recv(packet) {
+            let length = match (&*self.device).read(packet) {
                 Ok(length) => length,
                 Err(error) => {
                     if let Err(error) = judge(error, "read from the TUN device")
@@ -92,14 +102,14 @@ impl FrameReceiver for HostTunReceiver {
     }
 
     fn poll_fds(&self) -> Option<PollFds<'_>> {
-        Some(tun_descriptor(&self.interface).into())
+        Some(self.device.as_fd().into())
     }
 }
 
 /// What the box receives. Frames of other protocols than IP (ARP) go nowhere: there is no link to ask on.
 #[derive(Clone)]
 pub struct HostTunTransmitter {
-    interface: Arc<Iface>,
+    device: Arc<File>,
 }
 
 impl FrameTransmitter for HostTunTransmitter {
@@ -111,7 +121,7 @@ impl FrameTransmitter for HostTunTransmitter {
             if ethernet[12..] != ETHERTYPE_IPV4 && ethernet[12..] != ETHERTYPE_IPV6 {
                 continue;
             }
-            match self.interface.send(packet) {
+            match (&*self.device).write(packet) {
                 Ok(_) => taken += 1,
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
                 Err(error) => judge(error, "write to the TUN device")?,

@@ -12,6 +12,8 @@
 //! by a firewall script, and the kernel deletes it when we end, however we end. Older kernels do without an owner,
 //! and a table that a killed process left is replaced at the next start.
 
+use std::os::fd::{BorrowedFd, OwnedFd};
+
 use nix::errno::Errno;
 
 use crate::error::IoError;
@@ -55,6 +57,8 @@ pub enum IsolationError {
 pub struct Isolation {
     netlink: Netlink,
     table: String,
+    /// Somebody else sees to its end.
+    left: bool,
 }
 
 impl Isolation {
@@ -76,7 +80,7 @@ impl Isolation {
             _ => Err(error),
         });
         match result {
-            Ok(()) => Ok(Isolation { netlink, table: table_name(device) }),
+            Ok(()) => Ok(Isolation { netlink, table: table_name(device), left: false }),
             Err(error) => Err(match error.errno() {
                 Some(Errno::ENOENT | Errno::ENODEV) => IsolationError::NotFound(device.to_owned()),
                 Some(Errno::EPERM) if table_exists(&mut netlink, device) => {
@@ -91,8 +95,28 @@ impl Isolation {
     }
 }
 
+impl Isolation {
+    /// What keeps it in force: as long as some process has a duplicate of it open.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.netlink.as_fd()
+    }
+
+    /// Goes on with what another process has set up for this device, by a duplicate of its descriptor.
+    pub fn adopt(device: &str, descriptor: OwnedFd) -> Isolation {
+        Isolation { netlink: Netlink::adopt(descriptor), table: table_name(device), left: false }
+    }
+
+    /// Leaves it to a process that has adopted it.
+    pub fn leave(mut self) {
+        self.left = true;
+    }
+}
+
 impl Drop for Isolation {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         // With an owner, closing the socket does it as well. Gone already (with its device, on some kernels): fine.
         let delete = message(NFT_MSG_DELTABLE, 0, |table| {
             table.text(NFTA_TABLE_NAME, &self.table);

@@ -9,7 +9,7 @@
 //! - Wrappers over any half: [`software_offload`] (for devices that cannot finish checksums or segment), [`merging`]
 //!   (for those that take super-frames), [`burst_meter`] (what comes in bursts), [`tracer`], [`pcap_writer`],
 //!   [`fault_injector`].
-//! - [`hand_over`]: frames from one worker to another.
+//! - [`hand_over`]: frames from one worker to another; [`passage`]: open descriptors from one process to another.
 //! - Around the devices: [`device`] (what the kernel knows, and settings that are put back), [`isolation`] (keeps the
 //!   kernel's own stack off our ports), [`host_network`] (the box's addresses and routes), [`link_monitor`].
 //! - Below: [`netlink`], and [`sys`] with every system call that needs `unsafe`.
@@ -33,6 +33,7 @@ pub mod link_monitor;
 pub mod loopback;
 pub mod merging;
 pub mod netlink;
+pub mod passage;
 pub mod pcap_file;
 pub mod pcap_writer;
 pub mod software_offload;

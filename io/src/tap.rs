@@ -10,7 +10,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use genkan_engine::frame::{FrameBatch, Offload, Slot};
@@ -84,6 +84,15 @@ pub fn open_queues(device: &str, queues: usize) -> Result<Vec<FrameIo>, IoError>
     (0..queues).map(|_| Queue::open(device, flags)?.into_halves(device)).collect()
 }
 
+/// Goes on with the queues of a device that another process has opened, wherever the device is by now, by duplicates of
+/// its descriptors; a pair of halves for each. Frames that wait there are this process's now.
+///
+/// # Errors
+/// When one of them is no queue of a TAP device with virtio headers.
+pub fn adopt(device: &str, queues: Vec<OwnedFd>) -> Result<Vec<FrameIo>, IoError> {
+    queues.into_iter().map(|queue| Queue::attached(queue.into(), device)?.into_halves(device)).collect()
+}
+
 const SINGLE: i32 = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 
 /// What an error of attaching to a device means, in words.
@@ -128,6 +137,21 @@ impl Queue {
         let exists = nix::net::if_::if_nametoindex(device).is_ok();
         ioctl::tun_attach(tun, device, flags)?
             .map_err(|source| failed(attaching(&source, exists, flags))(source))?;
+        let queue = Queue::attached(file, device)?;
+        if !exists {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(failed("open a socket"))?;
+            ioctl::set_queue_len(socket.as_fd(), device, QUEUE_FRAMES)?;
+        }
+        Ok(queue)
+    }
+
+    /// A queue whose descriptor is attached to its device.
+    fn attached(file: File, device: &str) -> Result<Queue, IoError> {
+        let failed = |operation| {
+            let device = device.to_owned();
+            move |source| IoError::Open { device, operation, source }
+        };
+        let tun = file.as_fd();
         // A later queue takes over the flags of the first, whatever it asked for.
         let in_force = ioctl::tun_flags(tun).map_err(failed("ask for its flags"))?;
         if in_force & libc::IFF_VNET_HDR == 0 {
@@ -138,10 +162,6 @@ impl Queue {
         let uso = ioctl::tun_set_offload(tun, OFFLOADS | UDP_OFFLOADS).is_ok();
         if !uso {
             ioctl::tun_set_offload(tun, OFFLOADS).map_err(failed("take over checksums and segmentation"))?;
-        }
-        if !exists {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(failed("open a socket"))?;
-            ioctl::set_queue_len(socket.as_fd(), device, QUEUE_FRAMES)?;
         }
         Ok(Queue { file, capabilities: Capabilities { partial_checksum: true, tso: true, uso } })
     }

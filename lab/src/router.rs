@@ -3,12 +3,16 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::namespace::Namespace;
@@ -37,9 +41,14 @@ pub enum RouterError {
 }
 
 /// A running router. Dropping it ends it.
+///
+/// Where another program takes over (`MAINPID=`), that is the router from then on.
 #[derive(Debug)]
 pub struct RouterProcess {
     child: Child,
+    /// The process that has taken over.
+    successor: Option<Pid>,
+    ended: Option<ExitStatus>,
     binary: PathBuf,
     directory: PathBuf,
     ready: UnixDatagram,
@@ -79,9 +88,11 @@ impl RouterProcess {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        // A process that has taken over becomes our child when the one before it ends, as with a service manager.
+        prctl::set_child_subreaper(true).map_err(io::Error::from)?;
         let child = namespace.start(&mut command)?;
         let (binary, directory) = (binary.to_owned(), directory.to_owned());
-        let mut router = RouterProcess { child, binary, directory, ready };
+        let mut router = RouterProcess { child, successor: None, ended: None, binary, directory, ready };
         router.wait_until_ready()?;
         Ok(router)
     }
@@ -120,9 +131,19 @@ impl RouterProcess {
         self.directory.join("control.sock")
     }
 
-    /// Its process id.
+    /// The process id of the program that was started.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Looks whether another process is the router by now.
+    fn follow(&mut self) {
+        let mut message = [0; 4096];
+        while let Ok(length) = self.ready.recv(&mut message) {
+            let text = String::from_utf8_lossy(&message[..length]);
+            let named = text.lines().find_map(|line| line.strip_prefix("MAINPID=")?.parse().ok());
+            self.successor = named.map(Pid::from_raw).or(self.successor);
+        }
     }
 
     /// What it has printed so far.
@@ -134,9 +155,26 @@ impl RouterProcess {
     ///
     /// # Errors
     /// When it has ended already.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        let pid = i32::try_from(self.child.id()).expect("a process id is positive");
-        kill(Pid::from_raw(pid), signal).map_err(io::Error::from)
+    pub fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        self.follow();
+        let child = i32::try_from(self.child.id()).expect("a process id is positive");
+        kill(self.successor.unwrap_or(Pid::from_raw(child)), signal).map_err(io::Error::from)
+    }
+
+    /// Its status once it has ended.
+    fn status(&mut self) -> io::Result<Option<ExitStatus>> {
+        let Some(status) = self.child.try_wait()? else { return Ok(None) };
+        // It ends after it has told of the other one.
+        self.follow();
+        let Some(successor) = self.successor else { return Ok(Some(status)) };
+        match waitpid(successor, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => Ok(Some(ExitStatus::from_raw(code << 8))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(ExitStatus::from_raw(signal as i32))),
+            Ok(_) => Ok(None),
+            // The one before it, whose child it is, is about to end.
+            Err(Errno::ECHILD) if kill(successor, None).is_ok() => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Its status, if it ends within `limit`.
@@ -144,10 +182,16 @@ impl RouterProcess {
     /// # Errors
     /// As [`Child::try_wait`].
     pub fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
+        if self.ended.is_some() {
+            return Ok(self.ended);
+        }
         let deadline = Instant::now() + limit;
         loop {
-            match self.child.try_wait()? {
-                Some(status) => return Ok(Some(status)),
+            match self.status()? {
+                Some(status) => {
+                    self.ended = Some(status);
+                    return Ok(Some(status));
+                }
                 None if Instant::now() >= deadline => return Ok(None),
                 None => thread::sleep(POLL),
             }
@@ -159,14 +203,14 @@ impl RouterProcess {
     /// # Errors
     /// As [`Child::try_wait`].
     pub fn stop(&mut self) -> io::Result<Option<ExitStatus>> {
-        if let Some(status) = self.child.try_wait()? {
+        if let Some(status) = self.wait(Duration::ZERO)? {
             return Ok(Some(status));
         }
         self.signal(Signal::SIGTERM)?;
         let status = self.wait(STOP_LIMIT)?;
         if status.is_none() {
-            self.child.kill()?;
-            self.child.wait()?;
+            self.signal(Signal::SIGKILL)?;
+            self.wait(STOP_LIMIT)?;
         }
         Ok(status)
     }

@@ -54,6 +54,8 @@ pub(crate) struct Lab {
     router: RefCell<Option<RouterProcess>>,
     directory: PathBuf,
     two_lans: bool,
+    /// The program that is the router; `None`: the one under test.
+    program: Option<PathBuf>,
     /// Who has which address.
     pub(crate) address: Addresses,
     /// The namespaces and devices.
@@ -86,6 +88,7 @@ impl Lab {
             router: RefCell::new(None),
             directory,
             two_lans: options.lans == 2,
+            program: None,
             address: topology.addresses.clone(),
             topology,
         }
@@ -138,7 +141,8 @@ gateway = "{}"
         }
         let namespace = self.host(Role::Router);
         let config = self.config(rules);
-        let router = RouterProcess::start(&namespace, &setup::binary(), &self.directory, &config)?;
+        let program = self.program.clone().unwrap_or_else(setup::binary);
+        let router = RouterProcess::start(&namespace, &program, &self.directory, &config)?;
         *self.router.borrow_mut() = Some(router);
         Ok(())
     }
@@ -155,6 +159,17 @@ gateway = "{}"
     /// The configuration file, also while no router runs.
     pub(crate) fn config_file(&self) -> PathBuf {
         self.directory.join("genkan.toml")
+    }
+
+    /// Has the next router be a copy of the program under test, in a folder of its own where it may be replaced. Returns
+    /// its path.
+    pub(crate) fn use_own_program(&mut self) -> PathBuf {
+        let folder = self.directory.join("program");
+        fs::create_dir_all(&folder).expect("/run is ours in here");
+        let program = folder.join("genkan");
+        fs::copy(setup::binary(), &program).expect("there is room in /run");
+        self.program = Some(program.clone());
+        program
     }
 
     fn start_kernel(&self, rules: &str) {

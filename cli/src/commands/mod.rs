@@ -18,6 +18,7 @@ pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod top;
+pub(crate) mod upgrade;
 
 use std::future::Future;
 use std::io;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::configuration;
-use crate::daemon;
+use crate::daemon::{self, Predecessor};
 use crate::output::{Exit, Failure};
 
 const AFTER_HELP: &str = "\
@@ -27,11 +27,21 @@ pub(crate) struct Arguments {
     /// Control socket [default: the configuration's]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Go on where the running router stops, which starts this for `genkan upgrade`
+    #[arg(long, hide = true)]
+    take_over: bool,
 }
 
 /// Does it.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let loaded = configuration(&arguments.config)?;
-    let socket = arguments.socket.clone().unwrap_or_else(|| loaded.config.socket.clone());
-    daemon::run(&arguments.config, loaded, &socket)
+    let predecessor = arguments.take_over.then(Predecessor::meet).transpose()?;
+    let refusal = predecessor.as_ref().map(Predecessor::refusal);
+    let outcome = configuration(&arguments.config).and_then(|loaded| {
+        let socket = arguments.socket.clone().unwrap_or_else(|| loaded.config.socket.clone());
+        daemon::run(&arguments.config, loaded, &socket, predecessor)
+    });
+    if let (Some(refusal), Err(failure)) = (refusal, &outcome) {
+        refusal.send(failure.text());
+    }
+    outcome
 }

@@ -131,6 +131,7 @@ mod tests {
             reloads: 0,
             workers: 1,
             revision: 3,
+            upgrades: 0,
             sandbox: None,
         };
         let shown = text(&status);

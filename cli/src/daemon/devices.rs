@@ -1,5 +1,6 @@
 //! The network devices behind the ports: opened, watched, opened again when they come back, put back at the end.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,21 +10,25 @@ use genkan_engine::frame::PortId;
 use genkan_engine::router::LinkState;
 use genkan_engine::team::HostSpread;
 use genkan_engine::{Plan, Team};
-use genkan_io::af_packet::{self, AfPacketOptions, Spread};
+use genkan_io::af_packet::{self, AfPacketOptions, Gate, Spread};
 use genkan_io::af_xdp::{self, Advice, AfXdpError, Mode, SharedMemory};
 use genkan_io::device::{self, DeviceAddress, DeviceError, DeviceOptions, Link, PreparedDevice};
 use genkan_io::host_network::{HostNetwork, HostNetworkConfig};
+use genkan_io::host_tun::{HostTunReceiver, HostTunTransmitter};
 use genkan_io::isolation::{Isolation, IsolationError};
 use genkan_io::software_offload::SoftwareOffload;
 use genkan_io::{FrameIo, FrameReceiver, IoError, host_tun, tap};
 use tracing::{info, warn};
 
 use self::bursts::Bursts;
+use self::hand_over::Foreign;
 use super::forwarder::PortHalves;
 use super::suggest;
+use super::upgrade::{Inheritance, InheritedPort};
 use crate::output::{self, Failure};
 
 mod bursts;
+mod hand_over;
 
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -106,12 +111,14 @@ impl Picked {
 /// What has to be given back to the kernel.
 enum Hold {
     /// Fields are dropped in this order: settings come back while the kernel is still kept away.
-    Device { prepared: Box<PreparedDevice>, _isolation: Isolation, bursts: Option<Bursts> },
-    /// A device that is there as long as its descriptor. It may be in another network namespace by now, where we
+    Device { prepared: Box<PreparedDevice>, isolation: Isolation, bursts: Option<Bursts> },
+    /// A device that is there as long as its descriptors. It may be in another network namespace by now, where we
     /// cannot see it.
-    Tap,
-    /// Addresses and routes.
-    Host(HostNetwork),
+    Tap { queues: Vec<OwnedFd> },
+    /// Addresses and routes, and the TUN device that has them.
+    Host { network: HostNetwork, tun: OwnedFd },
+    /// What is still another process's; [`Devices::settle`] makes it ours.
+    Foreign(Foreign),
 }
 
 struct Port {
@@ -130,17 +137,31 @@ pub(crate) struct Devices {
     ports: Vec<Port>,
     /// Of the ports with AF_XDP.
     memory: SharedMemory,
+    /// What another process gives us.
+    inheritance: Inheritance,
+    /// Of the ports that are open but let nothing in yet.
+    gates: Vec<Gate>,
 }
 
 impl Devices {
     /// Opens every device of the configuration. When one cannot be opened, those before it are put back.
     ///
+    /// With an inheritance nothing is done to a device that the process which still has it would notice. Ports that it
+    /// leaves no room for are not open yet. [`Devices::let_in`] and [`Devices::settle`] do the rest.
+    ///
     /// # Errors
     /// What is wrong with the first device that cannot be a port.
-    pub(crate) fn open(loaded: &Loaded, team: &Arc<Team>) -> Result<(Devices, Vec<OpenPort>), Failure> {
+    pub(crate) fn open(
+        loaded: &Loaded,
+        team: &Arc<Team>,
+        inheritance: Option<Inheritance>,
+    ) -> Result<(Devices, Vec<OpenPort>), Failure> {
         let config = &loaded.config;
         let state = state_directory(&config.state);
-        match device::restore_leftovers(&state) {
+        let is_foreign = inheritance.is_some();
+        // What the other process has changed is to stay as it is.
+        let leftovers = if is_foreign { Ok(Vec::new()) } else { device::restore_leftovers(&state) };
+        match leftovers {
             Ok(restored) if restored.is_empty() => {}
             Ok(restored) => info!(devices = restored.join(" "), "put back what a killed router had changed"),
             Err(error) => {
@@ -150,7 +171,14 @@ impl Devices {
         let by_xdp = |backend| matches!(backend, Backend::Auto | Backend::AfXdp);
         let on_xdp = std::iter::once(&config.wan).chain(&config.lans).filter(|it| by_xdp(it.backend)).count();
         let memory = SharedMemory::new(on_xdp);
-        let mut devices = Devices { state, team: team.clone(), ports: Vec::new(), memory };
+        let mut devices = Devices {
+            state,
+            team: team.clone(),
+            ports: Vec::new(),
+            memory,
+            inheritance: inheritance.unwrap_or_default(),
+            gates: Vec::new(),
+        };
         let lans = config.lans.iter().enumerate().map(|(index, lan)| (PortId::lan(index), lan));
         let mut open = Vec::new();
         for (id, configured) in std::iter::once((PortId::WAN, &config.wan)).chain(lans) {
@@ -160,22 +188,33 @@ impl Devices {
                 Backend::AfXdp => Kind::Device(Wish::AfXdp),
                 Backend::Tap => Kind::Tap,
             };
-            open.push(devices.add(id, &configured.label, &configured.device, kind)?);
+            open.extend(devices.add(id, &configured.label, &configured.device, kind, is_foreign)?);
         }
         // Last: the box is not to send anything before there is somewhere to send it to.
         if let Some(tun) = &config.tun {
             let kind = Kind::Host(HostNetworkConfig::from_plan(&loaded.plan));
-            open.push(devices.add(PortId::HOST, "[router] tun", tun, kind)?);
+            open.extend(devices.add(PortId::HOST, "[router] tun", tun, kind, is_foreign)?);
         }
         Ok((devices, open))
     }
 
-    fn add(&mut self, id: PortId, label: &str, device: &str, kind: Kind) -> Result<OpenPort, Failure> {
+    fn add(
+        &mut self,
+        id: PortId,
+        label: &str,
+        device: &str,
+        kind: Kind,
+        is_foreign: bool,
+    ) -> Result<Option<OpenPort>, Failure> {
         let mut port = Port { id, device: device.to_owned(), kind, hold: None, picked: None, known: None };
-        let (halves, link) =
-            port.open(&self.state, &self.team, &mut self.memory).map_err(|error| explain(label, &error))?;
+        let opened = if is_foreign {
+            self.open_foreign(&mut port)
+        } else {
+            port.open(&self.state, &self.team, &mut self.memory, &mut self.inheritance).map(Some)
+        };
+        let opened = opened.map_err(|error| explain(label, &error))?;
         self.ports.push(port);
-        Ok((id, halves, link))
+        Ok(opened.map(|(halves, link)| (id, halves, link)))
     }
 
     /// Remembers that a port's device is gone, as its receiver found out.
@@ -193,7 +232,7 @@ impl Devices {
         let config = HostNetworkConfig::from_plan(plan);
         for port in &mut self.ports {
             let Kind::Host(before) = &mut port.kind else { continue };
-            if let Some(Hold::Host(network)) = &mut port.hold
+            if let Some(Hold::Host { network, .. }) = &mut port.hold
                 && let Err(error) = network.update(&config)
             {
                 let mut text = format!("error: {}: {}\n", port.device, output::chain(&error));
@@ -211,7 +250,7 @@ impl Devices {
     pub(crate) fn look(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         for port in &mut self.ports {
-            port.look(&self.state, &self.team, &mut self.memory, &mut changes);
+            port.look(&self.state, &self.team, &mut self.memory, &mut self.inheritance, &mut changes);
             port.tell_backend(&mut changes);
         }
         changes
@@ -224,7 +263,7 @@ impl Devices {
     pub(crate) fn close(self) -> Result<(), Failure> {
         let mut failed = Vec::new();
         for port in self.ports {
-            let Some(Hold::Device { prepared, _isolation, .. }) = port.hold else { continue };
+            let Some(Hold::Device { prepared, isolation: _isolation, .. }) = port.hold else { continue };
             if let Err(error) = prepared.restore() {
                 failed.push(format!("{}: {}", port.device, output::chain(&error)));
             }
@@ -242,11 +281,12 @@ impl Port {
         state: &Path,
         team: &Team,
         memory: &mut SharedMemory,
+        inheritance: &mut Inheritance,
     ) -> Result<(Vec<PortHalves>, LinkState), OpenError> {
         let Opened { halves, mut link, hold, picked } = match &self.kind {
             Kind::Device(wish) => {
                 let device = Candidate { name: &self.device, wish: *wish, spread: spread(self.id, team) };
-                device.open(state, team.workers(), memory)?
+                device.open(state, team.workers(), memory, inheritance.take(&self.device))?
             }
             Kind::Tap => open_tap(&self.device, team.workers())?,
             Kind::Host(config) => open_host(&self.device, config, team.workers())?,
@@ -261,7 +301,14 @@ impl Port {
         Ok((halves, link))
     }
 
-    fn look(&mut self, state: &Path, team: &Team, memory: &mut SharedMemory, changes: &mut Vec<Change>) {
+    fn look(
+        &mut self,
+        state: &Path,
+        team: &Team,
+        memory: &mut SharedMemory,
+        inheritance: &mut Inheritance,
+        changes: &mut Vec<Change>,
+    ) {
         match &self.hold {
             Some(Hold::Device { prepared, .. }) => {
                 // Another device of the same name is not this one.
@@ -271,7 +318,7 @@ impl Port {
                 }
             }
             // As long as their receiver does not say otherwise.
-            Some(Hold::Tap | Hold::Host(_)) => return,
+            Some(Hold::Tap { .. } | Hold::Host { .. } | Hold::Foreign(_)) => return,
             None => {}
         }
         self.hold = None;
@@ -280,7 +327,7 @@ impl Port {
             self.known = Some(down);
             changes.push(Change::Link(self.id, down));
         }
-        let problem = match self.open(state, team, memory) {
+        let problem = match self.open(state, team, memory, inheritance) {
             Ok((halves, link)) => {
                 changes.push(Change::Attach(self.id, halves, link));
                 None
@@ -348,18 +395,26 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    fn open(&self, state: &Path, workers: u8, memory: &mut SharedMemory) -> Result<Opened, OpenError> {
+    fn open(
+        &self,
+        state: &Path,
+        workers: u8,
+        memory: &mut SharedMemory,
+        inherited: Option<InheritedPort>,
+    ) -> Result<Opened, OpenError> {
         let found = device::link(self.name)?;
         // Looked at before the kernel is kept away: this may be the device that somebody logged in through.
         refuse_addresses(&found)?;
-        let isolation = Isolation::new(self.name)?;
+        let isolation = match inherited.and_then(|mut port| port.descriptors.pop()) {
+            Some(descriptor) => Isolation::adopt(self.name, descriptor),
+            None => Isolation::new(self.name)?,
+        };
         let against = match self.advice(workers)? {
             Advice::AfPacket(reason) => reason,
             Advice::AfXdp => match self.open_af_xdp(state, memory)? {
                 Ok((io, prepared, picked)) => {
                     let link = prepared.link().state();
-                    let hold =
-                        Hold::Device { prepared: prepared.into(), _isolation: isolation, bursts: None };
+                    let hold = Hold::Device { prepared: prepared.into(), isolation, bursts: None };
                     return Ok(Opened { halves: vec![halves(io)], link, hold, picked });
                 }
                 Err(reason) => reason,
@@ -379,7 +434,7 @@ impl Candidate<'_> {
         // Each frame out is a walk through the kernel, and GRO on arrival saw few of those that follow each other.
         let merging = ios.into_iter().map(FrameIo::with_merging);
         let (halves, bursts) = Bursts::watch(&prepared, merging.map(halves).collect());
-        let hold = Hold::Device { prepared: prepared.into(), _isolation: isolation, bursts };
+        let hold = Hold::Device { prepared: prepared.into(), isolation, bursts };
         Ok(Opened { halves, link, hold, picked })
     }
 
@@ -424,23 +479,42 @@ fn open_tap(device: &str, workers: u8) -> Result<Opened, OpenError> {
     let ios = if workers == 1 { vec![tap::open(device)?] } else { tap::open_queues(device, workers.into())? };
     let found = device::link(device)?;
     let link = LinkState { mac: tap::router_mac(found.mac), up: true, ..found.state() };
+    tap_port(ios, link)
+}
+
+fn tap_port(ios: Vec<FrameIo>, link: LinkState) -> Result<Opened, OpenError> {
+    let queues = ios.iter().map(|io| descriptor(&*io.receiver)).collect::<Result<_, _>>()?;
     // Each frame is a system call, and no GRO of the kernel came before us.
     let halves = ios.into_iter().map(FrameIo::with_merging).map(halves).collect();
-    Ok(Opened { halves, link, hold: Hold::Tap, picked: Picked::plain("tap") })
+    Ok(Opened { halves, link, hold: Hold::Tap { queues }, picked: Picked::plain("tap") })
+}
+
+/// A duplicate of the descriptor that a receiver has of its device.
+fn descriptor(receiver: &dyn FrameReceiver) -> Result<OwnedFd, IoError> {
+    let found = receiver.poll_fds().and_then(|all| all.iter().next()).ok_or(IoError::EndOfInput)?;
+    found
+        .try_clone_to_owned()
+        .map_err(|source| IoError::System { operation: "duplicate the descriptor of a device", source })
 }
 
 fn open_host(device: &str, config: &HostNetworkConfig, workers: u8) -> Result<Opened, OpenError> {
-    let (receiver, transmitter) = host_tun::open_halves(device)?;
+    let opened = host_tun::open_halves(device)?;
+    let tun = descriptor(&opened.0)?;
+    let halves = host_halves(opened, workers);
+    let network = HostNetwork::configure(device, config)?;
+    let link = LinkState { mac: host_tun::ROUTER_MAC, mtu: config.mtu, up: true };
+    Ok(Opened { halves, link, hold: Hold::Host { network, tun }, picked: Picked::plain("host-tun") })
+}
+
+fn host_halves(opened: (HostTunReceiver, HostTunTransmitter), workers: u8) -> Vec<PortHalves> {
+    let (receiver, transmitter) = opened;
     // The device has one queue: the first worker takes from it what the box sends.
     let mut receiver: Option<Box<dyn FrameReceiver>> = Some(Box::new(receiver));
     let halves = (0..workers).map(|_| PortHalves {
         receiver: receiver.take(),
         transmitter: Box::new(SoftwareOffload::new(transmitter.clone())),
     });
-    let halves = halves.collect();
-    let network = HostNetwork::configure(device, config)?;
-    let link = LinkState { mac: host_tun::ROUTER_MAC, mtu: config.mtu, up: true };
-    Ok(Opened { halves, link, hold: Hold::Host(network), picked: Picked::plain("host-tun") })
+    halves.collect()
 }
 
 /// The engine takes every port for one that finishes checksums and cuts super-frames.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use genkan_config::Loaded;
@@ -29,7 +29,8 @@ use super::seen::Seen;
 use super::sessions::keeper::{Due, Keeper};
 use super::sessions::restoring::{self, Source};
 use super::sessions::saving::{self, Saved};
-use super::worker::{Report, WorkerEnded};
+use super::upgrade::{self, Call, Calls, HandedOver, Lifeline, Predecessor, own_program};
+use super::worker::{Beginning, Report, WorkerEnded};
 use super::workers::{Started, Workers};
 use super::{event_file, log, service_manager, watch};
 use crate::output::{self, Exit, Failure};
@@ -40,17 +41,27 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long open answers of the API may take when the router ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// Runs the router until a signal ends it.
-pub(crate) fn run(path: &Path, loaded: Loaded, socket: &Path) -> Result<Exit, Failure> {
+/// Runs the router until a signal ends it, or another program takes over. With a predecessor it goes on where that stops.
+pub(crate) fn run(
+    path: &Path,
+    loaded: Loaded,
+    socket: &Path,
+    mut predecessor: Option<Predecessor>,
+) -> Result<Exit, Failure> {
     log::start();
-    let mut socket = ControlSocket::bind_for(socket, loaded.config.group.as_deref())?;
+    let mut socket = match &mut predecessor {
+        Some(predecessor) => predecessor.control_socket(socket)?,
+        None => ControlSocket::bind_for(socket, loaded.config.group.as_deref())?,
+    };
     // Now that the lock is ours, what a killed router left can be settled.
-    let (store, loaded) = changes::open(path, loaded)?;
+    let shared = predecessor.as_mut().map(Predecessor::history).transpose()?;
+    let (store, loaded) = changes::open(path, loaded, shared)?;
     let listener = socket.take_listener();
     let state = state_directory(&loaded.config.state);
     let places = privileges::Places { config: path, socket: socket.path(), state: &state };
     // Before the first thread: every one is to be without what is given up here.
-    let given_up = privileges::give_up(&loaded.config, &places);
+    let inherited = predecessor.as_ref().and_then(Predecessor::sandbox).map(privileges::inherited);
+    let given_up = inherited.or_else(|| privileges::give_up(&loaded.config, &places));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -60,7 +71,8 @@ pub(crate) fn run(path: &Path, loaded: Loaded, socket: &Path) -> Result<Exit, Fa
     let outcome = runtime.block_on(async {
         // Before anything is changed: from now on a signal means an orderly end.
         let mut signals = Signals::new().map_err(|error| Failure::new("cannot listen to signals", &error))?;
-        let (mut daemon, inputs) = Daemon::start(path, loaded, store)?;
+        let (mut daemon, inputs) = Daemon::start(path, loaded, store, predecessor)?;
+        socket.own();
         daemon.tell_privileges(given_up);
         let (stop, stopped) = oneshot::channel::<()>();
         let control = daemon.control.clone();
@@ -71,18 +83,42 @@ pub(crate) fn run(path: &Path, loaded: Loaded, socket: &Path) -> Result<Exit, Fa
                 let _ = stopped.await;
             }))
         });
-        let outcome = daemon.run(&mut signals, inputs, socket.path()).await;
+        let outcome = daemon.run(&mut signals, inputs, &socket).await;
         drop(stop);
+        let handed_over = match outcome {
+            Ok(Next::HandedOver(handed_over)) => Ok(Some(handed_over)),
+            Ok(Next::End) => Ok(None),
+            Err(failure) => Err(failure),
+        };
+        // The other program waits for what is ours.
+        let (daemon, guard) = match handed_over {
+            Ok(Some(handed_over)) => (None, Ok(Some(daemon.leave(*handed_over)))),
+            Ok(None) => (Some(daemon), Ok(None)),
+            Err(failure) => (Some(daemon), Err(failure)),
+        };
+        if daemon.is_some() {
+            socket.end();
+        }
         if let Some(server) = server {
             // An answer that takes longer is cut off.
             let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
         }
-        let ended = daemon.end().await;
-        outcome.and_then(|exit| ended.map(|()| exit))
+        if let Some(daemon) = daemon {
+            let ended = daemon.end().await;
+            return guard.and_then(|_| ended.map(|()| Exit::Done));
+        }
+        socket.leave();
+        upgrade::afterwards(guard?.flatten(), &mut signals).await
     });
     runtime.shutdown_background();
-    drop(socket);
     outcome
+}
+
+/// How the event loop has ended.
+enum Next {
+    End,
+    /// To another program.
+    HandedOver(Box<HandedOver>),
 }
 
 /// 128 secret bits.
@@ -94,10 +130,11 @@ fn seed() -> io::Result<[u64; 2]> {
     Ok([word(low), word(high)])
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+/// Signals that mean something to us.
+pub(super) struct Signals {
+    pub(super) terminate: Signal,
+    pub(super) interrupt: Signal,
+    pub(super) hangup: Signal,
 }
 
 impl Signals {
@@ -116,6 +153,8 @@ struct Inputs {
     changes: mpsc::Receiver<ChangeRequest>,
     /// What the kernel tells about devices.
     links: mpsc::Receiver<()>,
+    /// What the process says that supervisors know, where that is another one.
+    calls: Option<Calls>,
 }
 
 /// The router beside its packet workers.
@@ -130,20 +169,33 @@ pub(super) struct Daemon {
     pub(super) control: Control,
     pub(super) workers: Workers,
     pub(super) devices: Devices,
-    keeper: Keeper,
+    pub(super) keeper: Keeper,
     pub(super) hours: Hours,
+    /// The path of our program.
+    pub(super) program: PathBuf,
+    /// To the process that supervisors know, where that is another one.
+    pub(super) lifeline: Option<Lifeline>,
+    /// A signal came while nobody could follow it.
+    pub(super) is_ending: bool,
     limiter: Limiter<Discriminant<Event>>,
     seen: Seen,
 }
 
 impl Daemon {
-    fn start(path: &Path, loaded: Loaded, store: Store) -> Result<(Daemon, Inputs), Failure> {
+    fn start(
+        path: &Path,
+        loaded: Loaded,
+        store: Store,
+        mut predecessor: Option<Predecessor>,
+    ) -> Result<(Daemon, Inputs), Failure> {
         let plan = Arc::new(loaded.plan.clone());
         let seed = seed().map_err(|error| Failure::new("/dev/urandom", &error))?;
         // Before the devices are looked at, so that no change falls between.
         let links = watch::devices()?;
         let team = Team::new(loaded.config.workers, seed);
-        let (devices, ports) = Devices::open(&loaded, &team)?;
+        let workers = loaded.config.workers;
+        let inheritance = predecessor.as_mut().map(|predecessor| predecessor.ports(workers)).transpose()?;
+        let (mut devices, ports) = Devices::open(&loaded, &team, inheritance)?;
 
         let snapshot = Arc::new(Snapshot::new(running(path, &loaded, plan.clone(), store.revision())));
         event_file::start(&state_directory(&loaded.config.state), &snapshot.events);
@@ -152,13 +204,35 @@ impl Daemon {
         }
         let state = state_directory(&loaded.config.state);
         let hours = Hours::start(&state, &loaded);
-        let source = Source::find(&state, &snapshot.port_names(), &plan.nat.timeouts);
-        let (began, is_restoring) = (Instant::now(), source.is_some());
-        let started = Workers::start(&team, hours.plan(), seed, ports, source)?;
-        let Started { workers, handle, reports, restored } = started;
+        let names = snapshot.port_names();
+        let saved = || Source::find(&state, &names, &plan.nat.timeouts);
+        let beginning = Arc::new(OnceLock::new());
+        let started = Workers::start(&team, hours.plan(), seed, ports, &beginning)?;
+        let Started { workers, handle, reports, outcomes } = started;
+        let beginning_with = match &predecessor {
+            Some(predecessor) => predecessor.take_over(&mut devices, &names, saved)?,
+            None => Beginning { source: saved(), before: None },
+        };
+        let (began, is_restoring) = (Instant::now(), beginning_with.source.is_some());
+        let may_go_back = beginning_with.before.is_some();
+        // Nobody else sets it.
+        let _ = beginning.set(beginning_with);
+        let restored: Vec<_> = outcomes.into_iter().collect();
+        if let Some(error) = restored.iter().find_map(|it| it.as_ref().err()).filter(|_| may_go_back) {
+            return Err(Failure::new("the sessions cannot be taken over", error));
+        }
+        let lifeline = predecessor.as_mut().and_then(Predecessor::lifeline);
+        if let Some(predecessor) = predecessor {
+            snapshot.set_upgrades(predecessor.upgrades());
+            let (sessions, not_taken) = restoring::count(&restored);
+            predecessor.running(sessions, not_taken);
+            devices.settle();
+        }
         if is_restoring {
             restoring::tell(&state, restored, began.elapsed());
         }
+        let calls = lifeline.as_ref().map(Lifeline::calls).transpose();
+        let calls = calls.map_err(|error| Failure::new("cannot listen to the guardian", &error))?;
         let (changes, change_requests) = mpsc::channel(4);
         let daemon = Daemon {
             path: path.to_owned(),
@@ -170,10 +244,13 @@ impl Daemon {
             devices,
             keeper: Keeper::new(&state),
             hours,
+            program: own_program(),
+            lifeline,
+            is_ending: false,
             limiter: Limiter::new(),
             seen: Seen::new(),
         };
-        Ok((daemon, Inputs { reports, changes: change_requests, links }))
+        Ok((daemon, Inputs { reports, changes: change_requests, links, calls }))
     }
 
     fn tell_privileges(&self, given_up: Option<GivenUp>) {
@@ -192,8 +269,8 @@ impl Daemon {
         &mut self,
         signals: &mut Signals,
         mut inputs: Inputs,
-        socket: &Path,
-    ) -> Result<Exit, Failure> {
+        socket: &ControlSocket,
+    ) -> Result<Next, Failure> {
         let mut look_again = tokio::time::interval(LOOK_AGAIN);
         look_again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tend_bursts = tokio::time::interval(LOOK_AGAIN);
@@ -202,7 +279,7 @@ impl Daemon {
 
         self.look_at_devices().await?;
         self.look_at_clock().await?;
-        info!(config = %self.path.display(), socket = %socket.display(), "ready");
+        info!(config = %self.path.display(), socket = %socket.path().display(), "ready");
         tell_systemd(&[NotifyState::Ready]);
         loop {
             let (every, budget) = (self.loaded.config.save_every, self.loaded.config.save_budget);
@@ -210,7 +287,26 @@ impl Daemon {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => self.reload_by_signal().await?,
-                Some(request) = inputs.changes.recv() => self.heard_change(request).await?,
+                call = heard(inputs.calls.as_ref()) => match call {
+                    Call::Terminate => break,
+                    Call::Reload => self.reload_by_signal().await?,
+                },
+                Some(request) = inputs.changes.recv() => match request {
+                    ChangeRequest::Upgrade { who, reply } => {
+                        match self.upgrade(who, &mut heartbeat, signals, socket).await {
+                            Ok((report, handed_over)) => {
+                                let _ = reply.send(Ok(report));
+                                self.snapshot().events.close();
+                                return Ok(Next::HandedOver(Box::new(handed_over)));
+                            }
+                            Err(refusal) => drop(reply.send(Err(refusal))),
+                        }
+                        if self.is_ending {
+                            break;
+                        }
+                    }
+                    request => self.heard_change(request).await?,
+                },
                 () = Waiting::over(self.waiting) => self.go_back().await?,
                 report = inputs.reports.recv() => match report {
                     Some(report) => self.heard(report).await?,
@@ -230,7 +326,7 @@ impl Daemon {
         info!("ending");
         self.snapshot().events.close();
         tell_systemd(&[NotifyState::Stopping]);
-        Ok(Exit::Done)
+        Ok(Next::End)
     }
 
     /// Gives everything back. The worker goes first: it holds the devices' sockets.
@@ -329,6 +425,14 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+}
+
+/// What the guardian says, if there is one.
+async fn heard(calls: Option<&Calls>) -> Call {
+    match calls {
+        Some(calls) => calls.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,15 +3,20 @@
 //! Nothing here allocates, locks or calls the kernel per packet: queues are made once, and back ends send and
 //! receive whole batches.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use genkan_control::api::IoCounters;
 use genkan_control::capture::Tap;
-use genkan_engine::frame::{FrameBatch, PortId, Slot};
+use genkan_engine::frame::{FrameBatch, Offload, PortId, Slot};
+use genkan_engine::packet::build;
 use genkan_engine::router::LinkState;
 use genkan_engine::verdict::Verdict;
+use genkan_engine::wire::arp;
+use genkan_engine::wire::ethernet::MacAddr;
 use genkan_engine::{Router, Timestamp};
 use genkan_io::{FrameReceiver, FrameTransmitter, IoError, MAX_BATCH};
+use serde::{Deserialize, Serialize};
 
 use super::exchange::{Exchange, Outbox};
 use super::poller::Poller;
@@ -37,6 +42,14 @@ pub(crate) struct PortHalves {
     pub(crate) receiver: Option<Box<dyn FrameReceiver>>,
     /// Every worker sends its own.
     pub(crate) transmitter: Box<dyn FrameTransmitter>,
+}
+
+/// A neighbour on the link of a port, as another router knew it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownNeighbor {
+    pub(crate) port: u8,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) mac: [u8; 6],
 }
 
 /// A router and the ports of its worker.
@@ -187,6 +200,46 @@ impl Forwarder {
         }
         self.exchange.outbox.notify();
         frames
+    }
+
+    /// Drops frames that wait and arrived at this wall time or before: somebody else has had them.
+    pub(crate) fn skip_until(&mut self, wall: Duration) {
+        for inlet in &mut self.inlets {
+            inlet.receiver.skip_until(wall);
+        }
+    }
+
+    /// Has neighbours say where they are, as if they had answered: frames need not wait for their answers then. Where
+    /// one has gone, its entry is found to be old like any other.
+    pub(crate) fn introduce(
+        &mut self,
+        now: Timestamp,
+        links: &[Option<LinkState>; PortId::COUNT],
+        neighbors: &[KnownNeighbor],
+    ) {
+        for neighbor in neighbors {
+            let port = PortId(neighbor.port);
+            let plan = self.router.plan();
+            let address = match port.lan_index() {
+                Some(index) => plan.lans.get(index).map(|lan| lan.address.addr()),
+                None => plan.wan.external_addresses().next().filter(|_| port == PortId::WAN),
+            };
+            let mac = links.get(port.index()).copied().flatten().map(|link| link.mac);
+            let (Some(address), Some(mac)) = (address, mac) else { continue };
+            let reply = arp::Repr {
+                operation: arp::Operation::Reply,
+                sender_mac: MacAddr(neighbor.mac),
+                sender_ip: neighbor.address,
+                target_mac: mac,
+                target_ip: address,
+            };
+            let mut memory = build::arp_frame(&reply, mac);
+            let len = memory.len();
+            let slot = Slot { offset: 0, len, offload: Offload::default(), verdict: Verdict::Consumed };
+            let batch = FrameBatch { memory: &mut memory, slots: &mut [slot] };
+            self.router.handle_batch(now, port, batch);
+        }
+        self.send_made(now);
     }
 
     /// Whether frames of other workers wait.

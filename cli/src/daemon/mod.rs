@@ -6,6 +6,7 @@
 //! - [`event_loop`]: signals, reports of the worker, the control API, on tokio; [`changes`]: another configuration;
 //! - [`service_manager`]: what systemd is told; [`heartbeat`]: when it is told that the router lives;
 //! - [`privileges`]: what the process gives up at its start;
+//! - [`sessions`]: what outlives the process; [`upgrade`]: another program in its place;
 //! - [`openings`]: forwards that open and close with the clock;
 //! - [`log`] and [`limiter`]: a log that a wire cannot flood; [`seen`] and [`event_file`]: events, in memory and on disk.
 //!
@@ -30,8 +31,10 @@ mod seen;
 mod service_manager;
 mod sessions;
 mod suggest;
+mod upgrade;
 mod watch;
 mod worker;
 mod workers;
 
 pub(crate) use event_loop::run;
+pub(crate) use upgrade::Predecessor;

@@ -4,7 +4,7 @@
 //! nothing to do the thread sleeps. Everything that reaches it from outside comes through bounded channels.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use genkan_control::api::IoCounters;
 use genkan_control::request::WorkerRequest;
 use genkan_engine::event::Event;
 use genkan_engine::frame::PortId;
+use genkan_engine::nat::saved::Restored;
 use genkan_engine::plan::Plan;
 use genkan_engine::router::LinkState;
 use genkan_engine::{Router, RouterConfig, WorkerId};
@@ -22,7 +23,7 @@ use nix::unistd::Pid;
 use tokio::sync::{mpsc, oneshot};
 
 use super::exchange::Exchange;
-use super::forwarder::{Forwarder, PortHalves, PortTrouble};
+use super::forwarder::{Forwarder, KnownNeighbor, PortHalves, PortTrouble};
 use super::poller::{Poller, Spin, Waker};
 use super::priority::Priority;
 use super::sessions::restoring::Source;
@@ -59,10 +60,27 @@ pub(crate) enum Report {
     Lost(u64),
 }
 
-/// Sessions to put back.
+/// What the workers begin with.
+#[derive(Default)]
+pub(crate) struct Beginning {
+    /// Sessions to put back.
+    pub(crate) source: Option<Source>,
+    /// What another process, which had these ports until now, knew and did.
+    pub(crate) before: Option<Before>,
+}
+
+/// What a process that has stopped for us leaves to the workers.
+pub(crate) struct Before {
+    /// It has dealt with the frames that arrived at this wall time (since 1970) or before.
+    pub(crate) until: Duration,
+    /// Its ARP cache.
+    pub(crate) neighbors: Vec<KnownNeighbor>,
+}
+
+/// When and how a worker begins.
 pub(crate) struct Restore {
-    /// Where they are.
-    pub(crate) source: Source,
+    /// It may be there later than the worker, which has everything else ready by then.
+    pub(crate) beginning: Arc<OnceLock<Beginning>>,
     /// With whom.
     pub(crate) together: Together,
 }
@@ -71,8 +89,8 @@ pub(crate) struct Restore {
 pub(crate) struct WorkerConfig {
     /// The router's.
     pub(crate) router: RouterConfig,
-    /// Sessions to put back before the first packet.
-    pub(crate) restore: Option<Restore>,
+    /// What comes before the first packet.
+    pub(crate) restore: Restore,
     /// Its share of the ports that are there.
     pub(crate) ports: Vec<(PortId, PortHalves, LinkState)>,
     /// Its ends of the rings to the other workers.
@@ -91,7 +109,8 @@ pub(crate) struct WorkerConfig {
 pub(crate) struct Worker {
     commands: mpsc::Sender<(Command, oneshot::Sender<()>)>,
     waker: Waker,
-    thread: JoinHandle<Router>,
+    /// Absent while it does not run.
+    thread: Option<JoinHandle<Loop>>,
 }
 
 /// The worker's thread has ended, which it does only when told, or by a defect.
@@ -107,10 +126,12 @@ impl Worker {
     pub(crate) fn start(config: WorkerConfig) -> io::Result<Worker> {
         let (commands, command_receiver) = mpsc::channel(8);
         let waker = config.waker.clone();
-        let name = format!("packets-{}", config.router.worker.0);
-        let run = move || Loop::new(config, command_receiver).run();
-        let thread = std::thread::Builder::new().name(name).spawn(run)?;
-        Ok(Worker { commands, waker, thread })
+        let run = {
+            let id = config.router.worker;
+            let run = move || Loop::new(config, command_receiver).run();
+            std::thread::Builder::new().name(thread_name(id)).spawn(run)?
+        };
+        Ok(Worker { commands, waker, thread: Some(run) })
     }
 
     /// Has the worker do something, and waits until it is done.
@@ -128,16 +149,46 @@ impl Worker {
     ///
     /// # Errors
     /// When it had ended before, by a panic.
-    pub(crate) async fn stop(self) -> Result<Router, WorkerEnded> {
+    pub(crate) async fn stop(mut self) -> Result<Router, WorkerEnded> {
+        self.pause().await.map(|paused| paused.forwarder.into_router())
+    }
+
+    /// Ends the thread and returns all that it had: to go on with [`Worker::resume`], or for good.
+    ///
+    /// # Errors
+    /// When it had ended before, by a panic.
+    pub(crate) async fn pause(&mut self) -> Result<Loop, WorkerEnded> {
         let told = self.command(Command::Stop).await;
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        let thread = self.thread.take().ok_or(WorkerEnded)?;
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
         told?;
         joined.map_err(|_| WorkerEnded)?.map_err(|_| WorkerEnded)
     }
+
+    /// Goes on where it was paused.
+    ///
+    /// # Errors
+    /// When no thread can be made.
+    pub(crate) fn resume(&mut self, mut paused: Loop) -> io::Result<()> {
+        let name = thread_name(paused.id);
+        let run = move || {
+            pin(paused.id, paused.workers);
+            paused.priority = Priority::new();
+            paused.run()
+        };
+        self.thread = Some(std::thread::Builder::new().name(name).spawn(run)?);
+        Ok(())
+    }
 }
 
-struct Loop {
+fn thread_name(worker: WorkerId) -> String {
+    format!("packets-{}", worker.0)
+}
+
+/// All that a worker's thread has.
+pub(crate) struct Loop {
     id: WorkerId,
+    workers: u8,
     /// `None`: however long.
     longest_sleep: Option<Duration>,
     forwarder: Forwarder,
@@ -160,14 +211,16 @@ impl Loop {
         let spare_cpu = pin(id, workers);
         let clock = config.clock;
         let make = |config| Router::new(config, clock.now(), clock.wall());
-        let router = match config.restore {
-            None => make(config.router),
-            Some(Restore { source, together }) => {
-                together.restored(config.router, make, |router| source.restore(router, clock.now()))
-            }
-        };
+        let Restore { beginning, together } = config.restore;
+        // All have begun when the last of these is gone.
+        let has_begun = together.clone();
+        let router = together.restored(config.router, make, |router| match &beginning.wait().source {
+            Some(source) => source.restore(router, clock.now()),
+            None => Ok(Restored::default()),
+        });
         let mut worker = Loop {
             id,
+            workers,
             longest_sleep: (workers > 1).then_some(LOOK_AROUND),
             forwarder: Forwarder::new(router, config.exchange),
             clock,
@@ -184,7 +237,23 @@ impl Loop {
         for (port, halves, link) in config.ports {
             worker.attach(port, halves, link);
         }
+        if let Some(Before { until, neighbors }) = beginning.get().and_then(|it| it.before.as_ref()) {
+            worker.forwarder.skip_until(*until);
+            worker.forwarder.introduce(worker.clock.now(), &worker.links, neighbors);
+        }
+        drop(has_begun);
         worker
+    }
+
+    /// Takes a batch from every port, outside of the worker's thread; returns how many frames there were.
+    pub(crate) fn round(&mut self) -> usize {
+        let clock = self.clock;
+        self.forwarder.round(|| clock.now())
+    }
+
+    /// The router, for questions.
+    pub(crate) fn router(&self) -> &Router {
+        self.forwarder.router()
     }
 
     fn attach(&mut self, port: PortId, halves: PortHalves, link: LinkState) {
@@ -192,7 +261,7 @@ impl Loop {
         self.forwarder.attach(self.clock.now(), port, halves, link);
     }
 
-    fn run(mut self) -> Router {
+    fn run(mut self) -> Loop {
         loop {
             let clock = self.clock;
             let frames = self.forwarder.round(|| clock.now());
@@ -203,7 +272,7 @@ impl Loop {
                 self.report(Report::Engine(event));
             }
             match self.take_requests() {
-                Turn::Stop => return self.forwarder.into_router(),
+                Turn::Stop => return self,
                 Turn::Busy => continue,
                 Turn::Idle => {}
             }

@@ -1,21 +1,23 @@
 //! All packet workers of the router: what concerns every one of them is done by every one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use genkan_control::request::{self, WorkerHandle};
 use genkan_engine::frame::PortId;
 use genkan_engine::router::LinkState;
 use genkan_engine::{Plan, Router, RouterConfig, Team, Timestamp, WorkerId};
 use genkan_io::Clock;
+use genkan_io::sys::clock::since_1970;
 use tokio::sync::mpsc;
 
 use super::devices::OpenPort;
 use super::exchange::Exchange;
 use super::forwarder::PortHalves;
 use super::poller::Waker;
-use super::sessions::restoring::{Outcome, Source};
+use super::sessions::restoring::Outcome;
 use super::sessions::together::Together;
-use super::worker::{Command, Report, Restore, Worker, WorkerConfig, WorkerEnded};
+use super::worker::{Beginning, Command, Loop, Report, Restore, Worker, WorkerConfig, WorkerEnded};
 use crate::output::Failure;
 
 /// Reports that may wait for the control side; more are counted and lost.
@@ -34,13 +36,43 @@ pub(crate) struct Started {
     pub(crate) handle: WorkerHandle,
     /// What the workers tell by themselves.
     pub(crate) reports: mpsc::Receiver<Report>,
-    /// What came of putting sessions back, by worker.
-    pub(crate) restored: Vec<Outcome>,
+    /// What came of putting sessions back, by worker; it ends when all have begun.
+    pub(crate) outcomes: std::sync::mpsc::Receiver<Outcome>,
+}
+
+/// Workers that have stopped, with all that they had.
+pub(crate) struct Paused {
+    workers: Vec<Loop>,
+    /// The time on their clock.
+    pub(crate) now: Timestamp,
+}
+
+/// Most rounds of what still waits when workers stop.
+const LAST_ROUNDS: u32 = 64;
+
+impl Paused {
+    /// Deals with the frames that still wait, also between workers. Returns the wall time until which nothing waits any
+    /// more, since 1970. Under a flood, which does not end, some may be left.
+    pub(crate) fn finish(&mut self) -> Duration {
+        let mut until = since_1970();
+        for _ in 0..LAST_ROUNDS {
+            if self.workers.iter_mut().map(Loop::round).sum::<usize>() == 0 {
+                break;
+            }
+            until = since_1970();
+        }
+        until
+    }
+
+    /// Their routers.
+    pub(crate) fn routers(&self) -> impl Iterator<Item = &Router> {
+        self.workers.iter().map(Loop::router)
+    }
 }
 
 impl Workers {
-    /// Starts the workers of a team, each with its halves of the ports, and waits until the sessions of `restore` are
-    /// back.
+    /// Starts the workers of a team, each with its halves of the ports. They begin with the first packet as soon as it is
+    /// set what to begin with.
     ///
     /// # Errors
     /// When a thread or an eventfd cannot be made.
@@ -49,7 +81,7 @@ impl Workers {
         plan: &Arc<Plan>,
         seed: [u64; 2],
         ports: Vec<OpenPort>,
-        restore: Option<Source>,
+        beginning: &Arc<OnceLock<Beginning>>,
     ) -> Result<Started, Failure> {
         let wakers: Vec<Waker> = (0..team.workers())
             .map(|_| Waker::new())
@@ -77,7 +109,7 @@ impl Workers {
             let seed =
                 [seed[0] ^ (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), seed[1].rotate_left(id as u32)];
             let router = RouterConfig { plan: plan.clone(), seed, team: team.clone(), worker };
-            let restore = restore.clone().map(|source| Restore { source, together: together.clone() });
+            let restore = Restore { beginning: beginning.clone(), together: together.clone() };
             let reports = reports.clone();
             let config = WorkerConfig { router, restore, ports, exchange, requests, waker, clock, reports };
             let started = Worker::start(config)
@@ -90,7 +122,7 @@ impl Workers {
             workers: Workers { workers, clock },
             handle: WorkerHandle::of_all(channels),
             reports: report_receiver,
-            restored: outcomes.into_iter().collect(),
+            outcomes,
         })
     }
 
@@ -133,6 +165,26 @@ impl Workers {
             command.await?;
         }
         Ok(())
+    }
+
+    /// Ends all threads and returns what they had: to go on with [`Workers::resume`], or for good.
+    ///
+    /// # Errors
+    /// When one had ended before, by a panic.
+    pub(crate) async fn pause(&mut self) -> Result<Paused, WorkerEnded> {
+        let mut paused = Vec::new();
+        for worker in &mut self.workers {
+            paused.push(worker.pause().await?);
+        }
+        Ok(Paused { workers: paused, now: self.clock.now() })
+    }
+
+    /// Has them go on where they were paused.
+    ///
+    /// # Errors
+    /// When a thread cannot be made.
+    pub(crate) fn resume(&mut self, paused: Paused) -> std::io::Result<()> {
+        self.workers.iter_mut().zip(paused.workers).try_for_each(|(worker, paused)| worker.resume(paused))
     }
 
     /// Ends all threads, gives their ports back to the kernel, and returns their routers with the time on their clock.

@@ -81,6 +81,7 @@ fn status(second: u64) -> Status {
         mappings: 77,
         reloads: 0,
         workers: 1,
+        upgrades: 0,
         revision: 1,
         sandbox: None,
     }

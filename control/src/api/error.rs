@@ -30,6 +30,8 @@ pub enum ErrorCode {
     AwaitingConfirmation,
     /// No change waits for a confirmation.
     NothingToConfirm,
+    /// The new program would not run; the present one goes on.
+    UpgradeRefused,
     /// The file or the history could not be written; nothing was changed.
     NotSaved,
     /// The packet worker did not answer in time or has ended.

@@ -15,6 +15,7 @@ mod hosts;
 mod list_query;
 mod status;
 mod tables;
+mod upgrade;
 
 pub use self::capture::CaptureQuery;
 pub use self::changes::*;
@@ -26,3 +27,4 @@ pub use self::hosts::HostRow;
 pub use self::list_query::*;
 pub use self::status::*;
 pub use self::tables::*;
+pub use self::upgrade::*;

@@ -33,6 +33,9 @@ pub struct Status {
     /// Number of the configuration in force, in the history.
     #[serde(default)]
     pub revision: u64,
+    /// How often another program has taken over (`genkan upgrade`) since the router was started.
+    #[serde(default)]
+    pub upgrades: u32,
     /// What the process has given up; absent when it was told to keep everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,

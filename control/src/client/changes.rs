@@ -7,10 +7,19 @@ use hyper::Method;
 use super::{Client, ClientError};
 use crate::api::{
     ChangeQuery, ChangeReport, DiffQuery, ForwardPatch, ForwardRow, History, HistoryDiff, NewDmz, NewForward,
-    Rollback,
+    Rollback, UpgradeReport,
 };
 
 impl Client {
+    /// `POST /v1/upgrade`.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with [`UpgradeRefused`](crate::api::ErrorCode::UpgradeRefused) when the running program
+    /// goes on.
+    pub async fn upgrade(&self) -> Result<UpgradeReport, ClientError> {
+        self.request(Method::POST, "/v1/upgrade").await
+    }
+
     /// `GET /v1/forwards`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::openapi::{AsksDaemon, Changes, IfMatch, Names, TakesBody, TakesQuery}
 use super::{Control, Failure, Peer};
 use crate::api::{
     ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, History, HistoryDiff,
-    MAX_CONFIRM_SECONDS, NewDmz, NewForward, Rollback,
+    MAX_CONFIRM_SECONDS, NewDmz, NewForward, Rollback, UpgradeReport,
 };
 
 /// Where an outcome goes.
@@ -40,6 +40,13 @@ pub enum ChangeRequest {
         who: Peer,
         /// Where the outcome goes.
         reply: Reply<ChangeReport>,
+    },
+    /// Give everything to the program that is installed now.
+    Upgrade {
+        /// Who asks.
+        who: Peer,
+        /// Where the outcome goes; what a refusal says is why this program goes on.
+        reply: Reply<UpgradeReport>,
     },
     /// The last revisions.
     History {
@@ -107,7 +114,7 @@ type Answer<T> = Result<Json<T>, Failure>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Name = Result<Path<String>, PathRejection>;
 
-async fn ask<T>(control: &Control, make: impl FnOnce(Reply<T>) -> ChangeRequest) -> Answer<T> {
+pub(super) async fn ask<T>(control: &Control, make: impl FnOnce(Reply<T>) -> ChangeRequest) -> Answer<T> {
     let (reply, outcome) = oneshot::channel();
     let gone = || {
         let message = "the router is ending";

@@ -17,6 +17,7 @@ mod openapi;
 mod pages;
 mod peer;
 mod tables;
+mod upgrade;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -88,7 +89,9 @@ impl From<JsonRejection> for Failure {
 impl From<ErrorBody> for Failure {
     fn from(body: ErrorBody) -> Failure {
         let status = match body.code {
-            ErrorCode::ReloadRefused | ErrorCode::ChangeRefused => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorCode::ReloadRefused | ErrorCode::ChangeRefused | ErrorCode::UpgradeRefused => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             ErrorCode::Conflict
             | ErrorCode::Exists
             | ErrorCode::CaptureRunning
@@ -143,6 +146,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(changes::patch_forward, changes::remove_forward))
         .routes(routes!(changes::set_dmz, changes::clear_dmz))
         .routes(routes!(changes::reload))
+        .routes(routes!(upgrade::upgrade))
         .routes(routes!(changes::rollback))
         .routes(routes!(changes::confirm))
         .routes(routes!(changes::history))

@@ -22,12 +22,11 @@ mod recovery;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-use nix::fcntl::{Flock, FlockArg};
 
 pub use self::entry::{About, Entry};
 pub use self::recovery::Recovered;
@@ -93,7 +92,8 @@ fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Stor
 pub struct Store {
     file: PathBuf,
     folder: PathBuf,
-    _lock: Flock<File>,
+    /// Locked until the last duplicate of it is closed.
+    lock: File,
     /// Oldest first; not empty once it is open.
     entries: Vec<Entry>,
     /// The head's.
@@ -121,6 +121,11 @@ pub enum Target {
 }
 
 impl Store {
+    /// What keeps others away: whoever has a duplicate of it may open the store, too, to go on with it.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
     /// The head's revision.
     pub fn revision(&self) -> u64 {
         self.entries.last().map_or(0, |head| head.revision)
@@ -276,13 +281,14 @@ fn make_folder(folder: &Path) -> Result<(), StoreError> {
     made.map_err(io_error(folder, "cannot be made"))
 }
 
-fn lock(folder: &Path) -> Result<Flock<File>, StoreError> {
+fn lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(&path);
-    match Flock::lock(file.map_err(io_error(&path, "cannot be opened"))?, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, nix::Error::EWOULDBLOCK)) => Err(StoreError::InUse { folder: folder.to_owned() }),
-        Err((_, errno)) => Err(io_error(&path, "cannot be locked")(io::Error::from(errno))),
+    let file = file.map_err(io_error(&path, "cannot be opened"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { folder: folder.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(io_error(&path, "cannot be locked")(error)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a start finds, and makes of it.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::{About, Entry, KEPT, Store, StoreError, Target, entry, io_error, lock, make_folder, optional};
@@ -35,12 +36,27 @@ impl Store {
         time: i64,
         accepted: impl Fn(&str) -> bool,
     ) -> Result<(Store, Recovered), StoreError> {
+        Store::open_shared(None, file, state, text, time, accepted)
+    }
+
+    /// As [`Store::open`], where another process that has the store lets us go on with it: by a duplicate of its
+    /// [`Store::descriptor`]. Nothing is written if it has left all in order and `text` is what it has.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_shared(
+        shared: Option<OwnedFd>,
+        file: &Path,
+        state: &Path,
+        text: &str,
+        time: i64,
+        accepted: impl Fn(&str) -> bool,
+    ) -> Result<(Store, Recovered), StoreError> {
         let folder = state.join("history");
         make_folder(&folder)?;
-        let lock = lock(&folder)?;
+        let lock = shared.map_or_else(|| lock(&folder), |shared| Ok(shared.into()))?;
         let file = file.to_owned();
-        let mut store =
-            Store { file, folder, _lock: lock, entries: Vec::new(), text: String::new(), highest: 0 };
+        let mut store = Store { file, folder, lock, entries: Vec::new(), text: String::new(), highest: 0 };
         let mut found = Recovered::default();
         store.read_entries(&mut found)?;
         store.settle_pending(text, &mut found)?;

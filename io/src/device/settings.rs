@@ -247,6 +247,11 @@ impl PreparedDevice {
         self.restore_once()
     }
 
+    /// Leaves the device as it is, and the record for whoever prepares it next.
+    pub fn leave(mut self) {
+        self.restored = true;
+    }
+
     fn restore_once(&mut self) -> Result<(), DeviceError> {
         if std::mem::replace(&mut self.restored, true) {
             return Ok(());

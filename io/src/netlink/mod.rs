@@ -105,6 +105,12 @@ impl Netlink {
         Netlink::open(SockProtocol::NetlinkRoute, groups, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
     }
 
+    /// Goes on with a socket that another process has opened.
+    pub(crate) fn adopt(socket: OwnedFd) -> Netlink {
+        // Answers that nobody has read have other numbers.
+        Netlink { socket, sequence: 1 << 30, buffer: vec![0; BUFFER] }
+    }
+
     fn open(protocol: SockProtocol, groups: u32, flags: SockFlag) -> Result<Netlink, NetlinkError> {
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)
             .map_err(failed("open a netlink socket"))?;

@@ -11,6 +11,7 @@ pub mod frame_burst;
 pub mod huge_pages;
 pub(crate) mod ioctl;
 pub(crate) mod packet_socket;
+pub(crate) mod rights;
 pub(crate) mod ring;
 pub(crate) mod send_batch;
 pub mod thread;

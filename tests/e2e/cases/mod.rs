@@ -22,6 +22,7 @@ mod service;
 mod tables;
 mod tap;
 mod top;
+mod upgrade;
 
 use crate::outcome::Case;
 
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Case> {
         lifecycle::all(),
         listing::all(),
         persistence::all(),
+        upgrade::all(),
         changes::all(),
         changes_beside_traffic::all(),
         changes_under_load::all(),

@@ -27,14 +27,14 @@ cases![
 ];
 
 /// Connections of each kind, ready to be used.
-struct Calls {
-    streams: Vec<TcpStream>,
+pub(super) struct Calls {
+    pub(super) streams: Vec<TcpStream>,
     _servers: [Server; 2],
 }
 
 impl Calls {
-    /// Of ten, seven go out, two come in through the forward, and one turns round.
-    fn open(lab: &Lab, count: usize) -> Calls {
+    /// Of ten, seven go out, two come in through the forward [`WEB`], and one turns round.
+    pub(super) fn open(lab: &Lab, count: usize) -> Calls {
         let servers = [Server::tcp(&lab.host(Remote), 7), Server::tcp(&lab.host(Nas), 8080)];
         let (laptop, remote) = (lab.host(Laptop), lab.host(Remote));
         let out = SocketAddrV4::new(lab.address.remote, 7);
@@ -52,7 +52,7 @@ impl Calls {
     }
 
     /// Talks on every one of them.
-    fn check(&mut self) {
+    pub(super) fn check(&mut self) {
         for stream in &mut self.streams {
             exchange(stream, b"still here");
         }
@@ -63,14 +63,30 @@ fn state(lab: &Lab) -> PathBuf {
     lab.router(|router| router.config_file()).with_file_name("state")
 }
 
-fn count(lab: &Lab, what: &str) -> u64 {
+/// A number of `genkan status`.
+pub(super) fn count(lab: &Lab, what: &str) -> u64 {
     let said = lab.genkan(&["status", "--format", "json"]).expect_ok();
     let status: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
     status[what].as_u64().expect("a number")
 }
 
+/// Raised when something is over, be it by a panic.
+pub(super) struct Flag<'a>(pub(super) &'a AtomicBool);
+
+impl Flag<'_> {
+    pub(super) fn after<T>(self, work: impl FnOnce() -> T) -> T {
+        work()
+    }
+}
+
+impl Drop for Flag<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Does something while some of the calls go on talking without a pause.
-fn while_some_talk(calls: &mut Calls, work: impl FnOnce()) {
+pub(super) fn while_some_talk(calls: &mut Calls, work: impl FnOnce()) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let talking: Vec<_> = calls.streams[..20]
@@ -84,8 +100,7 @@ fn while_some_talk(calls: &mut Calls, work: impl FnOnce()) {
                 })
             })
             .collect();
-        work();
-        over.store(true, Ordering::Release);
+        Flag(&over).after(work);
         for talking in talking {
             talking.join().expect("the call went on");
         }

@@ -12,7 +12,7 @@ use crate::cases;
 use crate::fixture::{Lab, SILENCE, wait_for};
 use crate::outcome::{Outcome, Skip};
 use crate::programs::{need, need_tun, run};
-use crate::servers::{Server, connect, connect_within, receive, udp};
+use crate::servers::{Server, connect, connect_within, exchange, greeting, receive, udp};
 use crate::setup;
 use crate::stream;
 
@@ -21,6 +21,7 @@ cases![
     only_genkan:
     taps_serve_the_namespaces_that_they_moved_to,
     a_tap_that_is_deleted_far_away_is_made_anew,
+    an_upgrade_keeps_taps_that_have_moved,
 ];
 
 const RULES: &str = r#"backend = "tap"
@@ -171,5 +172,22 @@ fn a_tap_that_is_deleted_far_away_is_made_anew() -> Outcome {
     wait_for("the device is there again", || run(&router, "ip", &["link", "show", "wan0"]).ok);
     move_wan(&lab);
     wait_for("packets flow again", || hello().as_deref() == Some("hello"));
+    Ok(())
+}
+
+/// They have another name and another namespace by then, and go on with their carrier.
+fn an_upgrade_keeps_taps_that_have_moved() -> Outcome {
+    let lab = lab()?;
+    move_wan(&lab);
+    move_lan(&lab);
+    wait_for("both ends are there", || lab.genkan(&["status"]).ok);
+    let _server = Server::tcp(&lab.host(Remote), 7);
+    let to = SocketAddrV4::new(lab.address.remote, 7);
+    let mut call = connect(&lab.host(Nas), to).expect("the way is open");
+    greeting(&mut call);
+    for _ in 0..2 {
+        lab.genkan(&["upgrade"]).expect_ok();
+        exchange(&mut call, b"still here");
+    }
     Ok(())
 }

@@ -73,6 +73,8 @@ impl Daemon {
             ChangeRequest::Confirm { options, who, reply } => {
                 let _ = reply.send(self.confirm(options, who));
             }
+            // The event loop's own.
+            ChangeRequest::Upgrade { .. } => {}
             ChangeRequest::History { reply } => {
                 let _ = reply.send(self.history());
             }

@@ -64,6 +64,12 @@ impl Bursts {
         if !prepared.merges_datagrams_by_turns() {
             return (halves, None);
         }
+        let (halves, bursts) = Bursts::meter(halves);
+        (halves, Some(bursts))
+    }
+
+    /// As [`Bursts::watch`], of a port of which it will be seen later whether that matters.
+    pub(super) fn meter(halves: Vec<PortHalves>) -> (Vec<PortHalves>, Bursts) {
         let mut meters = Vec::new();
         let metered = halves.into_iter().map(|PortHalves { receiver, transmitter }| {
             let meter = Arc::new(BurstMeter::default());
@@ -72,7 +78,18 @@ impl Bursts {
             PortHalves { receiver, transmitter }
         });
         let metered = metered.collect();
-        (metered, Some(Bursts { meters, before: None, policy: Policy::new() }))
+        (metered, Bursts { meters, before: None, policy: Policy::new() })
+    }
+
+    /// Begins with a device that somebody else has prepared before.
+    pub(super) fn begin(self, prepared: &PreparedDevice) -> Option<Bursts> {
+        if !prepared.merges_datagrams_by_turns() {
+            return None;
+        }
+        if let Err(error) = prepared.merge_datagrams(false) {
+            debug!(port = prepared.link().name, error = output::chain(&error), "merging was not switched");
+        }
+        Some(self)
     }
 
     fn tend(&mut self, prepared: &PreparedDevice, now: Instant) -> Duration {

@@ -79,6 +79,13 @@ pub(super) fn give_up(config: &Config, places: &Places<'_>) -> Option<GivenUp> {
     Some(GivenUp { sandbox, problems })
 }
 
+/// What the process that has started this one has given up, which is given up here, too, for good.
+pub(super) fn inherited(sandbox: Sandbox) -> GivenUp {
+    let capabilities = sandbox.capabilities.join(" ");
+    info!(capabilities, files = sandbox.files, system_calls = sandbox.system_calls, "sandbox, as before");
+    GivenUp { sandbox, problems: Vec::new() }
+}
+
 /// Whether a port may be opened with AF_XDP, now or when its device comes back.
 fn may_use_af_xdp(config: &Config) -> bool {
     let by_xdp = |backend| matches!(backend, Backend::Auto | Backend::AfXdp);

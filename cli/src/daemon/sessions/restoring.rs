@@ -118,6 +118,15 @@ impl Read for FromStart {
     }
 }
 
+/// How many sessions came back, and how many did not.
+pub(crate) fn count(outcomes: &[Outcome]) -> (u64, u64) {
+    let whole = outcomes.iter().flatten();
+    whole.fold((0, 0), |(restored, refused), outcome| {
+        let not_restored: u64 = NotRestored::ALL.iter().map(|&reason| outcome.refused(reason)).sum();
+        (restored + outcome.restored, refused + not_restored)
+    })
+}
+
 fn set_aside(state: &Path) {
     match folder::set_aside(state) {
         Ok(aside) => info!(path = %aside.display(), "set aside"),

@@ -84,10 +84,10 @@ pub(crate) fn save_all(
 ///
 /// # Errors
 /// When writing fails.
-pub(crate) fn write_all<W: Write>(
+pub(crate) fn write_all<'a, W: Write>(
     writer: &mut Writer<W>,
     moment: &Moment,
-    routers: &[Router],
+    routers: impl IntoIterator<Item = &'a Router>,
     now: Timestamp,
 ) -> io::Result<()> {
     for router in routers {

@@ -1,0 +1,354 @@
+//! Another program takes over from the running one while packets flow.
+
+use std::fs;
+use std::net::SocketAddrV4;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use genkan_lab::Options;
+use genkan_lab::topology::Role::{Laptop, Remote, Router};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::persistence::{Calls, Flag, count, while_some_talk};
+use crate::cases;
+use crate::fixture::{Lab, WEB, wait_for, with_backend};
+use crate::outcome::Outcome;
+use crate::programs::{Said, need_tun};
+use crate::servers::{Server, connect, exchange, greeting, udp};
+use crate::setup;
+
+cases![
+    ;
+    only_genkan:
+    a_thousand_sessions_survive_an_upgrade,
+    an_upgrade_is_but_a_moment,
+    an_upgrade_keeps_the_box_itself_and_several_workers,
+    a_program_that_would_not_run_is_refused,
+    a_program_that_fails_half_way_gives_everything_back,
+    the_new_program_goes_on_alone_when_the_running_one_dies,
+    without_a_service_manager_the_first_process_stays,
+];
+
+/// A router whose children may be any program.
+const FREE: &str = "\n[router]\nsandbox = false\n";
+
+/// The longest pause that is promised. Without optimisation nothing is as fast as it is meant to be.
+const LONGEST_PAUSE: Duration = Duration::from_millis(if setup::is_slow() { 1_000 } else { 100 });
+
+/// Puts something else in the place of a program, as a package manager does.
+fn replace(program: &Path, with: impl FnOnce(&Path)) {
+    let fresh = program.with_extension("new");
+    with(&fresh);
+    fs::rename(fresh, program).expect("the folder is ours");
+}
+
+/// Another copy of the program under test.
+fn copied(to: &Path) {
+    fs::copy(setup::binary(), to).expect("it is a file");
+}
+
+/// Puts a script in the place of a program.
+fn replace_by_script(program: &Path, text: &str) {
+    replace(program, |fresh| {
+        fs::write(fresh, text).expect("the folder is ours");
+        fs::set_permissions(fresh, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    });
+}
+
+/// `genkan upgrade`, by the program under test.
+fn upgrade(lab: &Lab) -> Said {
+    let socket = lab.router(|router| router.socket());
+    let mut command = Command::new(setup::binary());
+    command.args(["upgrade", "--format", "json", "--socket"]).arg(socket);
+    Said::from(lab.host(Router).output(&mut command).expect("the program is there"))
+}
+
+/// An upgrade that is refused for a reason with these words.
+fn refused(lab: &Lab, what: &str) {
+    let said = upgrade(lab);
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    assert!(said.stderr.contains(what) && said.stderr.contains("goes on"), "{said:#?}");
+}
+
+/// A lab with a router in a program of its own.
+fn lab(options: &Options, rules: &str) -> (Lab, std::path::PathBuf) {
+    let mut lab = Lab::without_router(options);
+    let program = lab.use_own_program();
+    lab.start_router(rules).unwrap_or_else(|error| panic!("{error}"));
+    (lab, program)
+}
+
+/// What became of a stream of datagrams, one each millisecond.
+#[derive(Debug)]
+struct Flow {
+    sent: usize,
+    /// Without those that came twice.
+    arrived: usize,
+    twice: usize,
+    /// The longest time between two that arrived.
+    silence: Duration,
+}
+
+/// Sends datagrams from the laptop to the remote host while something happens.
+fn flow_during(lab: &Lab, work: impl FnOnce()) -> Flow {
+    let receiver = udp(&lab.host(Remote), 5001);
+    receiver.set_read_timeout(Some(Duration::from_millis(200))).expect("not zero");
+    let sender = udp(&lab.host(Laptop), 0);
+    let to = SocketAddrV4::new(lab.address.remote, 5001);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let (began, mut sent) = (Instant::now(), 0_usize);
+            while !over.load(Ordering::Acquire) {
+                sender.send_to(&sent.to_be_bytes(), to).expect("there is a route");
+                sent += 1;
+                let due = began + Duration::from_millis(sent as u64);
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            sent
+        });
+        let receiving = scope.spawn(|| {
+            let (mut last, mut silence) = (None::<Instant>, Duration::ZERO);
+            let (mut numbers, mut buffer) = (Vec::new(), [0; 8]);
+            loop {
+                match receiver.recv(&mut buffer) {
+                    Ok(_) => {
+                        let now = Instant::now();
+                        silence = silence.max(last.map_or(Duration::ZERO, |last| now - last));
+                        last = Some(now);
+                        numbers.push(usize::from_be_bytes(buffer));
+                    }
+                    Err(_) if over.load(Ordering::Acquire) => return (numbers, silence),
+                    Err(_) => {}
+                }
+            }
+        });
+        Flag(&over).after(|| {
+            thread::sleep(Duration::from_millis(100));
+            work();
+            thread::sleep(Duration::from_millis(100));
+        });
+        let sent = sending.join().expect("it was sent");
+        let (mut numbers, silence) = receiving.join().expect("it arrived");
+        let all = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        Flow { sent, arrived: numbers.len(), twice: all - numbers.len(), silence }
+    })
+}
+
+fn a_thousand_sessions_survive_an_upgrade() -> Outcome {
+    let (lab, program) = lab(&Options::default(), WEB);
+    let mut calls = Calls::open(&lab, 1_000);
+    let (before, pid) = (count(&lab, "sessions"), count(&lab, "pid"));
+    while_some_talk(&mut calls, || {
+        replace(&program, copied);
+        let said = upgrade(&lab).expect_ok();
+        let report: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
+        println!("{report}");
+        assert!(report["sessions"].as_u64() >= Some(1_000) && report["not_taken"] == 0, "{report}");
+    });
+    assert_eq!((count(&lab, "sessions"), count(&lab, "upgrades")), (before, 1));
+    assert_ne!(count(&lab, "pid"), pid);
+    calls.check();
+    let said = lab.genkan(&["status"]).expect_ok();
+    assert!(said.stdout.contains("sandbox: capabilities"), "as before: {said:#?}");
+    // What was taken over is given back at the end all the same, and the last one saves its sessions.
+    assert_eq!(lab.stop_router(), Some(0));
+    lab.start_router(WEB).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(count(&lab, "sessions"), before);
+    calls.check();
+    Ok(())
+}
+
+/// The pause, where it counts: at whom the packets are for.
+fn moments(lab: &Lab) {
+    let _calls = Calls::open(lab, if setup::is_slow() { 100 } else { 1_000 });
+    for _ in 0..3 {
+        let flow = flow_during(lab, || {
+            let said = upgrade(lab).expect_ok();
+            let report: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
+            println!("packets waited for {} us", report["pause_micros"]);
+        });
+        println!("{flow:?}");
+        assert!(flow.silence < LONGEST_PAUSE, "{flow:?}");
+        assert_eq!((flow.arrived, flow.twice), (flow.sent, 0), "none was lost: {flow:?}");
+    }
+}
+
+fn an_upgrade_is_but_a_moment() -> Outcome {
+    let (first, _program) = lab(&Options::default(), WEB);
+    moments(&first);
+    drop(first);
+    with_backend("af-packet", || {
+        let (second, _program) = lab(&Options::default(), &format!("{WEB}\n[router]\nworkers = 2\n"));
+        moments(&second);
+    });
+    Ok(())
+}
+
+fn an_upgrade_keeps_the_box_itself_and_several_workers() -> Outcome {
+    need_tun()?;
+    let workers = if setup::workers().is_some() { "" } else { "workers = 2\n" };
+    let rules = format!("{WEB}\n[router]\n{workers}tun = \"genkan0\"\n");
+    let (lab, _program) = lab(&Options::default(), &rules);
+    let mut calls = Calls::open(&lab, 50);
+    let _server = Server::tcp(&lab.host(Remote), 9);
+    let to = SocketAddrV4::new(lab.address.remote, 9);
+    let mut own = connect(&lab.host(Router), to).expect("the box speaks");
+    greeting(&mut own);
+    for upgrades in 1..=3 {
+        while_some_talk(&mut calls, || drop(upgrade(&lab).expect_ok()));
+        exchange(&mut own, b"so does the box");
+        assert_eq!(count(&lab, "upgrades"), upgrades);
+    }
+    calls.check();
+    // All that a router does, the last one does as well.
+    lab.genkan(&["forward", "add", "more", "--protocol", "tcp", "--port", "81", "--to", "192.168.0.10:8080"])
+        .expect_ok();
+    let mut more = connect(&lab.host(Remote), lab.wan(81)).expect("the forward is open");
+    greeting(&mut more);
+    assert_eq!(lab.stop_router(), Some(0));
+    let links = lab.run(Router, "ip", &["-o", "link"]).expect_ok();
+    assert!(!links.stdout.contains("genkan0"), "the TUN device ends with the router:\n{}", links.stdout);
+    lab.start_router(&rules).unwrap_or_else(|error| panic!("{error}"));
+    Ok(())
+}
+
+fn a_program_that_would_not_run_is_refused() -> Outcome {
+    let (lab, program) = lab(&Options::default(), WEB);
+    let mut calls = Calls::open(&lab, 20);
+    // The sandbox is on: no other folder's program is of use here, such as a shell for a script.
+    replace_by_script(&program, "#!/bin/sh\nexit 0\n");
+    refused(&lab, "cannot be run");
+    replace(&program, |fresh| {
+        fs::copy("/bin/false", fresh).expect("it is there");
+    });
+    refused(&lab, "without a word");
+    fs::remove_file(&program).expect("it was there");
+    refused(&lab, "cannot be run");
+    // A good program, and a configuration that is another one by now.
+    replace(&program, copied);
+    let file = lab.config_file();
+    let text = fs::read_to_string(&file).expect("it is there");
+    fs::write(&file, format!("{text}\n# edited\n")).expect("it is ours");
+    refused(&lab, "genkan reload");
+    lab.genkan(&["reload"]).expect_ok();
+    lab.genkan(&["dmz", "set", "192.168.0.20", "--confirm", "60s"]).expect_ok();
+    refused(&lab, "confirm");
+    lab.genkan(&["confirm"]).expect_ok();
+    calls.check();
+    assert_eq!(count(&lab, "upgrades"), 0);
+    upgrade(&lab).expect_ok();
+    calls.check();
+    Ok(())
+}
+
+/// It says all that is to be said, up to the moment when it has everything.
+const TREACHEROUS: &str = r#"#!/bin/sh
+until_heard() { until dd bs=65536 count=1 2>/dev/null | grep -q "$1"; do :; done; }
+printf '{"ready":{"version":"9.9.9"}}' >&0
+until_heard begin
+printf '"gathering"' >&0
+until_heard '"go"'
+exit 7
+"#;
+
+fn a_program_that_fails_half_way_gives_everything_back() -> Outcome {
+    let (lab, program) = lab(&Options::default(), &format!("{WEB}{FREE}"));
+    let mut calls = Calls::open(&lab, 50);
+    let pid = count(&lab, "pid");
+    replace_by_script(&program, TREACHEROUS);
+    let flow = flow_during(&lab, || {
+        while_some_talk(&mut calls, || {
+            refused(&lab, "it ended when it was to move packets");
+            refused(&lab, "it ended when it was to move packets");
+        });
+    });
+    println!("{flow:?}");
+    assert_eq!(flow.arrived, flow.sent, "none was lost: {flow:?}");
+    // The lab asks by the same program.
+    replace(&program, copied);
+    assert_eq!((count(&lab, "pid"), count(&lab, "upgrades")), (pid, 0));
+    calls.check();
+    upgrade(&lab).expect_ok();
+    calls.check();
+    Ok(())
+}
+
+fn the_new_program_goes_on_alone_when_the_running_one_dies() -> Outcome {
+    let (lab, program) = lab(&Options::default(), &format!("{WEB}{FREE}"));
+    let mut calls = Calls::open(&lab, 50);
+    let pid = count(&lab, "pid");
+    let real = program.with_extension("real");
+    copied(&real);
+    // By then the offers are on their way: they are sent at once.
+    let text = format!("#!/bin/sh\nsleep 0.3\nkill -9 $PPID\nexec {} \"$@\"\n", real.display());
+    replace_by_script(&program, &text);
+    let said = upgrade(&lab);
+    // The lab asks by the same program.
+    replace(&program, copied);
+    assert_eq!(said.code, Some(1), "the one that was asked is dead: {said:#?}");
+    let runs = || lab.genkan(&["status"]).ok;
+    wait_for("the other one runs", runs);
+    calls.check();
+    let other = count(&lab, "pid");
+    assert_ne!(other, pid);
+    let other = Pid::from_raw(i32::try_from(other).expect("a process"));
+    kill(other, Signal::SIGTERM).expect("it runs");
+    let ended = waitpid(other, None).expect("it became our child");
+    assert_eq!(ended, WaitStatus::Exited(other, 0));
+    lab.start_router(WEB).unwrap_or_else(|error| panic!("{error}"));
+    calls.check();
+    Ok(())
+}
+
+/// As under a supervisor of another kind, or from a shell.
+fn without_a_service_manager_the_first_process_stays() -> Outcome {
+    let lab = Lab::without_router(&Options::default());
+    let file = |name: &str| format!("/run/genkan-guarded{name}");
+    fs::write(file(".toml"), lab.config(WEB)).expect("/run is ours in here");
+    let log = fs::File::create(file(".log")).expect("/run is ours in here");
+    let mut command = Command::new(setup::binary());
+    command.args(["run", "--config", &file(".toml"), "--socket", &file(".sock")]);
+    command.env("STATE_DIRECTORY", file(".state")).env_remove("NOTIFY_SOCKET");
+    command.stdin(Stdio::null()).stderr(log);
+    let mut first = lab.host(Router).start(&mut command).expect("the program is there");
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(setup::binary());
+        command.args(words).args(["--format", "json", "--socket", &file(".sock")]);
+        Said::from(lab.host(Router).output(&mut command).expect("the program is there"))
+    };
+    let status = |what: &str| {
+        let status: serde_json::Value = serde_json::from_str(&ask(&["status"]).stdout).ok()?;
+        status[what].as_u64()
+    };
+    wait_for("it runs", || ask(&["status"]).ok);
+    let own = Pid::from_raw(i32::try_from(first.id()).expect("a process"));
+    let mut calls = Calls::open(&lab, 20);
+    for upgrades in 1..=3 {
+        ask(&["upgrade"]).expect_ok();
+        calls.check();
+        assert_eq!(status("upgrades"), Some(upgrades));
+        assert_ne!(status("pid"), Some(u64::from(first.id())));
+        assert!(first.try_wait().expect("it is our child").is_none(), "it stays");
+    }
+    fs::write(file(".toml"), lab.config("[dmz]\nto = \"192.168.0.20\"\n")).expect("it is ours");
+    kill(own, Signal::SIGHUP).expect("it runs");
+    wait_for("the signal has come through", || status("reloads") == Some(1));
+    let last = status("pid").expect("it runs");
+    // At once after an upgrade the one before is still about to end, and listens as well.
+    ask(&["upgrade"]).expect_ok();
+    kill(own, Signal::SIGTERM).expect("it runs");
+    wait_for("it has ended", || first.try_wait().expect("it is our child").is_some());
+    let ended = first.wait().expect("it is our child");
+    assert!(ended.success(), "{ended}: {}", fs::read_to_string(file(".log")).unwrap_or_default());
+    assert!(!Path::new(&format!("/proc/{last}/stat")).exists(), "and so have all the others");
+    Ok(())
+}
