@@ -5,62 +5,39 @@
 
 use std::fmt;
 
-use toml_edit::{Array, ArrayOfTables, Datetime, DocumentMut, InlineTable, Item, Table, TableLike, Value};
+use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use crate::error::{Code, Diagnostic};
 use crate::suggest::closest;
 use crate::{Loaded, MAX_FILE, parse};
 
+mod forward_keys;
 mod removal;
 
-/// A forward to be written, in the words of the file; what they mean is checked afterwards.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewForward {
-    /// Its name, not yet taken.
-    pub name: String,
-    /// `tcp`, `udp`.
-    pub protocols: Vec<String>,
-    /// External ports and runs of them: `80`, `10000-10010`.
-    pub ports: Vec<String>,
-    /// The inside machine: address or name, with or without a port.
-    pub to: String,
-    /// Only this external address.
-    pub address: Option<String>,
-    /// Only these sources; empty for everybody.
-    pub from: Vec<String>,
-    /// Whether it is open.
-    pub enabled: bool,
-    /// Closed from then on: a date and time with its offset.
-    pub expires: Option<String>,
-    /// It leaves the file once it has expired.
-    pub temporary: bool,
-    /// Log every new session.
-    pub log: bool,
-}
+pub use forward_keys::ForwardKeys;
+use forward_keys::Setting;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
     /// Writes a `[[forward]]` behind the others.
-    AddForward(NewForward),
+    AddForward {
+        /// Its name, not yet taken.
+        name: String,
+        /// What it says.
+        keys: ForwardKeys,
+    },
+    /// Gives keys of a forward other values.
+    ChangeForward {
+        /// Its name.
+        name: String,
+        /// What they are to say.
+        keys: ForwardKeys,
+    },
     /// Takes a forward out, with the comment right above it.
     RemoveForward {
         /// Its name.
         name: String,
-    },
-    /// Sets `enabled`.
-    EnableForward {
-        /// Name of the forward.
-        name: String,
-        /// The value.
-        enabled: bool,
-    },
-    /// Sets or takes away `expires`.
-    ExpireForward {
-        /// Name of the forward.
-        name: String,
-        /// A date and time with its offset; `None`: it stays open.
-        expires: Option<String>,
     },
     /// Sets `to` of `[dmz]`, which is written if it is not there.
     SetDmz {
@@ -144,27 +121,23 @@ fn refused(text: &str, name: &str) -> EditError {
 
 fn apply(document: &mut DocumentMut, edit: &Edit) -> Result<(), EditError> {
     match edit {
-        Edit::AddForward(forward) => add(document, forward),
+        Edit::AddForward { name, keys } => add(document, name, keys),
+        Edit::ChangeForward { name, keys } => {
+            let forward = forward_mut(document, name)?;
+            for (key, setting) in keys.settings() {
+                match setting {
+                    Setting::Default(_) if !forward.contains_key(key) => {}
+                    Setting::To(value) | Setting::Default(value) => set(forward, key, value),
+                    Setting::Away => {
+                        forward.remove(key);
+                    }
+                }
+            }
+            Ok(())
+        }
         Edit::RemoveForward { name } => {
             let index = position(document, name)?;
             removal::forward(document, index);
-            Ok(())
-        }
-        Edit::EnableForward { name, enabled } => {
-            let forward = forward_mut(document, name)?;
-            if !*enabled || forward.contains_key("enabled") {
-                set(forward, "enabled", Value::from(*enabled));
-            }
-            Ok(())
-        }
-        Edit::ExpireForward { name, expires } => {
-            let forward = forward_mut(document, name)?;
-            match expires {
-                Some(text) => set(forward, "expires", moment(text)),
-                None => {
-                    forward.remove("expires");
-                }
-            }
             Ok(())
         }
         Edit::SetDmz { to } => {
@@ -242,58 +215,16 @@ fn set(table: &mut dyn TableLike, key: &str, value: Value) {
     }
 }
 
-/// What is no date stays text, and the checks say what is wrong with it.
-fn moment(text: &str) -> Value {
-    match text.parse::<Datetime>() {
-        Ok(datetime) => Value::from(datetime),
-        Err(_) => Value::from(text),
+fn add(document: &mut DocumentMut, name: &str, keys: &ForwardKeys) -> Result<(), EditError> {
+    if position(document, name).is_ok() {
+        return Err(EditError::Exists { name: name.to_owned() });
     }
-}
-
-/// One value alone, several as a list.
-fn one_or_many(mut values: Vec<Value>) -> Value {
-    match values.len() {
-        1 => values.remove(0),
-        _ => Value::Array(values.into_iter().collect::<Array>()),
-    }
-}
-
-fn port(text: &str) -> Value {
-    match text.parse::<i64>() {
-        Ok(number) => Value::from(number),
-        Err(_) => Value::from(text),
-    }
-}
-
-fn add(document: &mut DocumentMut, forward: &NewForward) -> Result<(), EditError> {
-    if position(document, &forward.name).is_ok() {
-        return Err(EditError::Exists { name: forward.name.clone() });
-    }
-    let texts = |list: &[String]| list.iter().map(|text| Value::from(text.as_str())).collect::<Vec<_>>();
-    let mut keys: Vec<(&str, Value)> = vec![
-        ("name", Value::from(forward.name.as_str())),
-        ("protocol", one_or_many(texts(&forward.protocols))),
-        ("port", one_or_many(forward.ports.iter().map(|text| port(text)).collect())),
-        ("to", Value::from(forward.to.as_str())),
-    ];
-    if let Some(address) = &forward.address {
-        keys.push(("address", Value::from(address.as_str())));
-    }
-    if !forward.from.is_empty() {
-        keys.push(("from", Value::Array(texts(&forward.from).into_iter().collect())));
-    }
-    if !forward.enabled {
-        keys.push(("enabled", Value::from(false)));
-    }
-    if let Some(expires) = &forward.expires {
-        keys.push(("expires", moment(expires)));
-    }
-    if forward.temporary {
-        keys.push(("temporary", Value::from(true)));
-    }
-    if forward.log {
-        keys.push(("log", Value::from(true)));
-    }
+    let written = |(key, setting)| match setting {
+        Setting::To(value) => Some((key, value)),
+        Setting::Default(_) | Setting::Away => None,
+    };
+    let keys =
+        [("name", Value::from(name))].into_iter().chain(keys.settings().into_iter().filter_map(written));
     match document.entry("forward").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new())) {
         Item::ArrayOfTables(tables) => {
             let mut table = Table::new();
@@ -302,7 +233,7 @@ fn add(document: &mut DocumentMut, forward: &NewForward) -> Result<(), EditError
             }
             tables.push(table);
         }
-        Item::Value(Value::Array(array)) => array.push(keys.into_iter().collect::<InlineTable>()),
+        Item::Value(Value::Array(array)) => array.push(keys.collect::<InlineTable>()),
         // Of another type: the checks have refused such a file.
         _ => {}
     }

@@ -35,10 +35,12 @@ use schedule::{Schedule, Zone};
 use schema::File;
 
 pub use diff::{Change, Diff, diff};
-pub use edit::{Edit, EditError, NewForward, edit};
+pub use edit::{Edit, EditError, ForwardKeys, edit};
 pub use error::{Code, Diagnostic, Label, Position, Severity, SourceFile, Span};
 pub use json_schema::schema_json;
 pub use render::{count, json, render};
+pub use schema::MOST_SESSIONS;
+pub use value::argument::{opening_hours, rate};
 pub use value::duration::{duration, humane};
 pub use value::moment::written as rfc3339;
 

@@ -26,8 +26,10 @@ use crate::value::{Field, List};
 
 /// IP MTU in octets: from what every host has to take (RFC 791) to the longest IPv4 packet.
 pub(crate) type Mtu = Number<576, 65_535>;
-/// Sessions: up to 16 Mi.
-pub(crate) type Sessions = Number<1, 16_777_216>;
+/// The largest number of sessions that a configuration may name: 16 Mi.
+pub const MOST_SESSIONS: u32 = 16_777_216;
+/// Sessions.
+pub(crate) type Sessions = Number<1, MOST_SESSIONS>;
 /// Ports of one address and protocol.
 pub(crate) type PortCount = Number<1, 65_535>;
 /// Threads.

@@ -12,6 +12,7 @@ use toml::de::DeValue;
 use crate::error::{Code, Report, Span};
 
 pub(crate) mod address;
+pub(crate) mod argument;
 pub(crate) mod duration;
 pub(crate) mod moment;
 pub(crate) mod name;

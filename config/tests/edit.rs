@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use genkan_config::{Edit, EditError, Loaded, NewForward, edit};
+use genkan_config::{Edit, EditError, ForwardKeys, Loaded, edit};
 use proptest::prelude::*;
 
 const FILE: &str = r#"# The club's router.
@@ -40,19 +40,25 @@ hairpin = true
 # the end
 "#;
 
-fn forward(name: &str, port: &str) -> NewForward {
-    NewForward {
-        name: name.to_owned(),
-        protocols: vec!["tcp".to_owned()],
-        ports: vec![port.to_owned()],
-        to: "192.168.0.30".to_owned(),
-        address: None,
-        from: Vec::new(),
-        enabled: true,
-        expires: None,
-        temporary: false,
-        log: false,
+fn keys(port: &str) -> ForwardKeys {
+    ForwardKeys {
+        protocols: Some(vec!["tcp".to_owned()]),
+        ports: Some(vec![port.to_owned()]),
+        to: Some("192.168.0.30".to_owned()),
+        ..ForwardKeys::default()
     }
+}
+
+fn forward(name: &str, port: &str) -> Edit {
+    Edit::AddForward { name: name.to_owned(), keys: keys(port) }
+}
+
+fn change(name: &str, keys: ForwardKeys) -> Edit {
+    Edit::ChangeForward { name: name.to_owned(), keys }
+}
+
+fn enable(name: &str, enabled: bool) -> Edit {
+    change(name, ForwardKeys { enabled: Some(enabled), ..ForwardKeys::default() })
 }
 
 #[track_caller]
@@ -74,21 +80,25 @@ fn lines(before: &str, after: &str) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn a_forward_is_written_behind_the_others() {
-    let full = NewForward {
-        protocols: vec!["tcp".to_owned(), "udp".to_owned()],
-        ports: vec!["22".to_owned(), "100-110".to_owned()],
-        address: Some("203.0.113.1".to_owned()),
-        from: vec!["198.51.100.0/24".to_owned()],
-        enabled: false,
-        expires: Some("2030-01-01T00:00:00Z".to_owned()),
-        temporary: true,
-        log: true,
-        ..forward("we \"quote\"", "")
+    let full = ForwardKeys {
+        protocols: Some(vec!["tcp".to_owned(), "udp".to_owned()]),
+        ports: Some(vec!["22".to_owned(), "100-110".to_owned()]),
+        address: Some(Some("203.0.113.1".to_owned())),
+        from: Some(vec!["198.51.100.0/24".to_owned()]),
+        enabled: Some(false),
+        expires: Some(Some("2030-01-01T00:00:00Z".to_owned())),
+        temporary: Some(true),
+        schedule: Some(Some("Mon-Fri 18:00-23:00".to_owned())),
+        max_sessions: Some(Some(50)),
+        max_new_per_source: Some(Some("20/min".to_owned())),
+        log: Some(true),
+        ..keys("")
     };
-    let after = edited(FILE, &Edit::AddForward(full));
+    let after = edited(FILE, &Edit::AddForward { name: "we \"quote\"".to_owned(), keys: full });
     let expected = "\n[[forward]]\nname = 'we \"quote\"'\nprotocol = [\"tcp\", \"udp\"]\nport = [22, \"100-110\"]\n\
         to = \"192.168.0.30\"\naddress = \"203.0.113.1\"\nfrom = [\"198.51.100.0/24\"]\nenabled = false\n\
-        expires = 2030-01-01T00:00:00Z\ntemporary = true\nlog = true\n";
+        expires = 2030-01-01T00:00:00Z\ntemporary = true\nschedule = \"Mon-Fri 18:00-23:00\"\nmax_sessions = 50\n\
+        max_new_per_source = \"20/min\"\nlog = true\n";
     let at = text(&after).find(expected).unwrap_or_else(|| panic!("{}", text(&after)));
     assert_eq!(text(&after).replacen(expected, "", 1), FILE);
     assert!(text(&after)[..at].contains("name = \"game\"") && text(&after)[at..].contains("[nat]"));
@@ -122,21 +132,56 @@ fn a_forward_goes_with_its_own_comment_only() {
 
 #[test]
 fn values_change_in_their_place() {
-    let off = |name: &str| Edit::EnableForward { name: name.to_owned(), enabled: false };
-    let after = edited(FILE, &off("game"));
+    let after = edited(FILE, &enable("game", false));
     assert_eq!(text(&after), FILE.replace("enabled = true     # on", "enabled = false     # on"));
-    let after = edited(FILE, &off("web"));
+    assert_eq!(text(&edited(text(&after), &enable("game", true))), FILE);
+    let after = edited(FILE, &enable("web", false));
     assert_eq!(text(&after), FILE.replace(":8080\"\n", ":8080\"\nenabled = false\n"));
-    let on = Edit::EnableForward { name: "web".to_owned(), enabled: true };
+    let on = enable("web", true);
     assert_eq!(text(&edited(FILE, &on)), FILE);
     assert_eq!(text(&edited(text(&after), &on)), FILE.replace(":8080\"\n", ":8080\"\nenabled = true\n"));
 
-    let until = |expires| Edit::ExpireForward { name: "web".to_owned(), expires };
+    let until = |expires| change("web", ForwardKeys { expires: Some(expires), ..ForwardKeys::default() });
     let after = edited(FILE, &until(Some("2030-01-01T00:00:00Z".to_owned())));
     assert_eq!(text(&after), FILE.replace(":8080\"\n", ":8080\"\nexpires = 2030-01-01T00:00:00Z\n"));
     assert_eq!(text(&edited(text(&after), &until(None))), FILE);
     let tomorrow = edit(FILE, "genkan.toml", &until(Some("tomorrow".to_owned()))).expect_err("no date");
     assert!(tomorrow.to_string().contains("such as 2026-12-31T23:59:59Z"), "{tomorrow}");
+}
+
+#[test]
+fn every_key_can_change_and_go() {
+    let all = ForwardKeys {
+        protocols: Some(vec!["udp".to_owned()]),
+        ports: Some(vec!["81".to_owned()]),
+        to: Some("192.168.0.11".to_owned()),
+        address: Some(Some("203.0.113.1".to_owned())),
+        from: Some(vec!["198.51.100.0/24".to_owned()]),
+        schedule: Some(Some("daily 00:00-24:00".to_owned())),
+        max_sessions: Some(Some(5)),
+        max_new_per_source: Some(Some("1/s".to_owned())),
+        log: Some(true),
+        ..ForwardKeys::default()
+    };
+    let after = edited(FILE, &change("web", all));
+    let expected = "name = \"web\"\nprotocol = \"udp\"   # no QUIC\nport = 81\nto = \"192.168.0.11\"\n\
+        address = \"203.0.113.1\"\nfrom = [\"198.51.100.0/24\"]\nschedule = \"daily 00:00-24:00\"\n\
+        max_sessions = 5\nmax_new_per_source = \"1/s\"\nlog = true\n\n";
+    assert!(text(&after).contains(expected), "{}", text(&after));
+    let away = ForwardKeys {
+        protocols: Some(vec!["tcp".to_owned()]),
+        ports: Some(vec!["80".to_owned()]),
+        to: Some("192.168.0.10:8080".to_owned()),
+        address: Some(None),
+        from: Some(Vec::new()),
+        schedule: Some(None),
+        max_sessions: Some(None),
+        max_new_per_source: Some(None),
+        log: Some(false),
+        ..ForwardKeys::default()
+    };
+    let back = edited(text(&after), &change("web", away));
+    assert_eq!(text(&back), FILE.replace(":8080\"\n", ":8080\"\nlog = false\n"));
 }
 
 #[test]
@@ -160,22 +205,22 @@ fn other_ways_to_write_a_file() {
     let inline = "wan = { device = \"eth0\", address = \"203.0.113.1/24\" }\n\
         lan = [{ device = \"eth1\", address = \"192.168.0.1/24\" }]\n\
         forward = [{ name = \"web\", protocol = \"tcp\", port = 80, to = \"192.168.0.10\" }]\n";
-    let after = edited(inline, &Edit::AddForward(forward("more", "81")));
+    let after = edited(inline, &forward("more", "81"));
     assert_eq!(after.plan.forwards.len(), 2);
-    let after = edited(text(&after), &Edit::EnableForward { name: "more".into(), enabled: false });
+    let after = edited(text(&after), &enable("more", false));
     assert!(!after.plan.forwards[1].enabled);
     let after = edited(text(&after), &Edit::RemoveForward { name: "web".into() });
     assert_eq!(after.plan.forwards[0].name, "more");
 
     let windows = FILE.replace('\n', "\r\n");
-    let after = edited(&windows, &Edit::AddForward(forward("more", "81")));
+    let after = edited(&windows, &forward("more", "81"));
     assert_eq!(text(&after).matches('\n').count(), text(&after).matches("\r\n").count());
     let after = edited(text(&after), &Edit::RemoveForward { name: "more".into() });
     assert_eq!(text(&after), windows);
 
     // Without a line end at the end, and without any forward yet.
     let bare = "[wan]\ndevice = \"eth0\"\naddress = \"203.0.113.1/24\"\n[[lan]]\ndevice = \"eth1\"\naddress = \"192.168.0.1/24\"";
-    let after = edited(bare, &Edit::AddForward(forward("web", "80")));
+    let after = edited(bare, &forward("web", "80"));
     assert!(text(&after).starts_with(bare) && after.plan.forwards.len() == 1);
 }
 
@@ -185,9 +230,9 @@ fn refusals_name_what_was_meant() {
     let missing = error(&Edit::RemoveForward { name: "gmae".into() });
     assert!(matches!(&missing, EditError::NotFound { suggestion: Some(guess), .. } if guess == "game"));
     assert!(missing.to_string().contains("did you mean `game`?"), "{missing}");
-    let taken = error(&Edit::AddForward(forward("web", "81")));
+    let taken = error(&forward("web", "81"));
     assert_eq!(taken, EditError::Exists { name: "web".into() });
-    let EditError::Refused(diagnostics) = error(&Edit::AddForward(forward("bad", "99999"))) else {
+    let EditError::Refused(diagnostics) = error(&forward("bad", "99999")) else {
         panic!("the port is none");
     };
     let line = diagnostics[0].position().expect("it points at the new text").line;
@@ -219,8 +264,8 @@ proptest! {
     /// Whatever is asked for, the outcome is a good file that has it, or a refusal; never a panic or a silent change.
     #[test]
     fn any_text_is_written_or_refused(name in "\\PC{0,12}|[a-z]{1,6}", port in "[0-9]{1,5}|\\PC{0,6}", to in "\\PC{0,8}|192\\.168\\.0\\.[0-9]{1,2}") {
-        let wanted = NewForward { to, ..forward(&name, &port) };
-        match edit(FILE, "genkan.toml", &Edit::AddForward(wanted)) {
+        let wanted = ForwardKeys { to: Some(to), ..keys(&port) };
+        match edit(FILE, "genkan.toml", &Edit::AddForward { name: name.clone(), keys: wanted }) {
             Ok(loaded) => {
                 prop_assert_eq!(&loaded.plan.forwards[2].name, &name);
                 let back = edited(text(&loaded), &Edit::RemoveForward { name });

@@ -77,6 +77,8 @@ pub struct Running {
     pub revision: u64,
     /// Names of the forwards that leave the file once they have expired.
     pub ad_hoc: BTreeSet<String>,
+    /// Schedules of the forwards that have one, by name.
+    pub schedules: HashMap<String, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -259,7 +261,8 @@ impl Snapshot {
         let closed = self.closed.load();
         let row = |rule: &ForwardRule| {
             let closed = closed.get(&rule.name).copied();
-            ForwardRow::new(rule, running.ad_hoc.contains(&rule.name), now, closed)
+            let row = ForwardRow::new(rule, running.ad_hoc.contains(&rule.name), now, closed);
+            ForwardRow { schedule: running.schedules.get(&rule.name).cloned(), ..row }
         };
         (running.revision, running.plan.forwards.iter().map(row).collect())
     }
@@ -425,6 +428,7 @@ pub(crate) mod tests {
             workers: 1,
             revision: 1,
             ad_hoc: BTreeSet::new(),
+            schedules: HashMap::new(),
             config: "/etc/genkan.toml".to_owned(),
             plan: Arc::new(plan()),
             ports: vec![port(PortId::WAN, "wan", "eth0"), port(PortId::lan(0), "home", "eth1")],

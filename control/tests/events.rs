@@ -54,6 +54,7 @@ impl Bench {
             workers: 1,
             revision: 1,
             ad_hoc: Default::default(),
+            schedules: Default::default(),
         };
         let snapshot = Arc::new(Snapshot::new(running));
         let (worker, _) = channel(Arc::new(|| ()));

@@ -78,8 +78,8 @@ impl Bench {
         };
         let ports = vec![port(PortId::WAN, "wan", "eth0"), port(PortId::lan(0), "home", "eth1")];
         let config = "/etc/genkan.toml".to_owned();
-        let (plan_of, ad_hoc) = (plan.clone(), Default::default());
-        let running = Running { config, plan: plan_of, ports, workers: 1, revision: 12, ad_hoc };
+        let (plan_of, ad_hoc, schedules) = (plan.clone(), Default::default(), Default::default());
+        let running = Running { config, plan: plan_of, ports, workers: 1, revision: 12, ad_hoc, schedules };
         let snapshot = Arc::new(Snapshot::new(running));
 
         let (worker, mut requests) = channel(Arc::new(|| ()));
@@ -198,7 +198,7 @@ async fn a_dead_worker_is_reported() {
 async fn changes_arrive_as_they_were_asked_for() {
     let bench = Bench::start("changes", Ok(report()), true);
     let options = ChangeQuery { dry_run: true, confirm_seconds: Some(60), revision: Some(12) };
-    let patch = ForwardPatch { enabled: Some(false), expires: None };
+    let patch = ForwardPatch { enabled: Some(false), max_sessions: Some(None), ..ForwardPatch::default() };
     bench.client.remove_forward("a b/%/ü", &options).await.expect("accepted");
     bench.client.patch_forward("web", &patch, &ChangeQuery::default()).await.expect("accepted");
     bench.client.set_dmz("nas", &options).await.expect("accepted");
@@ -208,7 +208,7 @@ async fn changes_arrive_as_they_were_asked_for() {
     let asked = std::mem::take(&mut *bench.asked.lock().expect("no panic"));
     let expected = [
         (Change::RemoveForward("a b/%/ü".to_owned()), options),
-        (Change::PatchForward("web".to_owned(), patch), ChangeQuery::default()),
+        (Change::PatchForward("web".to_owned(), Box::new(patch)), ChangeQuery::default()),
         (Change::SetDmz("nas".to_owned()), options),
         (Change::ClearDmz, options),
         (Change::Rollback(7), options),
@@ -252,7 +252,9 @@ async fn wrong_input_is_the_askers_fault() {
         ("POST /v1/forwards?colour=red", "", json),
         ("POST /v1/forwards", "If-Match: yesterday\r\n", json),
         ("POST /v1/forwards?revision=4", "If-Match: \"5\"\r\n", json),
-        ("PATCH /v1/forwards/web", "", r#"{"port":80}"#),
+        ("PATCH /v1/forwards/web", "", r#"{"ports":80}"#),
+        ("GET /v1/forwards/none", "", ""),
+        ("GET /v1/forwards/%FF", "", ""),
         ("DELETE /v1/forwards/%FF", "", ""),
         ("PUT /v1/dmz", "", "{}"),
         ("POST /v1/rollback", "", r#"{"to":-1}"#),

@@ -18,6 +18,8 @@ Examples:
   genkan forward add web --protocol tcp --port 80 --to 192.168.0.10:8080
   genkan forward add game --protocol tcp,udp --port 10000-10010 --to console --for 2h
   genkan forward add ssh --protocol tcp --port 2222 --to nas:22 --from 198.51.100.0/24 --confirm 60s
+  genkan forward add vpn --protocol tcp --port 443 --to nas --schedule 'Mon-Fri 18:00-23:00' --max-sessions 50
+  genkan forward change ssh --max-new-per-source 20/min --without from
   genkan forward disable web
   genkan forward remove web --dry-run
   genkan forward list";
@@ -34,6 +36,8 @@ pub(crate) struct Arguments {
 enum Action {
     /// Add a forward
     Add(AddArguments),
+    /// Give keys of a forward other values; its sessions go on as far as these allow them
+    Change(ChangeArguments),
     /// Remove a forward; its sessions end
     Remove(NameArguments),
     /// Open a forward again
@@ -57,6 +61,52 @@ struct AddArguments {
     /// The inside machine: address or name of its `[[host]]`, with a port if that is another one
     #[arg(long, value_name = "HOST[:PORT]")]
     to: String,
+    #[command(flatten)]
+    keys: KeyArguments,
+    /// Add it closed
+    #[arg(long)]
+    disabled: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+struct ChangeArguments {
+    /// Its name
+    name: String,
+    /// tcp, udp, or both as tcp,udp
+    #[arg(long, value_delimiter = ',')]
+    protocol: Option<Vec<String>>,
+    /// External ports: 80, 10000-10010, or several as 80,443
+    #[arg(long, value_delimiter = ',')]
+    port: Option<Vec<String>>,
+    /// The inside machine: address or name of its `[[host]]`, with a port if that is another one
+    #[arg(long, value_name = "HOST[:PORT]")]
+    to: Option<String>,
+    #[command(flatten)]
+    keys: KeyArguments,
+    /// Take these keys away
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    without: Vec<Key>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Keys that a forward need not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Key {
+    Address,
+    From,
+    Expires,
+    Schedule,
+    MaxSessions,
+    MaxNewPerSource,
+    Log,
+}
+
+/// What a forward need not say.
+#[derive(Debug, clap::Args)]
+struct KeyArguments {
     /// Admit only this network; may be given several times
     #[arg(long, value_name = "CIDR")]
     from: Vec<String>,
@@ -69,14 +119,18 @@ struct AddArguments {
     /// Closed from then on, such as 2026-12-31T23:59:59+09:00
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
-    /// Add it closed
-    #[arg(long)]
-    disabled: bool,
+    /// Open in these hours only, such as 'Mon-Fri 18:00-23:00'
+    #[arg(long, value_name = "HOURS", value_parser = genkan_config::opening_hours)]
+    schedule: Option<String>,
+    /// Most sessions at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(genkan_config::MOST_SESSIONS)))]
+    max_sessions: Option<u32>,
+    /// How fast each source may open sessions, such as 20/min
+    #[arg(long, value_name = "RATE", value_parser = genkan_config::rate)]
+    max_new_per_source: Option<String>,
     /// Log every new session
     #[arg(long)]
     log: bool,
-    #[command(flatten)]
-    options: Options,
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,7 +150,7 @@ struct ListArguments {
 /// Does it.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let enable = |arguments: &NameArguments, enabled| {
-        let patch = ForwardPatch { enabled: Some(enabled), expires: None };
+        let patch = ForwardPatch { enabled: Some(enabled), ..ForwardPatch::default() };
         let name = &arguments.name;
         arguments.options.change(async |client, query| client.patch_forward(name, &patch, query).await)
     };
@@ -104,6 +158,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Action::Add(add) => {
             let forward = new_forward(add);
             add.options.change(async |client, query| client.add_forward(&forward, query).await)
+        }
+        Action::Change(change) => {
+            let (name, patch) = (&change.name, patch(change));
+            change.options.change(async |client, query| client.patch_forward(name, &patch, query).await)
         }
         Action::Remove(remove) => {
             remove.options.change(async |client, query| client.remove_forward(&remove.name, query).await)
@@ -115,19 +173,58 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 }
 
 fn new_forward(add: &AddArguments) -> NewForward {
+    let keys = &add.keys;
     NewForward {
         name: add.name.clone(),
         protocol: OneOrMany::Many(add.protocol.clone()),
-        port: OneOrMany::Many(add.port.iter().cloned().map(PortWord::Text).collect()),
+        port: ports(&add.port),
         to: add.to.clone(),
-        address: add.address.clone(),
-        from: add.from.clone(),
+        address: keys.address.clone(),
+        from: keys.from.clone(),
         enabled: !add.disabled,
-        expires: add.expires.clone(),
-        // At most a year.
-        for_seconds: add.lifetime.map(|time| time.as_secs() as u32),
+        expires: keys.expires.clone(),
+        for_seconds: keys.for_seconds(),
         temporary: false,
-        log: add.log,
+        schedule: keys.schedule.clone(),
+        max_sessions: keys.max_sessions,
+        max_new_per_source: keys.max_new_per_source.clone(),
+        log: keys.log,
+    }
+}
+
+fn patch(change: &ChangeArguments) -> ForwardPatch {
+    let keys = &change.keys;
+    let goes = |key| change.without.contains(&key);
+    // What is given goes before what is to be taken away.
+    let text = |given: &Option<String>, key| given.clone().map(Some).or(goes(key).then_some(None));
+    ForwardPatch {
+        protocol: change.protocol.clone().map(OneOrMany::Many),
+        port: change.port.as_deref().map(ports),
+        to: change.to.clone(),
+        address: text(&keys.address, Key::Address),
+        from: match keys.from.is_empty() {
+            true => goes(Key::From).then_some(None),
+            false => Some(Some(keys.from.clone())),
+        },
+        enabled: None,
+        expires: text(&keys.expires, Key::Expires),
+        for_seconds: keys.for_seconds(),
+        temporary: None,
+        schedule: text(&keys.schedule, Key::Schedule),
+        max_sessions: keys.max_sessions.map(Some).or(goes(Key::MaxSessions).then_some(None)),
+        max_new_per_source: text(&keys.max_new_per_source, Key::MaxNewPerSource),
+        log: (keys.log || goes(Key::Log)).then_some(keys.log),
+    }
+}
+
+fn ports(words: &[String]) -> OneOrMany<PortWord> {
+    OneOrMany::Many(words.iter().cloned().map(PortWord::Text).collect())
+}
+
+impl KeyArguments {
+    fn for_seconds(&self) -> Option<u32> {
+        // At most a year.
+        self.lifetime.map(|time| time.as_secs() as u32)
     }
 }
 
@@ -196,8 +293,10 @@ mod tests {
             opens,
             expires: Some(0),
             ad_hoc: closed_by.is_none(),
+            schedule: None,
             max_sessions: None,
             max_new_per_source: None,
+            log: false,
             counts: Default::default(),
         };
         let text = table(&[

@@ -119,8 +119,10 @@ mod tests {
             opens: None,
             expires: None,
             ad_hoc: false,
+            schedule: None,
             max_sessions: None,
             max_new_per_source: None,
+            log: false,
             counts,
         };
         let limited = ForwardRow {

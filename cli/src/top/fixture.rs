@@ -116,8 +116,10 @@ fn forwards(second: u64) -> Vec<ForwardRow> {
         opens: None,
         expires: None,
         ad_hoc: false,
+        schedule: None,
         max_sessions: None,
         max_new_per_source: None,
+        log: false,
         counts,
     };
     let counts = ForwardCounts {

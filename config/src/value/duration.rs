@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
 use super::number::integer_value;
-use super::{Bad, Refusal, Scalar, quoted};
+use super::{Bad, Refusal, Scalar, argument, quoted};
 
 /// A duration in whole seconds, from one second to [`LONGEST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +60,7 @@ pub fn humane(duration: Duration) -> String {
 pub fn duration(text: &str) -> Result<Duration, String> {
     match parse(text) {
         Ok(Humane(duration)) => Ok(duration),
-        Err(bad) => {
-            let fix = bad.fix.map(|fix| format!("; write {}", fix.trim_matches('"'))).unwrap_or_default();
-            Err(format!("{}: {}{fix}", bad.what, bad.label))
-        }
+        Err(bad) => Err(argument::refusal(&bad)),
     }
 }
 

@@ -39,7 +39,8 @@ fn no_time(count: Option<i128>) -> Bad {
     Bad::new("it does not say in which time", ACCEPTED).fix(fix)
 }
 
-fn parse(text: &str) -> Result<PerTime, Bad> {
+/// Reads the text.
+pub(super) fn parse(text: &str) -> Result<PerTime, Bad> {
     let unreadable = || Bad::new("it is not a rate", ACCEPTED).fix("\"20/min\"");
     let trimmed = text.trim();
     let digits_end = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use genkan_engine::UnixTime;
 use genkan_engine::plan::{ForwardRule, PortRange};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ForwardCounts;
@@ -120,6 +120,16 @@ pub struct NewForward {
     /// Once it has expired, it leaves the file.
     #[serde(default)]
     pub temporary: bool,
+    /// Open in these hours only, such as `Mon-Fri 18:00-23:00`, by the clock of `router.timezone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// Most sessions at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 16_777_216_u32)]
+    pub max_sessions: Option<u32>,
+    /// How fast each source may open sessions, such as `20/min`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_new_per_source: Option<String>,
     /// Log every new session.
     #[serde(default)]
     pub log: bool,
@@ -129,16 +139,64 @@ fn yes() -> bool {
     true
 }
 
-/// Body of `PATCH /v1/forwards/{name}`: what is to be different.
+/// Body of `PATCH /v1/forwards/{name}`: the keys that are to be different, as a JSON Merge Patch (RFC 7396): what is
+/// absent stays, and `null` takes a key away that a forward need not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForwardPatch {
+    /// `tcp`, `udp` or both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<OneOrMany<String>>,
+    /// External ports and runs of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<OneOrMany<PortWord>>,
+    /// The inside machine: address or name, with or without a port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Only this external address.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<Option<String>>,
+    /// Only these sources; an empty list, like `null`, for everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub from: Option<Option<Vec<String>>>,
     /// Open or closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Closed from then on: a date and time with its offset from UTC; `never` takes that away.
+    /// Closed from then on: a date and time with its offset from UTC; `never`, like `null`, takes that away.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub expires: Option<Option<String>>,
+    /// Open for so many seconds from now, at least 1; then it leaves the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<String>,
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32)]
+    pub for_seconds: Option<u32>,
+    /// Once it has expired, it leaves the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporary: Option<bool>,
+    /// Open in these hours only, such as `Mon-Fri 18:00-23:00`, by the clock of `router.timezone`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub schedule: Option<Option<String>>,
+    /// Most sessions at once.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 16_777_216_u32)]
+    pub max_sessions: Option<Option<u32>>,
+    /// How fast each source may open sessions, such as `20/min`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub max_new_per_source: Option<Option<String>>,
+    /// Log every new session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<bool>,
+}
+
+/// What is there, be it `null`; what is absent gets the default.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// Body of `PUT /v1/dmz`.
@@ -211,12 +269,18 @@ pub struct ForwardRow {
     pub expires: Option<i64>,
     /// It leaves the file once it has expired.
     pub ad_hoc: bool,
+    /// Open in these hours only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
     /// Most sessions at once; without it as many as `[nat]` allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
     /// How fast each source may open sessions, as the file says it: `20/min`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_per_source: Option<String>,
+    /// Every new session is logged.
+    #[serde(default)]
+    pub log: bool,
     /// What has passed through it.
     #[serde(flatten)]
     pub counts: ForwardCounts,
@@ -256,8 +320,10 @@ impl ForwardRow {
             opens,
             expires: rule.expires.map(|UnixTime(seconds)| seconds),
             ad_hoc,
+            schedule: None,
             max_sessions: rule.max_sessions,
             max_new_per_source: rule.max_new_per_source.map(|rate| rate.to_string()),
+            log: rule.log,
             counts: ForwardCounts::default(),
         }
     }
@@ -347,6 +413,25 @@ mod tests {
         );
         let wrong = json.replace("\"to\"", "\"too\"");
         assert!(serde_json::from_str::<NewForward>(&wrong).is_err());
+    }
+
+    #[test]
+    fn a_patch_tells_absent_from_null() {
+        let patch: ForwardPatch =
+            serde_json::from_str(r#"{"max_sessions":null,"schedule":"daily 01:00-02:00","from":null}"#)
+                .expect("a patch");
+        let expected = ForwardPatch {
+            max_sessions: Some(None),
+            schedule: Some(Some("daily 01:00-02:00".to_owned())),
+            from: Some(None),
+            ..ForwardPatch::default()
+        };
+        assert_eq!(patch, expected);
+        let written = serde_json::to_value(&patch).expect("json");
+        assert_eq!(
+            written,
+            serde_json::json!({"from": null, "schedule": "daily 01:00-02:00", "max_sessions": null})
+        );
     }
 
     #[test]

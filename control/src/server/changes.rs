@@ -66,11 +66,11 @@ pub enum ChangeRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A further forward.
-    AddForward(NewForward),
+    AddForward(Box<NewForward>),
     /// A forward less.
     RemoveForward(String),
     /// Another value of a forward's keys.
-    PatchForward(String, ForwardPatch),
+    PatchForward(String, Box<ForwardPatch>),
     /// Another DMZ host.
     SetDmz(String),
     /// No DMZ host.
@@ -169,7 +169,7 @@ pub(super) async fn add_forward(
     body: Body<NewForward>,
 ) -> Answer<ChangeReport> {
     let Json(forward) = body?;
-    change(control, peer, options, Change::AddForward(forward)).await
+    change(control, peer, options, Change::AddForward(Box::new(forward))).await
 }
 
 /// Removes a forward and ends its sessions
@@ -195,7 +195,7 @@ pub(super) async fn remove_forward(
     change(control, peer, options, Change::RemoveForward(name)).await
 }
 
-/// Opens or closes a forward
+/// Changes a forward: opens or closes it, or gives its keys other values
 #[utoipa::path(
     patch, path = "/v1/forwards/{name}",
     params(
@@ -217,7 +217,7 @@ pub(super) async fn patch_forward(
     body: Body<ForwardPatch>,
 ) -> Answer<ChangeReport> {
     let (Path(name), Json(patch)) = (name?, body?);
-    change(control, peer, options, Change::PatchForward(name, patch)).await
+    change(control, peer, options, Change::PatchForward(name, Box::new(patch))).await
 }
 
 /// Sets the DMZ host

@@ -143,7 +143,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(events::events))
         .routes(routes!(capture::capture))
         .routes(routes!(forwards::forwards, changes::add_forward))
-        .routes(routes!(changes::patch_forward, changes::remove_forward))
+        .routes(routes!(forwards::forward, changes::patch_forward, changes::remove_forward))
         .routes(routes!(changes::set_dmz, changes::clear_dmz))
         .routes(routes!(changes::reload))
         .routes(routes!(upgrade::upgrade))

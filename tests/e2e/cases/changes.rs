@@ -29,6 +29,7 @@ cases![
     going_back_leaves_an_edit_by_hand_alone,
     the_history_leads_back,
     a_temporary_forward_leaves_the_file,
+    every_key_of_a_forward_can_be_given_and_changed,
 ];
 
 pub(super) const RULES: &str = r#"# What the club decided.
@@ -336,5 +337,72 @@ fn a_temporary_forward_leaves_the_file() -> Outcome {
     assert!(file(&lab).contains("temporary = true"));
     wait_for("it is gone from the file", || file(&lab) == before);
     assert_eq!(running_names(&lab), ["web"]);
+    Ok(())
+}
+
+fn every_key_of_a_forward_can_be_given_and_changed() -> Outcome {
+    let lab = Lab::start(RULES);
+    let block = |name: &str| {
+        let text = file(&lab);
+        let from = text.find(&format!("name = \"{name}\"")).expect("it is in the file");
+        text[from..].split("\n\n").next().expect("there is one").trim_end().to_owned()
+    };
+    let more =
+        ["--address", "203.0.113.1", "--from", "198.51.100.0/24", "--from", "192.0.2.7/32", "--disabled"];
+    let limits =
+        ["--schedule", "daily 00:00-24:00", "--max-sessions", "50", "--max-new-per-source", "20/min"];
+    let rest = ["--expires", "2099-01-01T00:00:00Z", "--log"];
+    lab.genkan(&[&add("ssh", "tcp", "22,2222", "192.168.0.10")[..], &more, &limits, &rest].concat())
+        .expect_ok();
+    let written = "name = \"ssh\"\nprotocol = \"tcp\"\nport = [22, 2222]\nto = \"192.168.0.10\"\n\
+        address = \"203.0.113.1\"\nfrom = [\"198.51.100.0/24\", \"192.0.2.7/32\"]\nenabled = false\n\
+        expires = 2099-01-01T00:00:00Z\nschedule = \"daily 00:00-24:00\"\nmax_sessions = 50\n\
+        max_new_per_source = \"20/min\"\nlog = true";
+    assert_eq!(block("ssh"), written);
+    let row = |key: &str| json(lab.genkan(&["forward", "list", "--format", "json"]))[1][key].clone();
+    assert_eq!(
+        [row("schedule"), row("max_sessions"), row("max_new_per_source"), row("log")],
+        ["daily 00:00-24:00".into(), 50.into(), "20/min".into(), Value::from(true)]
+    );
+
+    // What a change does not name stays; a limit of one session holds at once.
+    lab.genkan(&["forward", "change", "web", "--max-sessions", "1", "--max-new-per-source", "9/s"])
+        .expect_ok();
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let mut first = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
+    greeting(&mut first);
+    assert!(connect_within(&lab.host(Remote), lab.wan(80), SILENCE).is_err(), "there is one already");
+    lab.genkan(&["forward", "change", "web", "--without", "max-sessions,max-new-per-source"]).expect_ok();
+    greeting(&mut connect(&lab.host(Remote), lab.wan(80)).expect("as many as come"));
+    exchange(&mut first, b"still here");
+    assert!(block("web").ends_with("to = \"192.168.0.10:8080\""), "{}", file(&lab));
+    let away = ["--without", "address,from,expires,schedule,max-sessions,max-new-per-source"];
+    let given = ["forward", "change", "ssh", "--port", "22", "--to", "192.168.0.10:2222", "--for", "2h"];
+    let said = lab.genkan(&[&given[..], &away].concat());
+    assert!(
+        said.code == Some(1) && said.stderr.contains("`expires` and `for_seconds` together"),
+        "{said:#?}"
+    );
+    lab.genkan(&[&given[..7], &away].concat()).expect_ok();
+    let written = "name = \"ssh\"\nprotocol = \"tcp\"\nport = 22\nto = \"192.168.0.10:2222\"\nenabled = false\nlog = true";
+    assert_eq!(block("ssh"), written);
+
+    // What is wrong is said of the argument, before any router is asked.
+    for (key, value, words) in [
+        ("--max-sessions", "0", "'0' for '--max-sessions <N>': 0 is not in 1..=16777216"),
+        (
+            "--max-new-per-source",
+            "20",
+            "'20' for '--max-new-per-source <RATE>': it does not say in which time",
+        ),
+        ("--schedule", "Foo 10:00-12:00", "'Foo 10:00-12:00' for '--schedule <HOURS>': `Foo`"),
+    ] {
+        let said = lab.genkan(&["forward", "change", "web", key, value]);
+        assert!(said.code == Some(2) && said.stderr.contains(words), "{said:#?}");
+    }
+    let said = lab.genkan(&["forward", "change", "web"]);
+    assert!(said.code == Some(1) && said.stderr.contains("give at least one key"), "{said:#?}");
+    let said = lab.genkan(&["forward", "change", "wbe", "--log"]);
+    assert!(said.code == Some(1) && said.stderr.contains("did you mean `web`?"), "{said:#?}");
     Ok(())
 }

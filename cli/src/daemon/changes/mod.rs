@@ -312,5 +312,12 @@ pub(super) fn running(path: &Path, loaded: &Loaded, plan: Arc<Plan>, revision: u
         workers: config.workers,
         revision,
         ad_hoc: config.temporary.clone(),
+        schedules: loaded
+            .plan
+            .forwards
+            .iter()
+            .zip(&config.schedules)
+            .filter_map(|(rule, schedule)| Some((rule.name.clone(), schedule.as_ref()?.to_string())))
+            .collect(),
     }
 }

@@ -1,7 +1,7 @@
 //! From a wish to a checked configuration, without any effect yet.
 
-use genkan_config::{Diagnostic, Edit, EditError, Loaded, NewForward};
-use genkan_control::api::{self, ErrorBody, ErrorCode, ForwardPatch};
+use genkan_config::{Diagnostic, Edit, EditError, ForwardKeys, Loaded};
+use genkan_control::api::{ErrorBody, ErrorCode, ForwardPatch, NewForward, OneOrMany, PortWord};
 use genkan_control::server::Change;
 use genkan_control::store::{StoreError, Target};
 use genkan_engine::UnixTime;
@@ -17,23 +17,23 @@ impl Daemon {
             Change::Rollback(revision) => self.propose_revision(revision),
             Change::AddForward(forward) => {
                 let what = format!("forward add {}", forward.name);
-                self.propose_edits(what, &[Edit::AddForward(new_forward(forward)?)])
+                self.propose_edit(what, &add_edit(*forward)?)
             }
             Change::RemoveForward(name) => {
-                self.propose_edits(format!("forward remove {name}"), &[Edit::RemoveForward { name }])
+                self.propose_edit(format!("forward remove {name}"), &Edit::RemoveForward { name })
             }
             Change::PatchForward(name, patch) => {
-                let (what, edits) = patch_edits(name, patch)?;
-                self.propose_edits(what, &edits)
+                let (what, edit) = patch_edit(name, *patch)?;
+                self.propose_edit(what, &edit)
             }
-            Change::SetDmz(to) => self.propose_edits(format!("dmz set {to}"), &[Edit::SetDmz { to }]),
-            Change::ClearDmz => self.propose_edits("dmz clear".to_owned(), &[Edit::ClearDmz]),
+            Change::SetDmz(to) => self.propose_edit(format!("dmz set {to}"), &Edit::SetDmz { to }),
+            Change::ClearDmz => self.propose_edit("dmz clear".to_owned(), &Edit::ClearDmz),
         }
     }
 
     /// Without the forwards whose time is over.
     pub(super) fn propose_expiry(&self, names: Vec<String>) -> Result<Proposal, ErrorBody> {
-        self.propose_edits("expired".to_owned(), &[Edit::RemoveExpired { names }])
+        self.propose_edit("expired".to_owned(), &Edit::RemoveExpired { names })
     }
 
     fn name(&self) -> String {
@@ -53,17 +53,10 @@ impl Daemon {
         Ok(proposal(loaded, format!("rollback to {revision}")))
     }
 
-    fn propose_edits(&self, what: String, edits: &[Edit]) -> Result<Proposal, ErrorBody> {
+    fn propose_edit(&self, what: String, edit: &Edit) -> Result<Proposal, ErrorBody> {
         self.file_is_ours()?;
-        let mut loaded: Option<Loaded> = None;
-        for edit in edits {
-            let text = loaded.as_ref().map_or(self.store.text(), |loaded| loaded.places.file.text());
-            loaded = Some(genkan_config::edit(text, &self.name(), edit).map_err(|error| unedited(&error))?);
-        }
-        match loaded {
-            Some(loaded) => Ok(proposal(loaded, what)),
-            None => refuse(ErrorCode::BadRequest, "nothing is to be different"),
-        }
+        let loaded = genkan_config::edit(self.store.text(), &self.name(), edit);
+        Ok(proposal(loaded.map_err(|error| unedited(&error))?, what))
     }
 
     /// What a person has written into the file meanwhile is not overwritten.
@@ -106,43 +99,75 @@ pub(super) fn unread(error: &StoreError) -> ErrorBody {
     }
 }
 
-fn new_forward(forward: api::NewForward) -> Result<NewForward, ErrorBody> {
-    let expires = match (forward.for_seconds, forward.expires) {
-        (Some(_), Some(_)) => return refuse(ErrorCode::BadRequest, "`expires` and `for_seconds` together"),
-        (Some(0), _) => return refuse(ErrorCode::BadRequest, "`for_seconds` is at least 1"),
-        (Some(seconds), None) => {
-            let UnixTime(now) = wall_seconds();
-            Some(genkan_config::rfc3339(UnixTime(now.saturating_add(seconds.into()))))
-        }
-        (None, expires) => expires,
-    };
-    Ok(NewForward {
-        name: forward.name,
-        protocols: forward.protocol.into_vec(),
-        ports: forward.port.into_vec().iter().map(ToString::to_string).collect(),
-        to: forward.to,
-        address: forward.address,
-        from: forward.from,
-        enabled: forward.enabled,
+fn add_edit(forward: NewForward) -> Result<Edit, ErrorBody> {
+    let expires = expiry(forward.for_seconds, forward.expires.map(Some))?;
+    let keys = ForwardKeys {
+        protocols: Some(forward.protocol.into_vec()),
+        ports: Some(port_texts(forward.port)),
+        to: Some(forward.to),
+        address: Some(forward.address),
+        from: Some(forward.from),
+        enabled: Some(forward.enabled),
         expires,
-        temporary: forward.temporary || forward.for_seconds.is_some(),
-        log: forward.log,
-    })
+        temporary: Some(forward.temporary || forward.for_seconds.is_some()),
+        schedule: Some(forward.schedule),
+        max_sessions: Some(forward.max_sessions),
+        max_new_per_source: Some(forward.max_new_per_source),
+        log: Some(forward.log),
+    };
+    Ok(Edit::AddForward { name: forward.name, keys })
 }
 
-fn patch_edits(name: String, patch: ForwardPatch) -> Result<(String, Vec<Edit>), ErrorBody> {
-    let mut edits = Vec::new();
-    let mut what = "forward change";
-    if let Some(enabled) = patch.enabled {
-        what = if enabled { "forward enable" } else { "forward disable" };
-        edits.push(Edit::EnableForward { name: name.clone(), enabled });
+fn patch_edit(name: String, patch: ForwardPatch) -> Result<(String, Edit), ErrorBody> {
+    if patch == ForwardPatch::default() {
+        return refuse(
+            ErrorCode::BadRequest,
+            "nothing is to be different: give at least one key of a forward",
+        );
     }
-    if let Some(expires) = patch.expires {
-        let expires = Some(expires).filter(|text| text != "never");
-        edits.push(Edit::ExpireForward { name: name.clone(), expires });
+    let only_enabled = ForwardPatch { enabled: patch.enabled, ..ForwardPatch::default() } == patch;
+    let what = match patch.enabled.filter(|_| only_enabled) {
+        Some(true) => "forward enable",
+        Some(false) => "forward disable",
+        None => "forward change",
+    };
+    let never = |expires: Option<String>| expires.filter(|text| text != "never");
+    let expires = expiry(patch.for_seconds, patch.expires.map(never))?;
+    // What never expires is not temporary.
+    let temporary = if expires == Some(None) { Some(false) } else { patch.for_seconds.map(|_| true) };
+    let keys = ForwardKeys {
+        protocols: patch.protocol.map(OneOrMany::into_vec),
+        ports: patch.port.map(port_texts),
+        to: patch.to,
+        address: patch.address,
+        from: patch.from.map(Option::unwrap_or_default),
+        enabled: patch.enabled,
+        expires,
+        temporary: patch.temporary.or(temporary),
+        schedule: patch.schedule,
+        max_sessions: patch.max_sessions,
+        max_new_per_source: patch.max_new_per_source,
+        log: patch.log,
+    };
+    Ok((format!("{what} {name}"), Edit::ChangeForward { name, keys }))
+}
+
+/// What `expires` is to say: as it is given, or so many seconds from now.
+fn expiry(
+    for_seconds: Option<u32>,
+    expires: Option<Option<String>>,
+) -> Result<Option<Option<String>>, ErrorBody> {
+    match (for_seconds, expires) {
+        (Some(_), Some(_)) => refuse(ErrorCode::BadRequest, "`expires` and `for_seconds` together"),
+        (Some(0), None) => refuse(ErrorCode::BadRequest, "`for_seconds` is at least 1"),
+        (Some(seconds), None) => {
+            let UnixTime(now) = wall_seconds();
+            Ok(Some(Some(genkan_config::rfc3339(UnixTime(now.saturating_add(seconds.into()))))))
+        }
+        (None, expires) => Ok(expires),
     }
-    if edits.is_empty() {
-        return refuse(ErrorCode::BadRequest, "nothing is to be different: give `enabled` or `expires`");
-    }
-    Ok((format!("{what} {name}"), edits))
+}
+
+fn port_texts(ports: OneOrMany<PortWord>) -> Vec<String> {
+    ports.into_vec().iter().map(ToString::to_string).collect()
 }
