@@ -19,7 +19,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     capture, check, counters, dmz, events as events_command, forward, forwards, help_files, history, hosts,
-    lab as lab_command, listing, reload, replay as replay_command, run, status, top as top_command, upgrade,
+    lab as lab_command, listing, log_level, reload, replay as replay_command, run, status,
+    top as top_command, upgrade,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -69,6 +70,7 @@ enum Command {
     Forwards(forwards::Arguments),
     Dmz(dmz::Arguments),
     Reload(reload::Arguments),
+    LogLevel(log_level::Arguments),
     Confirm(history::ConfirmArguments),
     History(history::HistoryArguments),
     Diff(history::DiffArguments),
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         Command::Forwards(arguments) => forwards::run(&arguments),
         Command::Forward(arguments) => forward::run(&arguments),
         Command::Dmz(arguments) => dmz::run(&arguments),
+        Command::LogLevel(arguments) => log_level::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Confirm(arguments) => history::confirm(&arguments),
         Command::History(arguments) => history::history(&arguments),

@@ -85,6 +85,7 @@ pub fn diff(running: &Loaded, new: &Loaded) -> Diff {
     let dmz = |loaded: &Loaded| vec![field("to", loaded.plan.dmz.map_or_else(none, |to| to.to_string()))];
     out.fields("dmz", dmz(running), dmz(new));
     out.fields("services", services(running), services(new));
+    out.fields("log", log(running), log(new));
     out
 }
 
@@ -235,6 +236,11 @@ fn services(loaded: &Loaded) -> Vec<Field> {
         field("save_budget", size(loaded.config.save_budget)),
         fixed("group", optional(loaded.config.group.as_ref())),
     ]
+}
+
+fn log(loaded: &Loaded) -> Vec<Field> {
+    let log = &loaded.config.log;
+    vec![field("level", log.level.to_string()), field("format", word(Some(log.format)))]
 }
 
 fn nat(loaded: &Loaded) -> Vec<Field> {

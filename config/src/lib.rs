@@ -42,6 +42,7 @@ pub use render::{count, json, render};
 pub use schema::MOST_SESSIONS;
 pub use value::argument::{opening_hours, rate};
 pub use value::duration::{duration, humane};
+pub use value::log::LogLevel;
 pub use value::moment::written as rfc3339;
 
 /// A file without errors.
@@ -84,6 +85,8 @@ pub struct Config {
     pub save_budget: u64,
     /// `[services] group`: name or number of the group that may use the control socket.
     pub group: Option<String>,
+    /// `[log]`: what the router tells while it runs.
+    pub log: Log,
     /// Names of the forwards that leave the file once they have expired.
     pub temporary: BTreeSet<String>,
 }
@@ -112,6 +115,28 @@ pub enum Backend {
     AfXdp,
     /// A TAP device that Genkan creates or attaches to.
     Tap,
+}
+
+/// What the router tells while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `[log] level`: how much.
+    pub level: LogLevel,
+    /// `[log] format`: how it is written.
+    pub format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// To the journal where standard error leads to it, else text.
+    Auto,
+    /// Lines for people, to standard error.
+    Text,
+    /// A JSON object on each line, to standard error.
+    Json,
+    /// Entries with fields, by the journal's own protocol.
+    Journald,
 }
 
 /// Where the parts of a configuration are written, for messages that name the line that decided something.

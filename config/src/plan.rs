@@ -8,10 +8,10 @@ use genkan_engine::plan::{self, ForwardRule, Plan};
 
 use crate::error::{SourceFile, Span};
 use crate::schedule::Zone;
-use crate::schema::{File, Forward, Host, Lan, Nat, Route, Timeouts, Wan};
+use crate::schema::{File, Forward, Host, Lan, Log, Nat, Route, Timeouts, Wan};
 use crate::validate::{Checked, Resolved};
 use crate::value::Field;
-use crate::{Backend, Config, Device, Loaded, Places};
+use crate::{Backend, Config, Device, Loaded, LogFormat, LogLevel, Places};
 
 /// Default of `mtu`: that of Ethernet.
 const MTU: u16 = 1500;
@@ -77,6 +77,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .and_then(|services| services.save_budget.as_ref())
             .map_or(SAVE_BUDGET, |budget| budget.value.0),
         group: services.and_then(|services| services.group.as_ref()).map(|group| group.value.0.clone()),
+        log: log(file.log.as_ref()),
         temporary: file
             .forwards()
             .filter(|forward| flag(&forward.temporary, false))
@@ -84,6 +85,15 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .collect(),
     };
     Some(Loaded { config, plan, warnings: Vec::new(), places: places(file, wan, source) })
+}
+
+fn log(log: Option<&Log>) -> crate::Log {
+    crate::Log {
+        level: log
+            .and_then(|log| log.level.as_ref())
+            .map_or_else(LogLevel::default, |level| level.value.clone()),
+        format: log.and_then(|log| log.format.as_ref()).map_or(LogFormat::Auto, |format| format.value.0),
+    }
 }
 
 fn device(

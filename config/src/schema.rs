@@ -24,6 +24,10 @@ use crate::value::target::{DmzTarget, Target};
 use crate::value::word::{Protocols, Word};
 use crate::value::{Field, List};
 
+mod log;
+
+pub(crate) use log::Log;
+
 /// IP MTU in octets: from what every host has to take (RFC 791) to the longest IPv4 packet.
 pub(crate) type Mtu = Number<576, 65_535>;
 /// The largest number of sessions that a configuration may name: 16 Mi.
@@ -59,6 +63,8 @@ pub(crate) struct File {
     pub(crate) dmz: Option<Dmz>,
     /// The programs around the router.
     pub(crate) services: Option<Services>,
+    /// What the router tells while it runs.
+    pub(crate) log: Option<Log>,
 }
 
 /// The outside.
@@ -326,6 +332,7 @@ impl File {
             forward: Some(top.tables("forward", "forward", Forward::read)),
             dmz: top.table("dmz", "dmz", Dmz::read),
             services: top.table("services", "services", Services::read),
+            log: top.table("log", "log", Log::read),
         };
         top.finish();
         if !root.contains_key("wan") {

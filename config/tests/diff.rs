@@ -151,6 +151,10 @@ fn what_needs_a_restart() {
     ] {
         assert_eq!(changed(&[replacement]), format!("{line} (needs a restart)\n"));
     }
+    assert_eq!(
+        changed(&[("[nat]", "[log]\nlevel = \"debug\"\nformat = \"json\"\n[nat]")]),
+        "log: level info -> debug\nlog: format auto -> json\n"
+    );
     // The session table grows while the router runs.
     let larger = changed(&[("max_sessions = 1000", "max_sessions = 10_000")]);
     assert_eq!(larger, "nat: max_sessions 1000 -> 10_000\n");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use genkan_config::schedule::Zone;
-use genkan_config::{Backend, Code, Loaded, Severity};
+use genkan_config::{Backend, Code, Loaded, LogFormat, LogLevel, Severity};
 use genkan_engine::UnixTime;
 use genkan_engine::plan::{FilteringBehavior, ForwardRule, Host, MappingBehavior, PortRange, Rate};
 use genkan_engine::wire::ethernet::MacAddr;
@@ -63,6 +63,7 @@ fn documented_defaults() {
     assert_eq!(config.socket, Path::new("/run/genkan/control.sock"));
     assert_eq!(config.state, Path::new("/var/lib/genkan"));
     assert_eq!((config.save_every, config.save_budget), (Some(Duration::from_secs(300)), 256 << 20));
+    assert_eq!((config.log.level, config.log.format), (LogLevel::default(), LogFormat::Auto));
     assert_eq!(plan.wan.gateway, None);
     assert!(plan.wan.addresses.is_empty());
     assert_eq!(plan.wan.mtu, 1500);
@@ -130,6 +131,7 @@ fn schema_defaults_are_the_defaults() {
         ("Timeouts", "[nat.timeouts]", ""),
         ("Forward", "[[forward]]", "name = \"a\"\nprotocol = \"tcp\"\nport = 80\nto = \"192.168.0.2\"\n"),
         ("Services", "[services]", ""),
+        ("Log", "[log]", ""),
     ] {
         let part = format!("{header}\n{required}");
         let rest = MINIMAL.replace(&part, "");
@@ -143,7 +145,7 @@ fn schema_defaults_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 31, "a default is missing in the schema, or one is new: count it here");
+    assert_eq!(checked, 33, "a default is missing in the schema, or one is new: count it here");
 }
 
 #[test]
@@ -189,6 +191,7 @@ fn the_example_shows_every_key() {
         ("Forward", "[[forward]]"),
         ("Dmz", "[dmz]"),
         ("Services", "[services]"),
+        ("Log", "[log]"),
     ] {
         let sections = text.split("\n[").filter(|section| format!("[{section}").starts_with(header));
         let lines: Vec<&str> = sections.flat_map(str::lines).collect();
@@ -298,6 +301,9 @@ socket = "/run/g2.sock"
 state = "/var/lib/g2"
 save_every = "never"
 save_budget = "1 GiB"
+[log]
+level = "warn, genkan_control=debug"
+format = "json"
 "#,
     );
     let Loaded { config, plan, .. } = loaded;
@@ -307,6 +313,10 @@ save_budget = "1 GiB"
     assert_eq!(config.socket, Path::new("/run/g2.sock"));
     assert_eq!(config.state, Path::new("/var/lib/g2"));
     assert_eq!((config.save_every, config.save_budget), (None, 1 << 30));
+    assert_eq!(
+        (config.log.level.to_string().as_str(), config.log.format),
+        ("warn,genkan_control=debug", LogFormat::Json)
+    );
     assert_eq!(config.timezone, Zone::named("Europe/Berlin").expect("a zone"));
     let schedules: Vec<_> =
         config.schedules.iter().map(|schedule| schedule.as_ref().map(ToString::to_string)).collect();

@@ -14,8 +14,8 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    CountersReport, ErrorBody, ErrorCode, HostRow, MappingQuery, MappingRow, NeighborRow, Page, SessionQuery,
-    SessionRow, Status,
+    CountersReport, ErrorBody, ErrorCode, HostRow, LogLevelReport, MappingQuery, MappingRow, NeighborRow,
+    NewLogLevel, Page, SessionQuery, SessionRow, Status,
 };
 
 mod capture;
@@ -132,6 +132,23 @@ impl Client {
     /// [`ClientError`].
     pub async fn counters(&self) -> Result<CountersReport, ClientError> {
         self.request(Method::GET, "/v1/counters").await
+    }
+
+    /// `GET /v1/log-level`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn log_level(&self) -> Result<LogLevelReport, ClientError> {
+        self.request(Method::GET, "/v1/log-level").await
+    }
+
+    /// `PUT /v1/log-level`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_log_level(&self, level: &str) -> Result<LogLevelReport, ClientError> {
+        let body = NewLogLevel { level: level.to_owned() };
+        self.send(Method::PUT, "/v1/log-level", Some(&body)).await
     }
 
     async fn request<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {

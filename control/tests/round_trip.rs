@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use genkan_control::api::{
-    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, IoCounters, MappingQuery,
-    PortRole, SessionQuery, SessionSort,
+    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, IoCounters, LogLevelReport,
+    LogLevelSource, MappingQuery, PortRole, SessionQuery, SessionSort,
 };
 use genkan_control::client::{Client, ClientError};
 use genkan_control::request::{WorkerHandle, WorkerRequest, channel};
@@ -115,6 +115,18 @@ impl Bench {
                         reply.send(Err(refusal)).expect("the handler waits");
                         continue;
                     }
+                    ChangeRequest::LogLevel { set, who, reply } => {
+                        assert_eq!(who.uid, Some(nix::unistd::getuid().as_raw()));
+                        let otherwise = "info".to_owned();
+                        let set_by = match &set {
+                            Some(_) => LogLevelSource::Request,
+                            None => LogLevelSource::Configuration,
+                        };
+                        let level = set.unwrap_or_else(|| otherwise.clone());
+                        let report = LogLevelReport { level, set_by, otherwise };
+                        reply.send(Ok(report)).expect("the handler waits");
+                        continue;
+                    }
                     ChangeRequest::History { .. } | ChangeRequest::Diff { .. } => continue,
                 };
                 reply.send(answer.clone()).expect("the handler waits");
@@ -170,6 +182,10 @@ async fn every_listing_goes_round() {
     assert_eq!(bench.client.reload(&ChangeQuery::default()).await.expect("accepted"), report());
     assert!(bench.client.forwards().await.expect("forwards").is_empty());
     assert!(bench.client.hosts().await.expect("hosts").is_empty());
+    let level = bench.client.log_level().await.expect("a level");
+    assert_eq!((level.level.as_str(), level.set_by), ("info", LogLevelSource::Configuration));
+    let level = bench.client.set_log_level("debug").await.expect("a level");
+    assert_eq!((level.level.as_str(), level.set_by), ("debug", LogLevelSource::Request));
     bench.end().await;
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod history;
 pub(crate) mod hosts;
 pub(crate) mod lab;
 pub(crate) mod listing;
+pub(crate) mod log_level;
 pub(crate) mod reload;
 pub(crate) mod replay;
 pub(crate) mod run;

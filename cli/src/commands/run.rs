@@ -7,8 +7,9 @@ use crate::daemon::{self, Predecessor};
 use crate::output::{Exit, Failure};
 
 const AFTER_HELP: &str = "\
-Runs in the foreground and logs to standard error (GENKAN_LOG=debug for more). Tells systemd when it is ready (Type=notify
-or notify-reload). SIGHUP reads the configuration again, SIGTERM and SIGINT end it and put every device back as it was.
+Runs in the foreground and logs as [log] of the configuration says (GENKAN_LOG=debug goes before its level). Tells systemd
+when it is ready (Type=notify or notify-reload). SIGHUP reads the configuration again, SIGTERM and SIGINT end it and put
+every device back as it was.
 Wants CAP_NET_ADMIN and CAP_NET_RAW; an ordinary user has them in a namespace of his own.
 
 Exit status: 0 ended by a signal, 1 could not start or go on, 2 the configuration has errors (nothing was changed).

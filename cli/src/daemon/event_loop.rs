@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,7 +12,8 @@ use genkan_control::server::{self, ChangeRequest, Control};
 use genkan_control::snapshot::Snapshot;
 use genkan_control::socket::ControlSocket;
 use genkan_control::store::Store;
-use genkan_engine::{Event, Team};
+use genkan_engine::Team;
+use genkan_engine::frame::PortId;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +23,7 @@ use super::changes::{self, Waiting, running};
 use super::devices::{Change, Devices, state_directory};
 use super::heartbeat::Heartbeat;
 use super::limiter::Limiter;
+use super::log::Log;
 use super::openings::Hours;
 use super::privileges::{self, GivenUp};
 use super::seen::Seen;
@@ -32,7 +33,7 @@ use super::sessions::saving::{self, Saved};
 use super::upgrade::{self, Call, Calls, HandedOver, Lifeline, Predecessor, own_program};
 use super::worker::{Beginning, Report, WorkerEnded};
 use super::workers::{Started, Workers};
-use super::{event_file, log, service_manager, watch};
+use super::{event_file, service_manager, watch};
 use crate::output::{self, Exit, Failure};
 
 /// How often devices are looked at even though nothing was heard of them.
@@ -48,7 +49,7 @@ pub(crate) fn run(
     socket: &Path,
     mut predecessor: Option<Predecessor>,
 ) -> Result<Exit, Failure> {
-    log::start();
+    let log = Log::start(&loaded.config.log);
     let mut socket = match &mut predecessor {
         Some(predecessor) => predecessor.control_socket(socket)?,
         None => ControlSocket::bind_for(socket, loaded.config.group.as_deref())?,
@@ -71,8 +72,9 @@ pub(crate) fn run(
     let outcome = runtime.block_on(async {
         // Before anything is changed: from now on a signal means an orderly end.
         let mut signals = Signals::new().map_err(|error| Failure::new("cannot listen to signals", &error))?;
-        let (mut daemon, inputs) = Daemon::start(path, loaded, store, predecessor)?;
+        let (mut daemon, inputs) = Daemon::start(path, loaded, store, log, predecessor)?;
         socket.own();
+        daemon.follow_log();
         daemon.tell_privileges(given_up);
         let (stop, stopped) = oneshot::channel::<()>();
         let control = daemon.control.clone();
@@ -177,7 +179,9 @@ pub(super) struct Daemon {
     pub(super) lifeline: Option<Lifeline>,
     /// A signal came while nobody could follow it.
     pub(super) is_ending: bool,
-    limiter: Limiter<Discriminant<Event>>,
+    pub(super) log: Log,
+    /// What a wire can have a worker complain of: about a port, or that it is too much.
+    limiter: Limiter<Option<PortId>>,
     seen: Seen,
 }
 
@@ -186,6 +190,7 @@ impl Daemon {
         path: &Path,
         loaded: Loaded,
         store: Store,
+        log: Log,
         mut predecessor: Option<Predecessor>,
     ) -> Result<(Daemon, Inputs), Failure> {
         let plan = Arc::new(loaded.plan.clone());
@@ -247,6 +252,7 @@ impl Daemon {
             program: own_program(),
             lifeline,
             is_ending: false,
+            log,
             limiter: Limiter::new(),
             seen: Seen::new(),
         };
@@ -372,22 +378,23 @@ impl Daemon {
 
     pub(super) async fn heard(&mut self, report: Report) -> Result<(), WorkerEnded> {
         match report {
-            Report::Engine(event) => {
-                self.seen.note(&event, &self.control.snapshot);
-                if let Some(suppressed) = self.limiter.admit(discriminant(&event), Instant::now()) {
-                    log::tell_event(&event, &self.snapshot().port_names(), suppressed);
-                }
-            }
+            Report::Engine(event) => self.seen.note(&event, &self.control.snapshot),
             Report::PortGone(port) => {
                 warn!(port = self.snapshot().port_name(port), "the device is gone; waiting for its return");
                 self.devices.lost(port);
                 self.look_at_devices().await?;
             }
             Report::PortFault(port, error) => {
-                let error = output::chain(&error);
-                warn!(port = self.snapshot().port_name(port), error, "frames cannot be moved");
+                if let Some(suppressed) = self.limiter.admit(Some(port), Instant::now()) {
+                    let (port, error) = (self.snapshot().port_name(port), output::chain(&error));
+                    warn!(port, error, suppressed, "frames cannot be moved");
+                }
             }
-            Report::Lost(count) => warn!(count, "reports of the packet worker were lost"),
+            Report::Lost(count) => {
+                if let Some(suppressed) = self.limiter.admit(None, Instant::now()) {
+                    warn!(count, suppressed, "reports of the packet worker were lost");
+                }
+            }
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the engine tells, as events that people can look up: limited, so that a wire cannot fill the log.
+//! What the engine tells, as events that people can look up, and in the log: limited, so that a wire can fill neither.
 
 use std::mem::{Discriminant, discriminant};
 use std::net::Ipv4Addr;
@@ -10,11 +10,17 @@ use genkan_control::snapshot::Snapshot;
 use genkan_engine::Event;
 
 use super::limiter::Limiter;
+use super::log;
 use crate::events::Describe;
 
-/// Limits of the engine's events: for each kind and what it is about.
+/// Limits of the engine's events.
 #[derive(Debug)]
-pub(super) struct Seen(Limiter<(Discriminant<Event>, About)>);
+pub(super) struct Seen {
+    /// Of the event log: for each kind and what it is about.
+    events: Limiter<(Discriminant<Event>, About)>,
+    /// Of the log: for each kind.
+    log: Limiter<Discriminant<Event>>,
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct About {
@@ -25,20 +31,32 @@ struct About {
 impl Seen {
     /// Everything may be told.
     pub(super) fn new() -> Seen {
-        Seen(Limiter::new())
+        Seen { events: Limiter::new(), log: Limiter::new() }
     }
 
-    /// Puts an event of the engine in the event log, unless too many like it came lately.
+    /// Puts an event of the engine in the event log and in the log, unless too many like it came lately.
     pub(super) fn note(&mut self, event: &Event, snapshot: &Snapshot) {
+        let now = Instant::now();
         let (kind, forward, port, address) = parts(event);
         // Sources are many, and anybody's: all of them are one to the limit.
         let limited = if forward.is_some() { None } else { address };
         let about = About { forward: forward.clone(), address: limited };
-        let Some(suppressed) = self.0.admit((discriminant(event), about), Instant::now()) else { return };
+        let to_events = self.events.admit((discriminant(event), about), now);
+        let to_log = self.log.admit(discriminant(event), now);
+        if to_events.is_none() && to_log.is_none() {
+            return;
+        }
         let ports = snapshot.port_names();
         let message = Describe { event, ports: &ports }.to_string();
         let port = port.map(|port| snapshot.port_name(port));
-        snapshot.events.push(NewEvent { kind, message, forward, port, address, suppressed });
+        let mut told = NewEvent { kind, message, forward, port, address, suppressed: 0 };
+        if let Some(suppressed) = to_log {
+            log::tell_event(&told, suppressed);
+        }
+        if let Some(suppressed) = to_events {
+            told.suppressed = suppressed;
+            snapshot.events.push(told);
+        }
     }
 }
 

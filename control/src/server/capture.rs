@@ -70,7 +70,7 @@ pub(super) async fn capture(
         })
         .await?;
     let (port, filter) = (query.port.as_deref().unwrap_or("any"), query.filter.as_deref().unwrap_or(""));
-    tracing::info!(by = %peer, port, filter, snaplen, "capture begins");
+    tracing::info!(uid = peer.uid, pid = peer.pid, port, filter, snaplen, "capture begins");
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut running = Running {
@@ -277,6 +277,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let lost: u64 = self.interfaces.iter().map(|port| self.lost(*port)).sum();
-        tracing::info!(by = %self.peer, packets = self.number, lost, "capture ends");
+        tracing::info!(uid = self.peer.uid, pid = self.peer.pid, packets = self.number, lost, "capture ends");
     }
 }

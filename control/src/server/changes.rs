@@ -12,7 +12,7 @@ use super::openapi::{AsksDaemon, Changes, IfMatch, Names, TakesBody, TakesQuery}
 use super::{Control, Failure, Peer};
 use crate::api::{
     ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, History, HistoryDiff,
-    MAX_CONFIRM_SECONDS, NewDmz, NewForward, Rollback, UpgradeReport,
+    LogLevelReport, MAX_CONFIRM_SECONDS, NewDmz, NewForward, Rollback, UpgradeReport,
 };
 
 /// Where an outcome goes.
@@ -47,6 +47,15 @@ pub enum ChangeRequest {
         who: Peer,
         /// Where the outcome goes; what a refusal says is why this program goes on.
         reply: Reply<UpgradeReport>,
+    },
+    /// How much is logged.
+    LogLevel {
+        /// So much from now on; without it, as before.
+        set: Option<String>,
+        /// Who asks.
+        who: Peer,
+        /// Where it goes.
+        reply: Reply<LogLevelReport>,
     },
     /// The last revisions.
     History {

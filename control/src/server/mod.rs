@@ -12,6 +12,7 @@ mod changes;
 mod events;
 mod forwards;
 mod hosts;
+mod log;
 mod metrics;
 mod openapi;
 mod pages;
@@ -25,7 +26,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::Router as Routes;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use utoipa::OpenApi as _;
@@ -127,7 +130,17 @@ pub async fn serve(
 
 fn routes(control: Control) -> Routes {
     let (routes, _) = described_routes().split_for_parts();
-    routes.fallback(not_found).method_not_allowed_fallback(wrong_method).with_state(control)
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(wrong_method).with_state(control);
+    routes.layer(middleware::from_fn(tell))
+}
+
+/// Tells the log who asks for what, where somebody wants to know.
+async fn tell(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    tracing::debug!(uid = peer.uid, pid = peer.pid, %method, path, status, "request");
+    response
 }
 
 /// Every request that there is, with its description.
@@ -146,6 +159,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(forwards::forward, changes::patch_forward, changes::remove_forward))
         .routes(routes!(changes::set_dmz, changes::clear_dmz))
         .routes(routes!(changes::reload))
+        .routes(routes!(log::log_level, log::set_log_level))
         .routes(routes!(upgrade::upgrade))
         .routes(routes!(changes::rollback))
         .routes(routes!(changes::confirm))

@@ -1,7 +1,5 @@
 //! Who is at the other end of a connection, as the kernel says.
 
-use std::fmt;
-
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use tokio::net::UnixListener;
@@ -23,16 +21,6 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
                 tracing::warn!(%error, "the kernel does not say who connected");
                 Peer::default()
             }
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.uid, self.pid) {
-            (Some(uid), Some(pid)) => write!(f, "uid {uid}, process {pid}"),
-            (Some(uid), None) => write!(f, "uid {uid}"),
-            (None, _) => f.write_str("the router"),
         }
     }
 }

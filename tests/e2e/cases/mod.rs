@@ -14,6 +14,7 @@ mod lab;
 mod lans;
 mod lifecycle;
 mod listing;
+mod log;
 mod outbound;
 mod persistence;
 mod programs;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Case> {
         programs::all(),
         lifecycle::all(),
         listing::all(),
+        log::all(),
         persistence::all(),
         upgrade::all(),
         changes::all(),

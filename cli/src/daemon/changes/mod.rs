@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use genkan_config::{Backend, Device, Diff, Loaded};
-use genkan_control::api::{ChangeQuery, ChangeReport, ErrorBody, ErrorCode};
+use genkan_config::{Backend, Device, Diff, Loaded, LogLevel};
+use genkan_control::api::{ChangeQuery, ChangeReport, ErrorBody, ErrorCode, LogLevelReport};
 use genkan_control::server::{Change, ChangeRequest, Peer};
 use genkan_control::snapshot::{PortConfig, Running};
 use genkan_control::store::{About, StoreError, Target};
@@ -75,6 +75,9 @@ impl Daemon {
             }
             // The event loop's own.
             ChangeRequest::Upgrade { .. } => {}
+            ChangeRequest::LogLevel { set, who, reply } => {
+                let _ = reply.send(self.log_level(set, who));
+            }
             ChangeRequest::History { reply } => {
                 let _ = reply.send(self.history());
             }
@@ -83,6 +86,20 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    /// How much is logged, from now on as much as `set` says. The configuration has no part in it.
+    fn log_level(&mut self, set: Option<String>, who: Peer) -> Result<LogLevelReport, ErrorBody> {
+        if let Some(text) = set {
+            let level = LogLevel::parse(&text).map_err(|message| ErrorBody {
+                code: ErrorCode::BadRequest,
+                message: format!("the level cannot be `{text}`: {message}"),
+            })?;
+            self.log.set(level);
+            let level = self.log.level().level;
+            info!(uid = who.uid, pid = who.pid, level, "another log level");
+        }
+        Ok(self.log.level())
     }
 
     pub(super) async fn reload_by_signal(&mut self) -> Result<(), WorkerEnded> {
@@ -113,7 +130,9 @@ impl Daemon {
             Ok(Ok(report)) if !report.dry_run => {
                 info!(changes = report.changes.len(), "configuration reloaded");
             }
-            Ok(Err(_)) => error!("reload refused, the old configuration stays in force"),
+            Ok(Err(_)) => {
+                error!(uid = who.uid, pid = who.pid, "reload refused, the old configuration stays in force");
+            }
             _ => {}
         }
         outcome
@@ -230,15 +249,30 @@ impl Daemon {
             }
             self.waiting = confirm.map(|seconds| Waiting::new(back_to, Duration::from_secs(seconds.into())));
             report.confirm_seconds = confirm;
-            info!(revision = report.revision, by = %who, workers_ms, "{summary}");
+            info!(revision = report.revision, uid = who.uid, pid = who.pid, workers_ms, "{summary}");
             for change in &report.changes {
                 info!("{change}");
             }
         }
         self.snapshot().set_running(running(&self.path, &loaded, plan, report.revision));
         self.snapshot().set_closed(self.hours.closed());
+        let other_log = loaded.config.log != self.loaded.config.log;
         self.loaded = loaded;
+        // A reload also ends what was set by request.
+        if always || other_log {
+            self.follow_log();
+        }
         Ok(Ok(report))
+    }
+
+    /// Logs as the configuration says.
+    pub(super) fn follow_log(&mut self) {
+        let problem = self.log.follow(&self.loaded.config.log);
+        if self.snapshot().set_problem("log", problem.clone())
+            && let Some(problem) = problem
+        {
+            warn!("{problem}");
+        }
     }
 
     /// Back to the configuration that is still the running one.

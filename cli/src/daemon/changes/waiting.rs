@@ -63,7 +63,7 @@ impl Daemon {
         if !options.dry_run {
             tokio::task::block_in_place(|| self.store.confirm()).map_err(|error| not_saved(&error))?;
             self.waiting = None;
-            info!(revision, by = %who, "confirmed");
+            info!(revision, uid = who.uid, pid = who.pid, "confirmed");
         }
         Ok(report)
     }

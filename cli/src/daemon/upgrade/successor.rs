@@ -173,13 +173,23 @@ impl Daemon {
         let outcome = self.try_upgrade(heartbeat, signals, socket).await;
         match outcome {
             Ok((report, handed_over)) => {
-                let (from, to, pid) = (&report.from, &report.to, report.pid);
+                let (from, to, successor) = (&report.from, &report.to, report.pid);
                 let (sessions, micros) = (report.sessions, report.pause_micros);
-                info!(%who, from, to, pid, sessions, pause_micros = micros, "another program has taken over");
+                let (uid, pid) = (who.uid, who.pid);
+                info!(
+                    uid,
+                    pid,
+                    from,
+                    to,
+                    successor,
+                    sessions,
+                    pause_micros = micros,
+                    "another program has taken over"
+                );
                 Ok((report, handed_over))
             }
             Err(text) => {
-                error!(%who, "upgrade refused, this program goes on: {text}");
+                error!(uid = who.uid, pid = who.pid, "upgrade refused, this program goes on: {text}");
                 Err(ErrorBody { code: ErrorCode::UpgradeRefused, message: text })
             }
         }
