@@ -8,7 +8,7 @@ use genkan_control::api::{EventKind, EventQuery};
 use genkan_control::client::{Client, ClientError};
 use genkan_control::events::NewEvent;
 use genkan_control::request::{WorkerHandle, channel};
-use genkan_control::server::{Control, serve};
+use genkan_control::server::{Control, Limits, serve};
 use genkan_control::snapshot::{Running, Snapshot};
 use genkan_control::socket::ControlSocket;
 use genkan_engine::Plan;
@@ -61,7 +61,7 @@ impl Bench {
         let (changes, _) = mpsc::channel(1);
         let control =
             Control { snapshot: snapshot.clone(), worker: WorkerHandle::of_all(vec![worker]), changes };
-        tokio::spawn(serve(listener, control, std::future::pending()));
+        tokio::spawn(serve(listener, control, Limits::default(), std::future::pending()));
         Bench { directory, path, snapshot, _socket: socket }
     }
 

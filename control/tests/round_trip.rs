@@ -5,14 +5,16 @@ use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use genkan_control::api::{
-    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, IoCounters, LogLevelReport,
-    LogLevelSource, MappingQuery, PortRole, SessionQuery, SessionSort,
+    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, EventKind, ForwardPatch, IoCounters,
+    LogLevelReport, LogLevelSource, MappingQuery, PortRole, SessionQuery, SessionSort,
 };
 use genkan_control::client::{Client, ClientError};
+use genkan_control::events::NewEvent;
 use genkan_control::request::{WorkerHandle, WorkerRequest, channel};
-use genkan_control::server::{Change, ChangeRequest, Control, serve};
+use genkan_control::server::{Change, ChangeRequest, Control, Limits, serve};
 use genkan_control::snapshot::{PortConfig, Running, Snapshot};
 use genkan_control::socket::ControlSocket;
 use genkan_engine::frame::PortId;
@@ -64,6 +66,15 @@ struct Bench {
 impl Bench {
     /// A served router; `answer` is what its daemon says to every change.
     fn start(name: &str, answer: Result<ChangeReport, ErrorBody>, worker_lives: bool) -> Bench {
+        Bench::with(Limits::default(), name, answer, worker_lives)
+    }
+
+    fn with(
+        limits: Limits,
+        name: &str,
+        answer: Result<ChangeReport, ErrorBody>,
+        worker_lives: bool,
+    ) -> Bench {
         let directory = std::env::temp_dir().join(format!("genkan-control-{}-{name}", std::process::id()));
         let path = directory.join("control.sock");
         let mut socket = ControlSocket::bind(&path).expect("bound");
@@ -134,7 +145,7 @@ impl Bench {
         });
         let (stop, stopped) = oneshot::channel();
         let control = Control { snapshot: snapshot.clone(), worker, changes };
-        let server = tokio::spawn(serve(listener, control, async {
+        let server = tokio::spawn(serve(listener, control, limits, async {
             stopped.await.ok();
         }));
         Bench { directory, client: Client::new(path), snapshot, asked, stop: Some(stop), server, socket }
@@ -316,5 +327,76 @@ async fn metrics_are_read_like_any_prometheus_target() {
     ] {
         assert!(text.contains(expected), "{expected} is missing:\n{text}");
     }
+    bench.end().await;
+}
+
+/// Connects and says this much.
+fn begin(bench: &Bench, text: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(bench.client.socket()).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
+    stream.write_all(text.as_bytes()).expect("the socket buffers it");
+    stream
+}
+
+/// What comes until the other end closes.
+fn rest(mut stream: &UnixStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it is closed in time");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_connections_are_told_so() {
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let bench = Bench::with(limits, "many", Ok(report()), true);
+    let mut idle = vec![begin(&bench, ""), begin(&bench, "GET /v1/sta")];
+    let refusal = bench.client.status().await.expect_err("there are as many as may be");
+    assert!(refusal.is_refusal(ErrorCode::TooManyConnections), "{refusal}");
+    assert!(refusal.to_string().contains("2 programs"), "{refusal}");
+    // Far more than are even answered.
+    let crowd: Vec<UnixStream> = (0..100).map(|_| begin(&bench, "")).collect();
+    drop(crowd);
+    idle.clear();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = bench.client.status().await {
+        assert!(Instant::now() < deadline, "{error}");
+    }
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_nothing_is_let_go() {
+    let soon = Duration::from_millis(100);
+    let bench =
+        Bench::with(Limits { head: soon, body: soon, ..Limits::default() }, "slow", Ok(report()), true);
+    let listens = "GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
+    let mut listener = begin(&bench, listens);
+    let mut head = [0; 15];
+    listener.read_exact(&mut head).expect("an answer");
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    for text in ["", "GET /v1/status HT", "GET /v1/status HTTP/1.1\r\nHost: x\r\nA: "] {
+        assert_eq!(rest(&begin(&bench, text)), "", "{text:?}");
+    }
+    // Between two requests.
+    let said = rest(&begin(&bench, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert!(said.starts_with("HTTP/1.1 200 OK"), "{said}");
+    let late = "POST /v1/forwards HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    for length in ["Content-Length: 9", "Transfer-Encoding: chunked"] {
+        let said = rest(&begin(&bench, &format!("{late}{length}\r\n\r\n")));
+        assert!(said.starts_with("HTTP/1.1 408") && said.contains("did not come within"), "{said}");
+    }
+    let long = begin(&bench, &format!("{late}Content-Length: {}\r\n\r\n", 5 << 20));
+    // It is refused before its end.
+    let _ = (&long).write_all(&vec![b' '; 3 << 20]);
+    assert!(rest(&long).starts_with("HTTP/1.1 413"));
+    // Who listens is not one of them.
+    bench.snapshot.events.push(NewEvent::new(EventKind::Other, "you are still there"));
+    let mut text = Vec::new();
+    while !text.ends_with(b"still there") {
+        let mut octet = [0];
+        listener.read_exact(&mut octet).expect("the event comes");
+        text.extend(octet);
+    }
+    bench.snapshot.events.close();
     bench.end().await;
 }

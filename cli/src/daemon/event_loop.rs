@@ -80,7 +80,7 @@ pub(crate) fn run(
         let control = daemon.control.clone();
         tokio::spawn(forwards::watch(control.snapshot.clone(), control.worker.clone()));
         let server = listener.map(|listener| {
-            tokio::spawn(server::serve(listener, control, async {
+            tokio::spawn(server::serve(listener, control, server::Limits::default(), async {
                 // Told to stop, or the daemon is gone: the same to the server.
                 let _ = stopped.await;
             }))

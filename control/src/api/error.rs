@@ -36,6 +36,8 @@ pub enum ErrorCode {
     NotSaved,
     /// The packet worker did not answer in time or has ended.
     WorkerUnavailable,
+    /// As many programs as may be are connected; this one has to try again later.
+    TooManyConnections,
     /// The request makes no sense.
     BadRequest,
     /// There is no such resource.

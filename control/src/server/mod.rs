@@ -5,10 +5,11 @@
 //! What changes something takes the query [`ChangeQuery`](crate::api::ChangeQuery) and answers with a
 //! [`ChangeReport`](crate::api::ChangeReport). Every failure is an [`ErrorBody`]. One file per group of requests:
 //! `tables`, `events`, `capture`, `forwards`, `changes`; `pages` gathers what is long, `openapi` describes the requests,
-//! `peer` tells who asks.
+//! `connections` bounds who may ask, `peer` tells who it is.
 
 mod capture;
 mod changes;
+mod connections;
 mod events;
 mod forwards;
 mod hosts;
@@ -20,7 +21,6 @@ mod peer;
 mod tables;
 mod upgrade;
 
-use std::future::Future;
 use std::sync::Arc;
 
 use axum::Json;
@@ -36,6 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::changes::{Change, ChangeRequest, Reply};
+pub use self::connections::{Limits, serve};
 pub use self::openapi::openapi;
 pub use self::pages::{DEFAULT_LIMIT, MAX_LIMIT};
 pub use self::peer::Peer;
@@ -102,7 +103,9 @@ impl From<ErrorBody> for Failure {
             | ErrorCode::NothingToConfirm => StatusCode::CONFLICT,
             ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
-            ErrorCode::NotSaved | ErrorCode::WorkerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::NotSaved | ErrorCode::WorkerUnavailable | ErrorCode::TooManyConnections => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         };
         Failure(status, body)
     }
@@ -112,20 +115,6 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         (self.0, Json(self.1)).into_response()
     }
-}
-
-/// Serves the API until `shutdown` completes and open answers are out.
-///
-/// # Errors
-/// When the listener cannot be used.
-pub async fn serve(
-    listener: std::os::unix::net::UnixListener,
-    control: Control,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let listener = tokio::net::UnixListener::from_std(listener)?;
-    let service = routes(control).into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
 }
 
 fn routes(control: Control) -> Routes {

@@ -1,8 +1,6 @@
 //! Who is at the other end of a connection, as the kernel says.
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 /// Credentials of the process that connected (`SO_PEERCRED`); empty for what the router does by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,9 +11,10 @@ pub struct Peer {
     pub pid: Option<i32>,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
-        match stream.io().peer_cred() {
+impl Peer {
+    /// Who it is at the other end of `stream`.
+    pub(super) fn of(stream: &UnixStream) -> Peer {
+        match stream.peer_cred() {
             Ok(credentials) => Peer { uid: Some(credentials.uid()), pid: credentials.pid() },
             Err(error) => {
                 tracing::warn!(%error, "the kernel does not say who connected");
