@@ -30,6 +30,7 @@ mod rfc5382;
 mod rfc5508;
 mod rfc6888;
 mod rfc7857;
+mod rfc8158;
 mod sanity;
 mod static_mappings;
 mod tcp;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use genkan_engine::frame::Transmit;
+use genkan_engine::nat::event_log::{Detail, NatEvent};
 use genkan_engine::router::LinkState;
 use genkan_engine::view::{ForwardView, MappingView, NeighborView, SessionView};
 use genkan_engine::{
@@ -222,6 +223,20 @@ impl Crew {
     /// [`Router::poll_event`] of all; what several tell is heard once.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// [`Router::log_nat_events`] of all.
+    pub fn log_nat_events(&mut self, detail: Option<Detail>) {
+        self.routers.iter_mut().for_each(|router| router.log_nat_events(detail));
+    }
+
+    /// [`Router::take_nat_events`] of all, by time.
+    pub fn take_nat_events(&mut self) -> Vec<NatEvent> {
+        let routers = self.routers.iter_mut();
+        let mut events: Vec<NatEvent> =
+            routers.flat_map(|router| router.take_nat_events(usize::MAX)).collect();
+        events.sort_by_key(|event| event.at);
+        events
     }
 
     /// [`Router::hand_over_failed`] of one.

@@ -4,7 +4,8 @@
 //! After every step both must have done the same with the packet, answers to what was translated included, list the
 //! same sessions and mappings to the millisecond, and these must hold:
 //! * no external endpoint belongs to two internal ones;
-//! * no limit is exceeded.
+//! * no limit is exceeded;
+//! * what the router tells for the record (RFC 8158) begins once and ends once, and what has not ended is there.
 //!
 //! Environment: `GENKAN_MODEL_CASES` is how many histories are tried (default 100, some 20 s unoptimized). Histories
 //! that failed are kept in `regressions.txt` and tried first.
@@ -14,7 +15,7 @@ mod reference;
 mod transitions;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -62,6 +63,9 @@ proptest! {
         }
     }
 }
+
+/// Protocol, internal and external endpoint.
+type Mapping = (u8, SocketAddrV4, SocketAddrV4);
 
 /// Router and reference side by side.
 struct Pair {
@@ -266,7 +270,22 @@ impl Pair {
         if counts != (self.reference.sessions.len(), expected.len()) {
             return Err(format!("{counts:?} sessions and mappings counted"));
         }
+        self.compare_record(&listed)?;
         self.check_invariants(&listed)
+    }
+
+    /// What has begun and not ended by the record is what is there.
+    fn compare_record(&self, mappings: &BTreeMap<Mapping, u32>) -> Result<(), String> {
+        let record = self.world.record();
+        let translated = self.world.sessions().into_iter().filter(|session| session.origin != "routed");
+        let sessions: BTreeSet<_> = translated.map(|session| row(&session)).collect();
+        if sessions != record.sessions {
+            return Err(format!("sessions {sessions:?}, recorded {:?}", record.sessions));
+        }
+        if !mappings.keys().eq(&record.mappings) {
+            return Err(format!("mappings {mappings:?}, recorded {:?}", record.mappings));
+        }
+        Ok(())
     }
 
     fn compare_sessions(&self) -> Result<(), String> {
@@ -287,10 +306,7 @@ impl Pair {
         Err(format!("sessions listed: {surplus:?}, expected {missing:?}"))
     }
 
-    fn check_invariants(
-        &self,
-        mappings: &BTreeMap<(u8, SocketAddrV4, SocketAddrV4), u32>,
-    ) -> Result<(), String> {
+    fn check_invariants(&self, mappings: &BTreeMap<Mapping, u32>) -> Result<(), String> {
         let nat = &self.reference.plan.nat;
         let mut owners = BTreeMap::new();
         let mut ports_of_host: BTreeMap<_, u32> = BTreeMap::new();

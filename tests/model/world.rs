@@ -1,11 +1,12 @@
 //! The router under test: packets in, packets out, ARP answered by everybody, time moved by hand.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
 use genkan_engine::frame::Transmit;
+use genkan_engine::nat::event_log::{Binding, Detail, NatEvent, NatEventKind, Translation};
 use genkan_engine::router::LinkState;
 use genkan_engine::view::{MappingView, SessionView};
 use genkan_engine::{DropReason, FrameBatch, Offload, Plan, PortId, Slot, Timestamp, Verdict};
@@ -27,6 +28,33 @@ pub(crate) struct World {
     clock: Clock,
     /// Every second packet goes in by a batch.
     packets: u64,
+    /// By what the router tells for the record.
+    record: Record,
+}
+
+/// Sessions and mappings that have begun and not ended. Neither begins or ends twice.
+#[derive(Default)]
+pub(crate) struct Record {
+    pub(crate) sessions: BTreeSet<(u8, SocketAddrV4, SocketAddrV4, SocketAddrV4)>,
+    pub(crate) mappings: BTreeSet<(u8, SocketAddrV4, SocketAddrV4)>,
+}
+
+impl Record {
+    fn note(&mut self, event: NatEvent) {
+        let mapping = |it: Binding| (it.protocol.0, it.internal, it.external);
+        let session = |it: Translation| {
+            let (protocol, internal, external) = mapping(it.binding);
+            (protocol, internal, external, it.remote)
+        };
+        let is_new_or_known = match event.kind {
+            NatEventKind::SessionCreated(it) => self.sessions.insert(session(it)),
+            NatEventKind::SessionDeleted(it) => self.sessions.remove(&session(it)),
+            NatEventKind::MappingCreated(it) => self.mappings.insert(mapping(it)),
+            NatEventKind::MappingDeleted(it) => self.mappings.remove(&mapping(it)),
+            _ => true,
+        };
+        assert!(is_new_or_known, "begun twice, or ended without having begun: {event:?}");
+    }
 }
 
 impl World {
@@ -38,7 +66,8 @@ impl World {
             router.set_link(clock.now(), port, LinkState { mac: router_mac(port), mtu: 1500, up: true });
         }
         while router.poll_transmit().is_some() {}
-        World { router, clock, packets: 0 }
+        router.log_nat_events(Some(Detail::Sessions));
+        World { router, clock, packets: 0, record: Record::default() }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -47,6 +76,10 @@ impl World {
 
     pub(crate) fn router(&self) -> &Crew {
         &self.router
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
     }
 
     /// A packet comes in by `port`.
@@ -154,6 +187,7 @@ impl World {
             self.leave(made, step);
         }
         while self.router.poll_event().is_some() {}
+        self.router.take_nat_events().into_iter().for_each(|event| self.record.note(event));
     }
 
     /// A frame leaves: everybody answers ARP.

@@ -290,8 +290,8 @@ impl MappingTable {
     }
 
     /// Ends those mappings at once whose external endpoint is not theirs any more. Their sessions are found
-    /// out one by one. Returns how many ended.
-    pub(crate) fn revoke_where(&mut self, now: Timestamp, is_over: impl Fn(&Mapping) -> bool) -> u64 {
+    /// out one by one. Returns their numbers.
+    pub(crate) fn revoke_where(&mut self, now: Timestamp, is_over: impl Fn(&Mapping) -> bool) -> Vec<u32> {
         let over: Vec<u32> =
             self.mappings.iter().filter(|(_, m)| !m.revoked && is_over(m)).map(|(id, _)| id).collect();
         for &id in &over {
@@ -303,7 +303,7 @@ impl MappingTable {
                 ports[pool].pool.release(now, external.port(), host);
             }
         }
-        over.len() as u64
+        over
     }
 
     /// Sets the external addresses, the dynamic ports, and the ports that are never handed out.

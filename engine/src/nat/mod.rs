@@ -27,6 +27,7 @@
 //! out through the one of its sender and comes in through the one of its target.
 
 mod admission;
+pub mod event_log;
 pub(crate) mod eviction;
 pub(crate) mod fast_path;
 pub(crate) mod hairpin;
@@ -55,6 +56,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::event_log::EventLog;
 use self::eviction::{EvictionQueues, queue_of};
 use self::hash::HashKey;
 use self::host::{HostTable, most_hosts};
@@ -102,6 +104,8 @@ pub(crate) struct Nat {
     pub(crate) epoch: u32,
     /// Until when the forwards' `expires` have been acted on.
     expiries_seen: Timestamp,
+    /// Where somebody keeps a record of translations.
+    pub(crate) event_log: Option<Box<EventLog>>,
     /// The next session that the sweep after a plan change looks at.
     sweep: Option<SessionId>,
     /// Its place among several workers.
@@ -139,6 +143,7 @@ impl Nat {
             key,
             epoch: 0,
             expiries_seen: now,
+            event_log: None,
             sweep: None,
             quota: member.clone().map(Quota::new),
             member,
@@ -210,6 +215,7 @@ impl Nat {
         }
         let Some(session) = self.sessions.remove(id) else { return };
         self.wheel.cancel(id);
+        self.log_session_deleted(now, &session);
         if session.takes_place() {
             self.tally.leave_place(id);
         }
@@ -235,7 +241,10 @@ impl Nat {
                 self.hosts[ended.host].ports[pool] -= 1;
             }
             // Those that a plan has ended were counted then.
-            self.stages.mappings_ended += u64::from(!ended.revoked);
+            if !ended.revoked {
+                self.stages.mappings_ended += 1;
+                self.log_mapping_deleted(now, &ended);
+            }
         }
     }
 

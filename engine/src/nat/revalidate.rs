@@ -30,7 +30,13 @@ impl Nat {
                 || settings.own_external(*mapping.internal.ip()).is_some()
                 || forwards.inbound(now, mapping.protocol, address, port, address, true) != Inbound::NotOwned
         });
-        self.stages.mappings_ended += ended;
+        self.stages.mappings_ended += ended.len() as u64;
+        if self.event_log.is_some() {
+            for mapping in ended {
+                let mapping = self.mappings[mapping].clone();
+                self.log_mapping_deleted(now, &mapping);
+            }
+        }
         self.set_externals(plan);
         self.rest_closed_ports(now, &before, plan);
         self.rest_withdrawn_ports(now, &settings_before);

@@ -83,6 +83,7 @@ impl Nat {
                     self.mappings.set_inside(mapping, inside_port);
                 }
                 self.stages.sessions_outbound += 1;
+                self.log_session_created(now, id);
             }
             Err(_) => self.release_host(host),
         }
@@ -230,7 +231,7 @@ impl Nat {
             (Ok(_), Origin::Dmz) => self.stages.sessions_dmz += 1,
             (Ok(_), _) => self.stages.sessions_inbound += 1,
         }
-        opened
+        opened.inspect(|&id| self.log_session_created(now, id))
     }
 
     fn insert_inbound(
@@ -474,6 +475,7 @@ impl Nat {
         };
         self.hosts[host].ports[pool] += 1;
         self.stages.mappings_created += 1;
+        self.log_mapping_created(now, mapping);
         Ok(mapping)
     }
 

@@ -15,6 +15,7 @@ mod hand_over;
 mod icmp_error;
 mod ingress;
 mod local;
+mod nat_events;
 mod plan_change;
 mod sanity;
 mod saved;

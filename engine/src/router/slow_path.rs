@@ -193,7 +193,7 @@ impl Router {
             self.nat.open_inbound(now, parsed.protocol, source, external, admission, hop.port, foreseen);
         match opened {
             Ok(id) => self.note_forward_hit(now, id, source, &admission),
-            Err(reason) => self.limit_event(parsed.protocol, *admission.internal.ip(), reason),
+            Err(reason) => self.limit_event(now, parsed.protocol, *admission.internal.ip(), reason),
         }
         opened
     }
@@ -295,7 +295,7 @@ impl Router {
         parsed: &Parsed,
         reason: DropReason,
     ) -> Verdict {
-        self.limit_event(parsed.protocol, parsed.source, reason);
+        self.limit_event(now, parsed.protocol, parsed.source, reason);
         self.refuse_inside(now, frame, parsed, icmpv4::CODE_PROHIBITED, reason)
     }
 
@@ -328,7 +328,8 @@ impl Router {
     }
 
     /// Tells of a limit that `host`, inside, has met.
-    fn limit_event(&mut self, protocol: Protocol, host: Ipv4Addr, reason: DropReason) {
+    fn limit_event(&mut self, now: Timestamp, protocol: Protocol, host: Ipv4Addr, reason: DropReason) {
+        self.nat.log_limit(now, protocol, host, reason);
         let count = self.drops[reason as usize];
         // The first of a series, then ever more rarely: a flood must not fill the log.
         if count != 0 && !count.is_power_of_two() {
