@@ -94,6 +94,7 @@ expect 'the program is gone' gone /usr/bin/genkan
 expect 'it is purged' dpkg --purge genkan
 expect 'with its configuration' gone /etc/genkan
 expect 'with its state' gone /var/lib/genkan
+expect 'with its logs' gone /var/log/genkan
 echo 'all is as it should be'
 TRY
 

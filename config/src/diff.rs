@@ -240,7 +240,12 @@ fn services(loaded: &Loaded) -> Vec<Field> {
 
 fn log(loaded: &Loaded) -> Vec<Field> {
     let log = &loaded.config.log;
-    vec![field("level", log.level.to_string()), field("format", word(Some(log.format)))]
+    vec![
+        field("level", log.level.to_string()),
+        field("format", word(Some(log.format))),
+        field("nat_events", optional(log.nat_events.as_ref().map(|path| path.display()))),
+        field("nat_destinations", log.nat_destinations.to_string()),
+    ]
 }
 
 fn nat(loaded: &Loaded) -> Vec<Field> {

@@ -124,6 +124,10 @@ pub struct Log {
     pub level: LogLevel,
     /// `[log] format`: how it is written.
     pub format: LogFormat,
+    /// `[log] nat_events`: file for the record of translations.
+    pub nat_events: Option<PathBuf>,
+    /// `[log] nat_destinations`: whether that also says with whom inside hosts speak.
+    pub nat_destinations: bool,
 }
 
 /// How the log is written.

@@ -93,6 +93,8 @@ fn log(log: Option<&Log>) -> crate::Log {
             .and_then(|log| log.level.as_ref())
             .map_or_else(LogLevel::default, |level| level.value.clone()),
         format: log.and_then(|log| log.format.as_ref()).map_or(LogFormat::Auto, |format| format.value.0),
+        nat_events: log.and_then(|log| log.nat_events.as_ref()).map(|path| path.value.0.clone()),
+        nat_destinations: log.is_some_and(|log| flag(&log.nat_destinations, false)),
     }
 }
 

@@ -155,6 +155,14 @@ fn what_needs_a_restart() {
         changed(&[("[nat]", "[log]\nlevel = \"debug\"\nformat = \"json\"\n[nat]")]),
         "log: level info -> debug\nlog: format auto -> json\n"
     );
+    // The record of translations begins, moves and ends while the router runs.
+    assert_eq!(
+        changed(&[(
+            "[nat]",
+            "[log]\nnat_events = \"/var/log/genkan/nat.jsonl\"\nnat_destinations = true\n[nat]"
+        )]),
+        "log: nat_events none -> /var/log/genkan/nat.jsonl\nlog: nat_destinations false -> true\n"
+    );
     // The session table grows while the router runs.
     let larger = changed(&[("max_sessions = 1000", "max_sessions = 10_000")]);
     assert_eq!(larger, "nat: max_sessions 1000 -> 10_000\n");

@@ -145,7 +145,7 @@ fn schema_defaults_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 33, "a default is missing in the schema, or one is new: count it here");
+    assert_eq!(checked, 34, "a default is missing in the schema, or one is new: count it here");
 }
 
 #[test]
@@ -304,6 +304,8 @@ save_budget = "1 GiB"
 [log]
 level = "warn, genkan_control=debug"
 format = "json"
+nat_events = "/var/log/n"
+nat_destinations = true
 "#,
     );
     let Loaded { config, plan, .. } = loaded;
@@ -316,6 +318,10 @@ format = "json"
     assert_eq!(
         (config.log.level.to_string().as_str(), config.log.format),
         ("warn,genkan_control=debug", LogFormat::Json)
+    );
+    assert_eq!(
+        (config.log.nat_events.as_deref(), config.log.nat_destinations),
+        (Some(Path::new("/var/log/n")), true)
     );
     assert_eq!(config.timezone, Zone::named("Europe/Berlin").expect("a zone"));
     let schedules: Vec<_> =

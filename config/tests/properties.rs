@@ -280,6 +280,7 @@ fn well_formed() -> impl Strategy<Value = String> {
         ("[dmz]", vec!["to"]),
         ("[router]", vec!["tun", "workers", "sandbox", "timezone"]),
         ("[services]", vec!["socket", "state", "group", "save_every", "save_budget"]),
+        ("[log]", vec!["level", "format", "nat_events", "nat_destinations"]),
     ];
     let table = prop::sample::select(tables).prop_flat_map(|(header, keys)| {
         let count = keys.len();

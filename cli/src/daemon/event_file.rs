@@ -1,25 +1,23 @@
 //! Events on disk: one JSON line each, in files of bounded size, few of them.
 //!
-//! `events.jsonl` in the state folder is the newest file; when it is full it becomes `events.jsonl.1`, that becomes
-//! `events.jsonl.2`, and the oldest goes. A thread writes, so that a slow disk holds nobody up; without a
+//! `events.jsonl` in the state folder is the newest file. A thread writes, so that a slow disk holds nobody up; without a
 //! folder that can be written to the router runs on, and says so once.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use genkan_control::api::{EventKind, EventRow};
 use genkan_control::events::{EventLog, NewEvent};
 use tracing::warn;
 
+use super::rotating_file::{Bounds, RotatingFile, numbered};
+
 /// Name of the newest file.
 const NAME: &str = "events.jsonl";
-/// Octets from which a file is full: some 5,000 events.
-const FULL: u64 = 1 << 20;
-/// Older files that are kept.
-const OLDER: u32 = 3;
+/// Some 5,000 events in each file.
+const BOUNDS: Bounds = Bounds { full: 1 << 20, older: 3 };
 /// Events that may wait for the disk; more are left out of the file, which their ids show.
 const WAITING: usize = 1_000;
 
@@ -28,19 +26,15 @@ const WAITING: usize = 1_000;
 pub(super) fn start(state: &Path, events: &EventLog) {
     events.restore(read(state));
     let (sink, rows) = sync_channel(WAITING);
-    let writer = match Writer::open(state.to_owned()) {
-        Ok(writer) => Some(writer),
-        Err(error) => {
-            warn!(folder = %state.display(), %error, "events are kept in memory only");
-            None
+    match RotatingFile::open(&state.join(NAME), BOUNDS) {
+        Ok(file) => {
+            let thread = std::thread::Builder::new().name("events".to_owned());
+            match thread.spawn(move || write_all(file, &rows)) {
+                Ok(_) => events.set_sink(sink),
+                Err(error) => warn!(%error, "no thread to write events: they are kept in memory only"),
+            }
         }
-    };
-    if let Some(writer) = writer {
-        let thread = std::thread::Builder::new().name("events".to_owned());
-        match thread.spawn(move || writer.write_all(&rows)) {
-            Ok(_) => events.set_sink(sink),
-            Err(error) => warn!(%error, "no thread to write events: they are kept in memory only"),
-        }
+        Err(error) => warn!(folder = %state.display(), %error, "events are kept in memory only"),
     }
     let message = format!("genkan {} has started", env!("CARGO_PKG_VERSION"));
     events.push(NewEvent::new(EventKind::Started, message));
@@ -49,89 +43,40 @@ pub(super) fn start(state: &Path, events: &EventLog) {
 /// The events of the files, oldest first. What cannot be read is left out: it is a log.
 fn read(state: &Path) -> Vec<EventRow> {
     let mut rows = Vec::new();
-    for number in (0..=OLDER).rev() {
-        let Ok(file) = File::open(path(state, number)) else { continue };
+    for number in (0..=BOUNDS.older).rev() {
+        let Ok(file) = File::open(numbered(&state.join(NAME), number)) else { continue };
         let lines = BufReader::new(file).lines().map_while(Result::ok);
         rows.extend(lines.filter_map(|line| serde_json::from_str::<EventRow>(&line).ok()));
     }
     rows
 }
 
-/// The newest file is number 0.
-fn path(state: &Path, number: u32) -> PathBuf {
-    match number {
-        0 => state.join(NAME),
-        _ => state.join(format!("{NAME}.{number}")),
-    }
-}
-
-struct Writer {
-    state: PathBuf,
-    file: File,
-    octets: u64,
-    full: u64,
-}
-
-impl Writer {
-    fn open(state: PathBuf) -> io::Result<Writer> {
-        fs::create_dir_all(&state)?;
-        let options = OpenOptions::new().create(true).read(true).append(true).mode(0o640).clone();
-        let mut file = options.open(path(&state, 0))?;
-        let mut octets = file.metadata()?.len();
-        let mut last = [b'\n'];
-        if octets > 0 {
-            file.read_exact_at(&mut last, octets - 1)?;
-        }
-        if last != *b"\n" {
-            // A crash has torn the last line: the next one is to be whole.
-            file.write_all(b"\n")?;
-            octets += 1;
-        }
-        Ok(Writer { state, file, octets, full: FULL })
-    }
-
-    fn write_all(mut self, rows: &Receiver<EventRow>) {
-        let mut failed = false;
-        while let Ok(row) = rows.recv() {
-            match self.write(&row) {
-                Ok(()) => failed = false,
-                // Once, not for each event.
-                Err(_) if failed => {}
-                Err(error) => {
-                    warn!(folder = %self.state.display(), %error, "an event could not be written");
-                    failed = true;
-                }
+fn write_all(mut file: RotatingFile, rows: &Receiver<EventRow>) {
+    let mut failed = false;
+    while let Ok(row) = rows.recv() {
+        match write(&mut file, &row) {
+            Ok(()) => failed = false,
+            // Once, not for each event.
+            Err(_) if failed => {}
+            Err(error) => {
+                warn!(file = %file.path().display(), %error, "an event could not be written");
+                failed = true;
             }
         }
     }
+}
 
-    fn write(&mut self, row: &EventRow) -> io::Result<()> {
-        let mut line = serde_json::to_vec(row)?;
-        line.push(b'\n');
-        if self.octets > 0 && self.octets + line.len() as u64 > self.full {
-            self.rotate()?;
-        }
-        // One call, so that a crash leaves whole lines but for the last.
-        self.file.write_all(&line)?;
-        self.octets += line.len() as u64;
-        Ok(())
-    }
-
-    fn rotate(&mut self) -> io::Result<()> {
-        for number in (0..OLDER).rev() {
-            match fs::rename(path(&self.state, number), path(&self.state, number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        let full = self.full;
-        *self = Writer { full, ..Writer::open(self.state.clone())? };
-        Ok(())
-    }
+fn write(file: &mut RotatingFile, row: &EventRow) -> io::Result<()> {
+    let mut line = serde_json::to_vec(row)?;
+    line.push(b'\n');
+    file.write(&line)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
     use super::*;
 
     fn scratch(name: &str) -> PathBuf {
@@ -147,20 +92,13 @@ mod tests {
     }
 
     #[test]
-    fn files_are_bounded_and_few() {
+    fn all_files_are_read_in_order() {
         let state = scratch("rotation");
-        let mut writer = Writer { full: 1_000, ..Writer::open(state.clone()).expect("opened") };
+        let bounds = Bounds { full: 1_000, ..BOUNDS };
+        let mut file = RotatingFile::open(&state.join(NAME), bounds).expect("opened");
         for id in 1..=1_000 {
-            writer.write(&row(id)).expect("written");
+            write(&mut file, &row(id)).expect("written");
         }
-        let mut names: Vec<String> = fs::read_dir(&state)
-            .expect("a folder")
-            .map(|entry| entry.expect("an entry"))
-            .inspect(|entry| assert!(entry.metadata().expect("a file").len() <= 1_000))
-            .map(|entry| entry.file_name().into_string().expect("text"))
-            .collect();
-        names.sort_unstable();
-        assert_eq!(names, ["events.jsonl", "events.jsonl.1", "events.jsonl.2", "events.jsonl.3"]);
         let ids: Vec<u64> = read(&state).iter().map(|row| row.id).collect();
         assert!(ids.len() > 20 && ids.is_sorted_by(|a, b| a + 1 == *b) && ids.last() == Some(&1_000));
         fs::remove_dir_all(state).expect("removed");
@@ -169,11 +107,11 @@ mod tests {
     #[test]
     fn a_torn_line_costs_only_itself_and_numbers_go_on() {
         let state = scratch("restart");
-        let mut writer = Writer::open(state.clone()).expect("opened");
-        writer.write(&row(41)).expect("written");
-        writer.file.write_all(b"{\"id\": 42, \"ti").expect("written");
-        let mut writer = Writer::open(state.clone()).expect("opened");
-        writer.write(&row(43)).expect("written");
+        let open = || RotatingFile::open(&state.join(NAME), BOUNDS).expect("opened");
+        let mut file = open();
+        write(&mut file, &row(41)).expect("written");
+        file.write(b"{\"id\": 42, \"ti").expect("written");
+        write(&mut open(), &row(43)).expect("written");
         let events = EventLog::default();
         start(&state, &events);
         let page = events.page(0, 10);

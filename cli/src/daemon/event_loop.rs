@@ -24,6 +24,7 @@ use super::devices::{Change, Devices, state_directory};
 use super::heartbeat::Heartbeat;
 use super::limiter::Limiter;
 use super::log::Log;
+use super::nat_log::NatLog;
 use super::openings::Hours;
 use super::privileges::{self, GivenUp};
 use super::seen::Seen;
@@ -33,7 +34,7 @@ use super::sessions::saving::{self, Saved};
 use super::upgrade::{self, Call, Calls, HandedOver, Lifeline, Predecessor, own_program};
 use super::worker::{Beginning, Report, WorkerEnded};
 use super::workers::{Started, Workers};
-use super::{event_file, service_manager, watch};
+use super::{event_file, nat_log, service_manager, watch};
 use crate::output::{self, Exit, Failure};
 
 /// How often devices are looked at even though nothing was heard of them.
@@ -59,7 +60,8 @@ pub(crate) fn run(
     let (store, loaded) = changes::open(path, loaded, shared)?;
     let listener = socket.take_listener();
     let state = state_directory(&loaded.config.state);
-    let places = privileges::Places { config: path, socket: socket.path(), state: &state };
+    let nat_log = nat_log::folder(&loaded.config.log);
+    let places = privileges::Places { config: path, socket: socket.path(), state: &state, nat_log };
     // Before the first thread: every one is to be without what is given up here.
     let inherited = predecessor.as_ref().and_then(Predecessor::sandbox).map(privileges::inherited);
     let given_up = inherited.or_else(|| privileges::give_up(&loaded.config, &places));
@@ -173,6 +175,7 @@ pub(super) struct Daemon {
     pub(super) devices: Devices,
     pub(super) keeper: Keeper,
     pub(super) hours: Hours,
+    pub(super) nat_log: NatLog,
     /// The path of our program.
     pub(super) program: PathBuf,
     /// To the process that supervisors know, where that is another one.
@@ -212,7 +215,9 @@ impl Daemon {
         let names = snapshot.port_names();
         let saved = || Source::find(&state, &names, &plan.nat.timeouts);
         let beginning = Arc::new(OnceLock::new());
-        let started = Workers::start(&team, hours.plan(), seed, ports, &beginning)?;
+        let (nat_log, senders) = NatLog::start(&loaded.config.log, workers)
+            .map_err(|error| Failure::message(output::chain(&error)))?;
+        let started = Workers::start(&team, hours.plan(), seed, ports, &beginning, senders)?;
         let Started { workers, handle, reports, outcomes } = started;
         let beginning_with = match &predecessor {
             Some(predecessor) => predecessor.take_over(&mut devices, &names, saved)?,
@@ -249,6 +254,7 @@ impl Daemon {
             devices,
             keeper: Keeper::new(&state),
             hours,
+            nat_log,
             program: own_program(),
             lifeline,
             is_ending: false,
@@ -339,6 +345,7 @@ impl Daemon {
     async fn end(mut self) -> Result<(), Failure> {
         let names = self.snapshot().port_names();
         let stopped = self.workers.stop().await;
+        self.nat_log.finish();
         self.hours.end();
         self.keeper.finish().await;
         if let Ok((routers, now)) = &stopped {

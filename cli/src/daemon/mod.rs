@@ -8,7 +8,8 @@
 //! - [`privileges`]: what the process gives up at its start;
 //! - [`sessions`]: what outlives the process; [`upgrade`]: another program in its place;
 //! - [`openings`]: forwards that open and close with the clock;
-//! - [`log`] and [`limiter`]: a log that a wire cannot flood; [`seen`] and [`event_file`]: events, in memory and on disk.
+//! - [`log`] and [`limiter`]: a log that a wire cannot flood; [`seen`] and [`event_file`]: events, in memory and on disk;
+//!   [`nat_log`]: who had which external endpoint; [`rotating_file`]: how much of that is kept.
 //!
 //! tokio never touches a packet: the worker is a plain thread, reached by bounded channels.
 
@@ -23,10 +24,12 @@ mod forwarder;
 mod heartbeat;
 mod limiter;
 mod log;
+mod nat_log;
 mod openings;
 mod poller;
 mod priority;
 mod privileges;
+mod rotating_file;
 mod seen;
 mod service_manager;
 mod sessions;

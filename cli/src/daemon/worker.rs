@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::exchange::Exchange;
 use super::forwarder::{Forwarder, KnownNeighbor, PortHalves, PortTrouble};
+use super::nat_log;
 use super::poller::{Poller, Spin, Waker};
 use super::priority::Priority;
 use super::sessions::restoring::Source;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Link(PortId, LinkState),
     /// A port's device is there: use it.
     Attach(PortId, PortHalves, LinkState),
+    /// Tell events of translation to this one from now on, or to nobody.
+    LogNatEvents(Option<nat_log::Sender>),
     /// End.
     Stop,
 }
@@ -97,6 +100,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) exchange: Exchange,
     /// Where its reports go.
     pub(crate) reports: mpsc::Sender<Report>,
+    /// Where events of translation go, if anywhere.
+    pub(crate) nat_log: Option<nat_log::Sender>,
     /// Questions of the API.
     pub(crate) requests: mpsc::Receiver<WorkerRequest>,
     /// What ends the worker's sleep.
@@ -200,6 +205,7 @@ pub(crate) struct Loop {
     commands: mpsc::Receiver<(Command, oneshot::Sender<()>)>,
     requests: mpsc::Receiver<WorkerRequest>,
     reports: mpsc::Sender<Report>,
+    nat_log: Option<nat_log::Sender>,
     reports_lost: u64,
     links: [Option<LinkState>; PortId::COUNT],
 }
@@ -231,6 +237,7 @@ impl Loop {
             commands,
             requests: config.requests,
             reports: config.reports,
+            nat_log: None,
             reports_lost: 0,
             links: [None; PortId::COUNT],
         };
@@ -241,6 +248,8 @@ impl Loop {
             worker.forwarder.skip_until(*until);
             worker.forwarder.introduce(worker.clock.now(), &worker.links, neighbors);
         }
+        // Now: what was put back has been told by who began it.
+        worker.log_nat_events(config.nat_log);
         drop(has_begun);
         worker
     }
@@ -248,7 +257,9 @@ impl Loop {
     /// Takes a batch from every port, outside of the worker's thread; returns how many frames there were.
     pub(crate) fn round(&mut self) -> usize {
         let clock = self.clock;
-        self.forwarder.round(|| clock.now())
+        let frames = self.forwarder.round(|| clock.now());
+        self.pass_on_nat_events();
+        frames
     }
 
     /// The router, for questions.
@@ -267,6 +278,7 @@ impl Loop {
             let frames = self.forwarder.round(|| clock.now());
             let now = self.clock.now();
             self.forwarder.handle_timeout(now);
+            self.pass_on_nat_events();
             self.report_troubles();
             while let Some(event) = self.forwarder.router_mut().poll_event() {
                 self.report(Report::Engine(event));
@@ -312,6 +324,7 @@ impl Loop {
                     self.forwarder.set_link(now, port, link);
                 }
                 Command::Attach(port, halves, link) => self.attach(port, halves, link),
+                Command::LogNatEvents(sender) => self.log_nat_events(sender),
                 Command::Stop => turn = Turn::Stop,
             }
             // Whoever asked may have given up waiting.
@@ -341,6 +354,19 @@ impl Loop {
             request.answer(self.forwarder.router(), &io, self.clock.now());
         }
         turn
+    }
+
+    fn log_nat_events(&mut self, sender: Option<nat_log::Sender>) {
+        self.pass_on_nat_events();
+        let detail = sender.as_ref().map(nat_log::Sender::detail);
+        self.forwarder.router_mut().log_nat_events(detail);
+        self.nat_log = sender;
+    }
+
+    fn pass_on_nat_events(&mut self) {
+        if let Some(sender) = &mut self.nat_log {
+            sender.take_from(self.forwarder.router_mut(), self.clock);
+        }
     }
 
     fn report_troubles(&mut self) {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::devices::OpenPort;
 use super::exchange::Exchange;
 use super::forwarder::PortHalves;
+use super::nat_log;
 use super::poller::Waker;
 use super::sessions::restoring::Outcome;
 use super::sessions::together::Together;
@@ -71,7 +72,7 @@ impl Paused {
 }
 
 impl Workers {
-    /// Starts the workers of a team, each with its halves of the ports. They begin with the first packet as soon as it is
+    /// Starts the workers of a team, each with its halves of the ports and, if there are any, one of the senders. They begin with the first packet as soon as it is
     /// set what to begin with.
     ///
     /// # Errors
@@ -82,6 +83,7 @@ impl Workers {
         seed: [u64; 2],
         ports: Vec<OpenPort>,
         beginning: &Arc<OnceLock<Beginning>>,
+        nat_log: Vec<nat_log::Sender>,
     ) -> Result<Started, Failure> {
         let wakers: Vec<Waker> = (0..team.workers())
             .map(|_| Waker::new())
@@ -99,6 +101,7 @@ impl Workers {
         let (together, outcomes) = Together::new(wakers.len(), Team::new(team.workers(), seed));
         let (mut workers, mut channels) = (Vec::new(), Vec::new());
         let exchanges = Exchange::between(&wakers);
+        let mut nat_log = nat_log.into_iter();
         for (id, ((waker, exchange), ports)) in wakers.into_iter().zip(exchanges).zip(shares).enumerate() {
             let (channel, requests) = request::channel({
                 let waker = waker.clone();
@@ -111,7 +114,9 @@ impl Workers {
             let router = RouterConfig { plan: plan.clone(), seed, team: team.clone(), worker };
             let restore = Restore { beginning: beginning.clone(), together: together.clone() };
             let reports = reports.clone();
-            let config = WorkerConfig { router, restore, ports, exchange, requests, waker, clock, reports };
+            let nat_log = nat_log.next();
+            let config =
+                WorkerConfig { router, restore, ports, exchange, reports, nat_log, requests, waker, clock };
             let started = Worker::start(config)
                 .map_err(|error| Failure::new("cannot start a packet worker", &error))?;
             workers.push(started);
@@ -154,6 +159,18 @@ impl Workers {
     ) -> Result<(), WorkerEnded> {
         for (worker, halves) in self.workers.iter().zip(halves) {
             worker.command(Command::Attach(port, halves, link)).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives each worker one of these to tell events of translation to, or none.
+    ///
+    /// # Errors
+    /// When one of them has ended.
+    pub(crate) async fn log_nat_events(&self, senders: Vec<nat_log::Sender>) -> Result<(), WorkerEnded> {
+        let mut senders = senders.into_iter();
+        for worker in &self.workers {
+            worker.command(Command::LogNatEvents(senders.next())).await?;
         }
         Ok(())
     }

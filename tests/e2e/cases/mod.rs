@@ -15,6 +15,7 @@ mod lans;
 mod lifecycle;
 mod listing;
 mod log;
+mod nat_log;
 mod outbound;
 mod persistence;
 mod programs;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Case> {
         lifecycle::all(),
         listing::all(),
         log::all(),
+        nat_log::all(),
         persistence::all(),
         upgrade::all(),
         changes::all(),

@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 pub(super) use self::start::open;
 pub(super) use self::waiting::Waiting;
 use super::event_loop::{Daemon, tell_systemd};
+use super::nat_log;
 use super::worker::WorkerEnded;
 use crate::output;
 
@@ -208,6 +209,10 @@ impl Daemon {
             return Ok(Ok(report));
         }
 
+        let nat_log = match self.nat_log.prepare(&loaded.config.log, loaded.config.workers) {
+            Ok(nat_log) => nat_log,
+            Err(error) => return Ok(refuse(ErrorCode::ReloadRefused, unwritable(&error))),
+        };
         let what = match &report.changes[..] {
             [] => what,
             [only] => format!("{what}: {only}"),
@@ -253,6 +258,9 @@ impl Daemon {
             for change in &report.changes {
                 info!("{change}");
             }
+        }
+        if let Some(prepared) = nat_log {
+            self.nat_log.follow(prepared, &self.workers).await?;
         }
         self.snapshot().set_running(running(&self.path, &loaded, plan, report.revision));
         self.snapshot().set_closed(self.hours.closed());
@@ -307,6 +315,14 @@ impl Daemon {
         }
         Ok(())
     }
+}
+
+fn unwritable(error: &nat_log::Unwritable) -> String {
+    format!(
+        "error: {}\nhelp: the sandbox of a running router holds {} and the folder that it was started with\n",
+        output::chain(error),
+        nat_log::FOLDER
+    )
 }
 
 fn needs_restart(diff: &Diff) -> String {

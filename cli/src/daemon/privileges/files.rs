@@ -11,6 +11,7 @@ use landlock::{
 };
 
 use super::{Places, folders};
+use crate::daemon::nat_log;
 
 /// The newest interface that the rules below were made for. Older kernels do less, newer ones no more.
 const NEWEST: ABI = ABI::V8;
@@ -70,7 +71,8 @@ fn rules(places: &Places<'_>) -> Result<landlock::RestrictionStatus, RulesetErro
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
     let own = folders(places.config).into_iter().chain(folders(places.socket));
-    let own = own.chain([places.state.to_owned()]);
+    let logs = places.nat_log.into_iter().chain([Path::new(nat_log::FOLDER)]);
+    let own = own.chain([places.state.to_owned()]).chain(logs.map(Path::to_owned));
     let programs = this_program().into_iter().chain(LOADERS.iter().flat_map(loader));
     Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)

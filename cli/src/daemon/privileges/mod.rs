@@ -31,6 +31,8 @@ pub(super) struct Places<'a> {
     pub(super) socket: &'a Path,
     /// The folder of what survives a restart.
     pub(super) state: &'a Path,
+    /// The folder of the record of translations, if one is kept.
+    pub(super) nat_log: Option<&'a Path>,
 }
 
 /// What is in force now.
@@ -53,6 +55,9 @@ pub(super) fn give_up(config: &Config, places: &Places<'_>) -> Option<GivenUp> {
     let mut problems = Vec::new();
     // A folder that does not exist cannot be named to the kernel. Errors come to light when something is written to it.
     let _ = DirBuilder::new().recursive(true).mode(0o700).create(places.state);
+    if let Some(folder) = places.nat_log {
+        let _ = DirBuilder::new().recursive(true).mode(0o750).create(folder);
+    }
 
     let af_xdp = may_use_af_xdp(config);
     capabilities::keep_only(af_xdp, &mut problems);

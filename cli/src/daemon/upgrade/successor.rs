@@ -315,6 +315,7 @@ impl Daemon {
         }
         // This closes packet sockets, which takes a while.
         drop(paused);
+        self.nat_log.finish();
         successor.guard.take()
     }
 }
