@@ -168,7 +168,12 @@ impl Store {
     /// # Errors
     /// When it cannot be read.
     pub fn is_edited(&self) -> Result<bool, StoreError> {
-        let octets = std::fs::read(&self.file).map_err(io_error(&self.file, "cannot be read"))?;
+        let read = || match std::fs::metadata(&self.file)?.is_file() {
+            true => std::fs::read(&self.file),
+            // Reading a pipe may never end.
+            false => Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")),
+        };
+        let octets = read().map_err(io_error(&self.file, "cannot be read"))?;
         Ok(octets != self.text.as_bytes())
     }
 

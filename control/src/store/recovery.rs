@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::{About, Entry, KEPT, Store, StoreError, Target, entry, io_error, lock, make_folder, optional};
 use crate::atomic_file;
 
+/// Ending of the name of what was set aside.
+const DAMAGED: &str = "damaged";
+
 /// What a start found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -93,11 +96,17 @@ impl Store {
         let mut revisions = Vec::new();
         for file in std::fs::read_dir(&self.folder).map_err(unreadable())? {
             let name = file.map_err(unreadable())?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".toml")).map(str::parse::<u64>);
-            revisions.extend(number.and_then(Result::ok));
+            let Some((number, kind)) = name.to_str().and_then(|name| name.rsplit_once('.')) else { continue };
+            let Some(revision) = revision(number) else { continue };
+            match kind {
+                "toml" => revisions.push(revision),
+                DAMAGED => {}
+                _ => continue,
+            }
+            // A number that was set aside is not given out again.
+            self.highest = self.highest.max(revision);
         }
         revisions.sort_unstable();
-        self.highest = revisions.last().copied().unwrap_or(0);
         let surplus = revisions.len().saturating_sub(KEPT);
         for revision in revisions.drain(..surplus) {
             // Left by a crash in the midst of forgetting.
@@ -107,8 +116,8 @@ impl Store {
             let path = self.path(revision);
             match entry::read(&path) {
                 Ok((entry, _)) if entry.revision == revision => self.entries.push(entry),
-                Ok(_) | Err(StoreError::Damaged { .. }) => found.damaged.push(set_aside(&path)?),
-                Err(error) => return Err(error),
+                // Damaged, on a bad block, no file at all: what is in force lies elsewhere, so it is no reason not to start.
+                _ => found.damaged.push(set_aside(&path)?),
             }
         }
         Ok(())
@@ -141,8 +150,15 @@ impl Store {
     }
 }
 
+/// The revision that a file is named after, if this program has named it: not `007` or `+7`, and no number that nobody ever
+/// reaches.
+fn revision(name: &str) -> Option<u64> {
+    let number: u32 = name.parse().ok()?;
+    (number.to_string() == name).then_some(number.into())
+}
+
 fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
-    let to = path.with_extension("damaged");
+    let to = path.with_extension(DAMAGED);
     std::fs::rename(path, &to).map_err(io_error(path, "is damaged and cannot be set aside"))?;
     Ok(to)
 }

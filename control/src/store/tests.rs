@@ -204,3 +204,32 @@ fn fifty_are_kept_and_damage_is_set_aside() {
     assert!(store.read(30).is_err() && store.read(31).is_ok());
     assert_eq!(store.entries().len(), 49);
 }
+
+#[test]
+fn whatever_lies_in_the_folder_the_router_starts() {
+    let bench = Bench::new("odd");
+    let (mut store, _) = bench.open();
+    change(&mut store, "two\n", about("second"));
+    drop(store);
+    let history = bench.folder.join("state/history");
+    std::fs::create_dir(history.join("3.toml")).expect("made");
+    for name in ["007.toml", "+5.toml", "18446744073709551615.toml", "x.toml", "toml", "9.toml~"] {
+        std::fs::write(history.join(name), "not ours").expect("written");
+    }
+    let (store, found) = bench.open();
+    assert_eq!(found.damaged, [history.join("3.damaged")]);
+    assert_eq!(revisions(&store), [1, 2]);
+    drop(store);
+    let (mut store, _) = bench.open();
+    assert_eq!(change(&mut store, "three\n", about("third")), 4, "3 was somebody's");
+}
+
+#[test]
+fn a_pipe_in_place_of_the_file_holds_nobody_up() {
+    let bench = Bench::new("pipe");
+    let (store, _) = bench.open();
+    std::fs::remove_file(bench.file()).expect("it is there");
+    nix::unistd::mkfifo(&bench.file(), nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let error = store.is_edited().expect_err("nobody writes to it");
+    assert!(error.to_string().contains("cannot be read"), "{error}");
+}

@@ -41,6 +41,13 @@ impl Daemon {
     }
 
     fn propose_file(&self) -> Result<Proposal, ErrorBody> {
+        // A pipe would hold up the event loop. What is not there at all is said better by the reading.
+        if std::fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
+            return refuse(
+                ErrorCode::ReloadRefused,
+                format!("error: {}: it is no regular file", self.name()),
+            );
+        }
         let loaded = genkan_config::load(&self.path).map_err(|errors| refused(&errors))?;
         let (what, target) = ("reload".to_owned(), Target::HistoryOnly);
         Ok(Proposal { loaded, what, target, all_warnings: true, always: true })
