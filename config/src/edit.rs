@@ -12,6 +12,7 @@ use crate::suggest::closest;
 use crate::{Loaded, MAX_FILE, parse};
 
 mod forward_keys;
+mod list;
 mod removal;
 
 pub use forward_keys::ForwardKeys;
@@ -210,9 +211,25 @@ fn set(table: &mut dyn TableLike, key: &str, value: Value) {
             *old.decor_mut() = decor;
         }
         None => {
+            let blanks = take_blanks(table);
             table.insert(key, Item::Value(value));
+            if let Some(blanks) = blanks
+                && let Some(new) = table.get_mut(key).and_then(Item::as_value_mut)
+            {
+                new.decor_mut().set_suffix(blanks);
+            }
         }
     }
+}
+
+/// Takes away the blanks between the last value of an inline table and its brace.
+fn take_blanks(table: &mut dyn TableLike) -> Option<String> {
+    let (_, last) = table.iter_mut().last()?;
+    let decor = last.as_value_mut()?.decor_mut();
+    let blanks =
+        decor.suffix()?.as_str().filter(|text| !text.is_empty() && text.trim().is_empty())?.to_owned();
+    decor.set_suffix("");
+    Some(blanks)
 }
 
 fn add(document: &mut DocumentMut, name: &str, keys: &ForwardKeys) -> Result<(), EditError> {
@@ -233,7 +250,7 @@ fn add(document: &mut DocumentMut, name: &str, keys: &ForwardKeys) -> Result<(),
             }
             tables.push(table);
         }
-        Item::Value(Value::Array(array)) => array.push(keys.collect::<InlineTable>()),
+        Item::Value(Value::Array(array)) => list::push(array, keys.collect::<InlineTable>()),
         // Of another type: the checks have refused such a file.
         _ => {}
     }

@@ -224,6 +224,57 @@ fn other_ways_to_write_a_file() {
     assert!(text(&after).starts_with(bare) && after.plan.forwards.len() == 1);
 }
 
+const LIST: &str = r#"forward = [
+  # the web
+  { name = "web", protocol = "tcp", port = 80, to = "192.168.0.10" }, # open since May
+  # the shell
+  { name = "ssh", protocol = "tcp", port = 22, to = "192.168.0.10" }, # ask her
+  { name = "dns", protocol = "udp", port = 53, to = "192.168.0.10" }, # the last
+  # more of them here
+]
+wan = { device = "eth0", address = "203.0.113.1/24" }
+lan = [{ device = "eth1", address = "192.168.0.1/24" }]
+"#;
+
+#[test]
+fn a_list_keeps_its_lines_and_their_comments() {
+    let remove = |name: &str| edited(LIST, &Edit::RemoveForward { name: name.to_owned() });
+    let without = |lines: &[&str]| {
+        let is_left = |line: &&str| !lines.iter().any(|gone| line.contains(gone));
+        LIST.lines().filter(is_left).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    assert_eq!(text(&remove("web")), without(&["# the web", "\"web\""]));
+    assert_eq!(text(&remove("ssh")), without(&["# the shell", "\"ssh\""]));
+    assert_eq!(text(&remove("dns")), without(&["\"dns\""]));
+
+    let added = edited(LIST, &forward("more", "81"));
+    let line = "  { name = \"more\", protocol = \"tcp\", port = 81, to = \"192.168.0.30\" },\n";
+    assert_eq!(text(&added), LIST.replace("# the last\n", &format!("# the last\n{line}")));
+    let back = edited(text(&added), &Edit::RemoveForward { name: "more".to_owned() });
+    assert_eq!(text(&back), LIST);
+
+    let off = edited(LIST, &enable("ssh", false));
+    let enabled = "port = 22, to = \"192.168.0.10\", enabled = false }, # ask her";
+    assert_eq!(text(&off), LIST.replace("port = 22, to = \"192.168.0.10\" }, # ask her", enabled));
+
+    // However it is written, what is left can be read.
+    for list in
+        [LIST.to_owned(), LIST.replace("]\nwan", "  ]\nwan").replace(" }, # the last\n", " } # the last\n")]
+    {
+        let lists = [list.clone(), list.replace('\n', "\r\n")];
+        for list in lists {
+            for order in [["web", "ssh", "dns"], ["dns", "ssh", "web"], ["ssh", "dns", "web"]] {
+                let mut left = list.clone();
+                for name in order {
+                    left = text(&edited(&left, &Edit::RemoveForward { name: name.to_owned() })).to_owned();
+                }
+                let added = edited(&left, &forward("more", "81"));
+                assert_eq!(added.plan.forwards.len(), 1, "{}", text(&added));
+            }
+        }
+    }
+}
+
 #[test]
 fn refusals_name_what_was_meant() {
     let error = |change: &Edit| edit(FILE, "genkan.toml", change).expect_err("refused");

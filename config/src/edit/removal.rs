@@ -6,6 +6,8 @@
 use toml_edit::visit_mut::{VisitMut, visit_table_mut};
 use toml_edit::{Decor, DocumentMut, Item, RawString, Table, Value};
 
+use super::list;
+
 /// Takes a `[[forward]]` out.
 pub(super) fn forward(document: &mut DocumentMut, index: usize) {
     match document.get_mut("forward") {
@@ -21,7 +23,7 @@ pub(super) fn forward(document: &mut DocumentMut, index: usize) {
             let place = |(place, value): (usize, &Value)| value.is_inline_table().then_some(place);
             let found = array.iter().enumerate().filter_map(place).nth(index);
             if let Some(place) = found {
-                array.remove(place);
+                list::remove(array, place);
             }
         }
         _ => {}
