@@ -65,6 +65,8 @@ pub struct Zone {
 impl Zone {
     /// The box's own time zone: `TZ`, else `/etc/localtime`, else UTC.
     pub fn local() -> Zone {
+        // Otherwise a reload would see the box in its old zone for minutes.
+        jiff::tz::reset_system_time_zone_cache();
         Zone { time_zone: TimeZone::try_system().unwrap_or(TimeZone::UTC), name: None }
     }
 
