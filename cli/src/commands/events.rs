@@ -1,6 +1,6 @@
 //! `genkan events`: what happened lately, and what happens now.
 
-use genkan_control::api::{EventQuery, EventRow};
+use genkan_control::api::{EventKind, EventQuery, EventRow};
 use genkan_control::client::Client;
 
 use super::{Target, ask, block_on};
@@ -30,11 +30,17 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ID")]
     since: Option<u64>,
     /// Only events of this kind; may be given several times
-    #[arg(long, value_name = "KIND")]
-    kind: Vec<String>,
+    #[arg(long, value_name = "KIND", value_parser = kind)]
+    kind: Vec<EventKind>,
     /// The last so many events, 0 for all that are kept
     #[arg(long, value_name = "EVENTS", default_value_t = 100)]
     limit: usize,
+}
+
+/// A kind by its name.
+fn kind(text: &str) -> Result<EventKind, String> {
+    // The refusal names all kinds.
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 /// Does it.
@@ -81,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 impl Arguments {
     fn wants(&self, row: &EventRow) -> bool {
-        self.kind.is_empty() || self.kind.iter().any(|kind| kind == row.kind.name())
+        self.kind.is_empty() || self.kind.contains(&row.kind)
     }
 
     fn line(&self, row: &EventRow) -> Result<String, Failure> {
@@ -112,9 +118,14 @@ fn table(rows: &[EventRow]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use genkan_control::api::EventKind;
-
     use super::*;
+
+    #[test]
+    fn a_kind_that_there_is_not_is_refused() {
+        assert_eq!(kind("first-hit"), Ok(EventKind::FirstHit));
+        let error = kind("first-hits").expect_err("no such kind");
+        assert!(error.contains("first-hits") && error.contains("source-refused"), "{error}");
+    }
 
     #[test]
     fn what_was_left_out_is_said() {

@@ -6,6 +6,7 @@ use genkan_control::api::{
     MappingQuery, MappingRow, MappingSort, NeighborRow, Page, SessionQuery, SessionRow, SessionSort,
 };
 use genkan_control::client::{Client, ClientError};
+use genkan_engine::wire::ipv4::Protocol;
 use serde::Serialize;
 
 use super::{Target, ask, block_on};
@@ -19,6 +20,20 @@ const PAGE: u64 = 1_000;
 
 /// Rows of one request for what is sorted, which has no further page.
 const SORTED_PAGE: u64 = 10_000;
+
+/// States of a session: of a TCP connection, and of anything else.
+const STATES: [&str; 10] = [
+    "outbound-syn",
+    "inbound-syn",
+    "established",
+    "outbound-fin",
+    "inbound-fin",
+    "both-fin",
+    "reset",
+    "refused",
+    "unanswered",
+    "answered",
+];
 
 const SESSIONS_HELP: &str = "\
 A session is a mapping and its remote endpoint. For ICMP the port is the identifier; protocols without ports show none.
@@ -54,7 +69,7 @@ pub(crate) struct SessionArguments {
     #[arg(long, value_name = "ADDRESS")]
     remote: Option<Ipv4Addr>,
     /// Only in this state, such as established or unanswered
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", ignore_case = true, value_parser = STATES)]
     state: Option<String>,
     /// Only those that this forward has admitted
     #[arg(long, value_name = "NAME")]
@@ -104,7 +119,7 @@ pub(crate) struct NeighborArguments {
 #[derive(Debug, clap::Args)]
 struct Filter {
     /// Only this protocol, by name or number
-    #[arg(long, value_name = "PROTOCOL")]
+    #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
     protocol: Option<String>,
     /// Only rows with this address at any end
     #[arg(long, value_name = "ADDRESS")]
@@ -118,6 +133,14 @@ struct Filter {
     /// Most rows to list, 0 for all [default: 1000 in tables, all as JSON]
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
+}
+
+/// A protocol by name or number, in the router's word for it.
+fn protocol(text: &str) -> Result<String, String> {
+    let (number, name) = (text.parse(), text.to_ascii_lowercase());
+    let known = |protocol: &Protocol| number == Ok(protocol.0) || protocol.to_string() == name;
+    let found = (0..=u8::MAX).map(Protocol).find(known).map(|protocol| protocol.to_string());
+    found.ok_or_else(|| "a name such as tcp, udp, icmp or gre, or a number up to 255 is accepted".to_owned())
 }
 
 /// Does `genkan sessions`.

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::net::Ipv4Addr;
 
 use genkan_engine::view::{MappingView, SessionView};
+use genkan_engine::wire::ipv4::Protocol;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -105,7 +106,7 @@ impl SessionQuery {
     /// Whether a session is wanted; `host` is its inside host's name.
     pub fn admits(&self, view: &SessionView, host: Option<&str>) -> bool {
         let endpoints = [view.internal, view.external, view.remote];
-        is_wanted(&self.protocol, |wanted| wanted.eq_ignore_ascii_case(&view.protocol.to_string()))
+        is_wanted(&self.protocol, |wanted| is_protocol(wanted, view.protocol))
             && is_wanted(&self.address, |wanted| endpoints.iter().any(|endpoint| endpoint.ip() == wanted))
             && is_wanted(&self.host, |wanted| is_host(wanted, *view.internal.ip(), host))
             && is_wanted(&self.remote, |wanted| view.remote.ip() == wanted)
@@ -119,7 +120,7 @@ impl MappingQuery {
     /// Whether a mapping is wanted; `host` is its inside host's name.
     pub fn admits(&self, view: &MappingView, host: Option<&str>) -> bool {
         let endpoints = [view.internal, view.external];
-        is_wanted(&self.protocol, |wanted| wanted.eq_ignore_ascii_case(&view.protocol.to_string()))
+        is_wanted(&self.protocol, |wanted| is_protocol(wanted, view.protocol))
             && is_wanted(&self.address, |wanted| endpoints.iter().any(|endpoint| endpoint.ip() == wanted))
             && is_wanted(&self.host, |wanted| is_host(wanted, *view.internal.ip(), host))
             && is_wanted(&self.port, |wanted| endpoints.iter().any(|endpoint| endpoint.port() == *wanted))
@@ -128,6 +129,10 @@ impl MappingQuery {
 
 fn is_wanted<T>(wanted: &Option<T>, fits: impl FnOnce(&T) -> bool) -> bool {
     wanted.as_ref().is_none_or(fits)
+}
+
+fn is_protocol(wanted: &str, protocol: Protocol) -> bool {
+    wanted.parse() == Ok(protocol.0) || wanted.eq_ignore_ascii_case(&protocol.to_string())
 }
 
 fn is_host(wanted: &str, address: Ipv4Addr, name: Option<&str>) -> bool {
@@ -157,8 +162,6 @@ impl MappingSort {
 mod tests {
     use std::time::Duration;
 
-    use genkan_engine::wire::ipv4::Protocol;
-
     use super::*;
 
     fn session() -> SessionView {
@@ -186,6 +189,7 @@ mod tests {
         });
         assert!(query(fitting.clone()).admits(&session(), Some("nas")));
         assert!(query(serde_json::json!({"host": "192.168.0.10"})).admits(&session(), None));
+        assert!(query(serde_json::json!({"protocol": "6"})).admits(&session(), None));
         for (key, other) in [
             ("protocol", serde_json::json!("udp")),
             ("address", serde_json::json!("203.0.113.2")),
