@@ -14,6 +14,7 @@ use genkan_control::client::{Client, ClientError};
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_engine::wire::pretty_print;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Target, block_on};
 use crate::output::{self, Exit, Failure, Format};
@@ -90,10 +91,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         tokio::select! {
             ended = client.capture(&query, |octets| Ok(listener.take(octets))) => ended,
             // Whoever interrupts wants to see what there is.
-            _ = tokio::signal::ctrl_c() => Ok(()),
+            () = interrupted() => Ok(()),
         }
     })?;
     listener.end(ended)
+}
+
+/// Somebody wants an end: by Ctrl-C, by `kill`, by closing the terminal.
+async fn interrupted() {
+    let heard = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => signal.recv().await,
+            // Then it ends the process, as signals do.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = heard(SignalKind::interrupt()) => {}
+        _ = heard(SignalKind::terminate()) => {}
+        _ = heard(SignalKind::hangup()) => {}
+    }
 }
 
 /// Where packets go.

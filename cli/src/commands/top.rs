@@ -1,5 +1,6 @@
 //! `genkan top`: what the router does, as it happens.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ const AFTER_HELP: &str = "\
 Keys: Tab or 1-4 overview, hosts, forwards, drops; s, S sort by another column, r the other way round; / filter; p pause;
 +, - read less or more often; arrows scroll; ? help; q quit.
 
-Without a terminal, and with --format json, it reads twice, an interval apart, and prints once. Frames are counted as the
+Without a terminal, on one that knows no cursor (TERM=dumb), and with --format json, it reads twice, an interval apart, and prints once. Frames are counted as the
 devices give them: a super-frame counts once. Octets are counted by port and by forward, not by host.
 
 Examples:
@@ -49,12 +50,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let interval = arguments.interval;
     if arguments.target.format == Format::Json {
         output::print_json(&block_on(top::snapshot(&client, interval))??)?;
-    } else if io::stdout().is_terminal() {
+    } else if io::stdout().is_terminal() && !is_dumb(std::env::var_os("TERM")) {
         return block_on(top::watch(client, interval))?;
     } else {
         output::print(&block_on(top::text(&client, interval, arguments.rows))??)?;
     }
     Ok(Exit::Done)
+}
+
+/// A terminal that knows no cursor gets what a pipe gets.
+fn is_dumb(term: Option<OsString>) -> bool {
+    term.is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
 #[cfg(test)]
