@@ -154,10 +154,11 @@ impl Devices {
     pub(crate) fn open(
         loaded: &Loaded,
         team: &Arc<Team>,
+        state: &Path,
         inheritance: Option<Inheritance>,
     ) -> Result<(Devices, Vec<OpenPort>), Failure> {
         let config = &loaded.config;
-        let state = state_directory(&config.state);
+        let state = state.to_owned();
         let is_foreign = inheritance.is_some();
         // What the other process has changed is to stay as it is.
         let leftovers = if is_foreign { Ok(Vec::new()) } else { device::restore_leftovers(&state) };
@@ -535,13 +536,6 @@ fn refuse_addresses(link: &Link) -> Result<(), DeviceError> {
         return Ok(());
     }
     Err(DeviceError::AddressesPresent { device: link.name.clone(), addresses })
-}
-
-/// systemd's folder for our state goes before the configured one. It may name several; the first is the main one.
-pub(super) fn state_directory(configured: &Path) -> PathBuf {
-    let given = std::env::var("STATE_DIRECTORY").ok();
-    let first = given.as_deref().and_then(|list| list.split(':').find(|path| !path.is_empty()));
-    first.map_or_else(|| configured.to_owned(), PathBuf::from)
 }
 
 fn explain(label: &str, error: &OpenError) -> Failure {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::changes::{self, Waiting, running};
-use super::devices::{Change, Devices, state_directory};
+use super::devices::{Change, Devices};
 use super::heartbeat::Heartbeat;
 use super::limiter::Limiter;
 use super::log::Log;
@@ -31,6 +31,7 @@ use super::seen::Seen;
 use super::sessions::keeper::{Due, Keeper};
 use super::sessions::restoring::{self, Source};
 use super::sessions::saving::{self, Saved};
+use super::state_folder::StateFolder;
 use super::upgrade::{self, Call, Calls, HandedOver, Lifeline, Predecessor, own_program};
 use super::worker::{Beginning, Report, WorkerEnded};
 use super::workers::{Started, Workers};
@@ -57,11 +58,11 @@ pub(crate) fn run(
     };
     // Now that the lock is ours, what a killed router left can be settled.
     let shared = predecessor.as_mut().map(Predecessor::history).transpose()?;
-    let (store, loaded) = changes::open(path, loaded, shared)?;
+    let state = StateFolder::choose(&loaded.config.state, socket.path());
+    let (store, loaded) = changes::open(path, loaded, &state.path, shared)?;
     let listener = socket.take_listener();
-    let state = state_directory(&loaded.config.state);
     let nat_log = nat_log::folder(&loaded.config.log);
-    let places = privileges::Places { config: path, socket: socket.path(), state: &state, nat_log };
+    let places = privileges::Places { config: path, socket: socket.path(), state: &state.path, nat_log };
     // Before the first thread: every one is to be without what is given up here.
     let inherited = predecessor.as_ref().and_then(Predecessor::sandbox).map(privileges::inherited);
     let given_up = inherited.or_else(|| privileges::give_up(&loaded.config, &places));
@@ -74,7 +75,7 @@ pub(crate) fn run(
     let outcome = runtime.block_on(async {
         // Before anything is changed: from now on a signal means an orderly end.
         let mut signals = Signals::new().map_err(|error| Failure::new("cannot listen to signals", &error))?;
-        let (mut daemon, inputs) = Daemon::start(path, loaded, store, log, predecessor)?;
+        let (mut daemon, inputs) = Daemon::start(path, loaded, store, &state, log, predecessor)?;
         socket.own();
         daemon.follow_log();
         daemon.tell_privileges(given_up);
@@ -193,6 +194,7 @@ impl Daemon {
         path: &Path,
         loaded: Loaded,
         store: Store,
+        state: &StateFolder,
         log: Log,
         mut predecessor: Option<Predecessor>,
     ) -> Result<(Daemon, Inputs), Failure> {
@@ -203,14 +205,15 @@ impl Daemon {
         let team = Team::new(loaded.config.workers, seed);
         let workers = loaded.config.workers;
         let inheritance = predecessor.as_mut().map(|predecessor| predecessor.ports(workers)).transpose()?;
-        let (mut devices, ports) = Devices::open(&loaded, &team, inheritance)?;
+        let (mut devices, ports) = Devices::open(&loaded, &team, &state.path, inheritance)?;
 
         let snapshot = Arc::new(Snapshot::new(running(path, &loaded, plan.clone(), store.revision())));
-        event_file::start(&state_directory(&loaded.config.state), &snapshot.events);
+        event_file::start(&state.path, &snapshot.events);
+        snapshot.set_problem("state folder", state.problem.clone());
         for (port, _, link) in &ports {
             snapshot.set_link(*port, *link);
         }
-        let state = state_directory(&loaded.config.state);
+        let state = state.path.clone();
         let hours = Hours::start(&state, &loaded);
         let names = snapshot.port_names();
         let saved = || Source::find(&state, &names, &plan.nat.timeouts);

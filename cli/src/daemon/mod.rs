@@ -6,7 +6,7 @@
 //! - [`event_loop`]: signals, reports of the worker, the control API, on tokio; [`changes`]: another configuration;
 //! - [`service_manager`]: what systemd is told; [`heartbeat`]: when it is told that the router lives;
 //! - [`privileges`]: what the process gives up at its start;
-//! - [`sessions`]: what outlives the process; [`upgrade`]: another program in its place;
+//! - [`sessions`]: what outlives the process; [`state_folder`]: where it lies; [`upgrade`]: another program in its place;
 //! - [`openings`]: forwards that open and close with the clock;
 //! - [`log`] and [`limiter`]: a log that a wire cannot flood; [`seen`] and [`event_file`]: events, in memory and on disk;
 //!   [`nat_log`]: who had which external endpoint; [`rotating_file`]: how much of that is kept.
@@ -33,6 +33,7 @@ mod rotating_file;
 mod seen;
 mod service_manager;
 mod sessions;
+mod state_folder;
 mod suggest;
 mod upgrade;
 mod watch;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use genkan_lab::topology::Role::{Laptop, Nas, Remote};
+use genkan_lab::topology::Role::{Laptop, Nas, Remote, Router};
+use genkan_lab::{Options, RouterError};
 
 use crate::cases;
 use crate::fixture::{Lab, WEB, wait_for};
@@ -23,6 +24,7 @@ cases![
     sessions_survive_another_number_of_workers,
     after_a_kill_the_last_saved_sessions_live_and_younger_ones_are_told,
     a_damaged_file_is_set_aside,
+    a_disk_that_takes_nothing_is_no_reason_not_to_start,
     what_the_new_configuration_does_not_allow_does_not_come_back,
 ];
 
@@ -209,6 +211,37 @@ fn a_damaged_file_is_set_aside() -> Outcome {
     let error = session.read_exact(&mut [0]).expect_err("the session is gone");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
     greeting(&mut connect(&lab.host(Laptop), remote).expect("a new session works"));
+    Ok(())
+}
+
+fn a_disk_that_takes_nothing_is_no_reason_not_to_start() -> Outcome {
+    let lab = Lab::without_router(&Options::default());
+    let _server = Server::tcp(&lab.host(Remote), 7);
+    let state = lab.config_file().with_file_name("state");
+    fs::create_dir_all(&state).expect("/run is ours in here");
+    let state = state.to_str().expect("plain letters");
+    let mount = |arguments: &[&str]| lab.run(Router, "mount", &[arguments, &[state]].concat()).expect_ok();
+    let started = |outcome: Result<(), RouterError>| outcome.unwrap_or_else(|error| panic!("{error}"));
+    let is_told = || lab.genkan(&["status"]).expect_ok().stdout.contains("Read-only file system");
+    mount(&["-t", "tmpfs", "none"]);
+    started(lab.start_router(WEB));
+    let remote = SocketAddrV4::new(lab.address.remote, 7);
+    let mut session = connect(&lab.host(Laptop), remote).expect("the way out is open");
+    greeting(&mut session);
+    assert!(!is_told());
+    assert_eq!(lab.stop_router(), Some(0));
+    mount(&["-o", "remount,ro"]);
+    started(lab.start_router(WEB));
+    exchange(&mut session, b"what was saved before is used");
+    assert!(is_told());
+    lab.genkan(&["dmz", "set", "192.168.0.20"]).expect_ok();
+    // What was not written to the disk outlives the process at least.
+    lab.kill_router();
+    started(lab.start_router_again());
+    assert!(is_told());
+    assert!(lab.genkan(&["diff", "1", "2"]).expect_ok().stdout.contains("dmz: to none -> 192.168.0.20"));
+    lab.stop_router();
+    lab.run(Router, "umount", &[state]).expect_ok();
     Ok(())
 }
 

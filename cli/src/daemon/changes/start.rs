@@ -8,19 +8,22 @@ use genkan_control::store::{Recovered, Store};
 use genkan_engine::UnixTime;
 use tracing::{info, warn};
 
-use super::super::devices::state_directory;
 use super::wall_seconds;
 use crate::output::{Exit, Failure};
 
 /// Opens the history. The configuration that comes back is the one to run with: another one than was read when a
 /// change had to be taken back. `shared`: what another process gives us that has the history.
-pub(crate) fn open(path: &Path, loaded: Loaded, shared: Option<OwnedFd>) -> Result<(Store, Loaded), Failure> {
-    let state = state_directory(&loaded.config.state);
+pub(crate) fn open(
+    path: &Path,
+    loaded: Loaded,
+    state: &Path,
+    shared: Option<OwnedFd>,
+) -> Result<(Store, Loaded), Failure> {
     let name = path.display().to_string();
     let text = loaded.places.file.text();
     let accepted = |old: &str| genkan_config::parse(old, &name).is_ok();
     let UnixTime(now) = wall_seconds();
-    let (store, found) = Store::open_shared(shared, path, &state, text, now, accepted)
+    let (store, found) = Store::open_shared(shared, path, state, text, now, accepted)
         .map_err(|error| Failure::new("cannot open the history of changes", &error))?;
     tell(&store, &found);
     if found.reverted.is_none() {
