@@ -86,6 +86,9 @@ pub fn diff(running: &Loaded, new: &Loaded) -> Diff {
     out.fields("dmz", dmz(running), dmz(new));
     out.fields("services", services(running), services(new));
     out.fields("log", log(running), log(new));
+    let metrics =
+        |loaded: &Loaded| vec![field("listen", join(loaded.config.metrics.iter().map(|port| port.listen)))];
+    out.fields("metrics", metrics(running), metrics(new));
     out
 }
 

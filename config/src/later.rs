@@ -8,7 +8,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("", "ddns", "dynamic DNS comes with a later version"),
     ("", "dhcp", "the DHCP service comes with a later version"),
     ("", "dns", "the DNS service comes with a later version"),
-    ("", "metrics", "the metrics endpoint comes with a later version"),
     ("", "pcp", "port mapping by PCP and NAT-PMP comes with a later version"),
     ("", "qos", "sharing of bandwidth comes with a later version"),
     ("", "upnp", "port mapping by UPnP comes with a later version"),

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ mod syntax;
 mod table;
 mod validate;
 mod value;
+
+use ipnet::Ipv4Net;
 
 use error::Report;
 use schedule::{Schedule, Zone};
@@ -87,6 +90,8 @@ pub struct Config {
     pub group: Option<String>,
     /// `[log]`: what the router tells while it runs.
     pub log: Log,
+    /// `[metrics] listen`: where the counters are told to hosts of a lan.
+    pub metrics: Vec<MetricsPort>,
     /// Names of the forwards that leave the file once they have expired.
     pub temporary: BTreeSet<String>,
 }
@@ -128,6 +133,15 @@ pub struct Log {
     pub nat_events: Option<PathBuf>,
     /// `[log] nat_destinations`: whether that also says with whom inside hosts speak.
     pub nat_destinations: bool,
+}
+
+/// Where the counters are told to hosts of a lan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsPort {
+    /// An address of the router's own on a lan, and a port from 1024 on.
+    pub listen: SocketAddrV4,
+    /// Who is answered: that lan, the lans that reach it, and the networks behind them.
+    pub admits: Vec<Ipv4Net>,
 }
 
 /// How the log is written.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use genkan_engine::plan::{self, ForwardRule, Plan};
+use ipnet::Ipv4Net;
 
 use crate::error::{SourceFile, Span};
 use crate::schedule::Zone;
-use crate::schema::{File, Forward, Host, Lan, Log, Nat, Route, Timeouts, Wan};
+use crate::schema::{File, Forward, Host, Lan, Log, Metrics, Nat, Route, Timeouts, Wan};
 use crate::validate::{Checked, Resolved};
-use crate::value::Field;
-use crate::{Backend, Config, Device, Loaded, LogFormat, LogLevel, Places};
+use crate::value::listen::Listen;
+use crate::value::{Field, Spanned};
+use crate::{Backend, Config, Device, Loaded, LogFormat, LogLevel, MetricsPort, Places};
 
 /// Default of `mtu`: that of Ethernet.
 const MTU: u16 = 1500;
@@ -78,6 +80,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .map_or(SAVE_BUDGET, |budget| budget.value.0),
         group: services.and_then(|services| services.group.as_ref()).map(|group| group.value.0.clone()),
         log: log(file.log.as_ref()),
+        metrics: metrics(file.metrics.as_ref(), &plan),
         temporary: file
             .forwards()
             .filter(|forward| flag(&forward.temporary, false))
@@ -85,6 +88,26 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .collect(),
     };
     Some(Loaded { config, plan, warnings: Vec::new(), places: places(file, wan, source) })
+}
+
+/// Who is answered at each place is decided as the engine decides who reaches a lan.
+fn metrics(metrics: Option<&Metrics>, plan: &Plan) -> Vec<MetricsPort> {
+    let places =
+        metrics.and_then(|metrics| metrics.listen.as_ref()).into_iter().flat_map(|listen| &listen.value.0);
+    let port = |place: &Spanned<Listen>| {
+        let listen = place.value.0;
+        let own = plan.lans.iter().position(|lan| lan.address.addr() == *listen.ip());
+        let may = |(index, lan): &(usize, &plan::Lan)| {
+            own.is_some_and(|own| own == *index || lan.reaches.contains(&own))
+        };
+        let mut admits: Vec<Ipv4Net> =
+            plan.lans.iter().enumerate().filter(may).map(|(_, lan)| lan.address.trunc()).collect();
+        let behind = plan.routes.iter().filter(|route| admits.iter().any(|net| net.contains(&route.via)));
+        let behind: Vec<Ipv4Net> = behind.map(|route| route.to).collect();
+        admits.extend(behind);
+        MetricsPort { listen, admits }
+    };
+    places.map(port).collect()
 }
 
 fn log(log: Option<&Log>) -> crate::Log {

@@ -25,8 +25,10 @@ use crate::value::word::{Protocols, Word};
 use crate::value::{Field, List};
 
 mod log;
+mod metrics;
 
 pub(crate) use log::Log;
+pub(crate) use metrics::Metrics;
 
 /// IP MTU in octets: from what every host has to take (RFC 791) to the longest IPv4 packet.
 pub(crate) type Mtu = Number<576, 65_535>;
@@ -65,6 +67,8 @@ pub(crate) struct File {
     pub(crate) services: Option<Services>,
     /// What the router tells while it runs.
     pub(crate) log: Option<Log>,
+    /// The counters for Prometheus, from a lan.
+    pub(crate) metrics: Option<Metrics>,
 }
 
 /// The outside.
@@ -333,6 +337,7 @@ impl File {
             dmz: top.table("dmz", "dmz", Dmz::read),
             services: top.table("services", "services", Services::read),
             log: top.table("log", "log", Log::read),
+            metrics: top.table("metrics", "metrics", Metrics::read),
         };
         top.finish();
         if !root.contains_key("wan") {

@@ -16,6 +16,7 @@ mod addresses;
 mod devices;
 mod forwards;
 mod hosts;
+mod metrics;
 
 /// What the checks found out on their way.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub(crate) fn check(file: &File, report: &mut Report) -> Checked {
     let topology = Topology::new(file, &lan_names);
     addresses::check(file, &topology, report);
     hosts::check(file, &topology, report);
+    metrics::check(file, &topology, report);
     let forwards = forwards::check(file, &topology, report);
     let dmz = forwards::dmz(file, &topology, report);
     Checked { lan_names, reaches, forwards, dmz }

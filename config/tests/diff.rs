@@ -163,6 +163,12 @@ fn what_needs_a_restart() {
         )]),
         "log: nat_events none -> /var/log/genkan/nat.jsonl\nlog: nat_destinations false -> true\n"
     );
+    let tun = OLD.replace("[nat]", "[router]\ntun = \"genkan0\"\n[nat]");
+    let metrics = format!("{tun}[metrics]\nlisten = \"192.168.0.1:9090\"\n");
+    assert_eq!(
+        diff(&load(&tun), &load(&metrics)).to_string(),
+        "metrics: listen none -> [192.168.0.1:9090]\n"
+    );
     // The session table grows while the router runs.
     let larger = changed(&[("max_sessions = 1000", "max_sessions = 10_000")]);
     assert_eq!(larger, "nat: max_sessions 1000 -> 10_000\n");

@@ -192,6 +192,7 @@ fn the_example_shows_every_key() {
         ("Dmz", "[dmz]"),
         ("Services", "[services]"),
         ("Log", "[log]"),
+        ("Metrics", "[metrics]"),
     ] {
         let sections = text.split("\n[").filter(|section| format!("[{section}").starts_with(header));
         let lines: Vec<&str> = sections.flat_map(str::lines).collect();
@@ -301,6 +302,8 @@ socket = "/run/g2.sock"
 state = "/var/lib/g2"
 save_every = "never"
 save_budget = "1 GiB"
+[metrics]
+listen = ["10.0.0.1:9090", "192.168.0.1:9091"]
 [log]
 level = "warn, genkan_control=debug"
 format = "json"
@@ -315,6 +318,19 @@ nat_destinations = true
     assert_eq!(config.socket, Path::new("/run/g2.sock"));
     assert_eq!(config.state, Path::new("/var/lib/g2"));
     assert_eq!((config.save_every, config.save_budget), (None, 1 << 30));
+    let metrics: Vec<(String, String)> = config
+        .metrics
+        .iter()
+        .map(|port| (port.listen.to_string(), port.admits.iter().map(|net| format!("{net} ")).collect()))
+        .collect();
+    // `a` and `b` reach `c`, and `b` reaches `a`; what is behind `a` comes from there.
+    assert_eq!(
+        metrics,
+        [
+            ("10.0.0.1:9090".into(), "192.168.0.0/24 192.168.1.0/31 10.0.0.0/8 172.16.0.0/12 ".into()),
+            ("192.168.0.1:9091".into(), "192.168.0.0/24 192.168.1.0/31 172.16.0.0/12 ".into()),
+        ]
+    );
     assert_eq!(
         (config.log.level.to_string().as_str(), config.log.format),
         ("warn,genkan_control=debug", LogFormat::Json)

@@ -7,7 +7,7 @@
 //! - [`capture`]: packets of the running router, before and after;
 //! - [`forwards`]: what has passed through the forwards;
 //! - [`hosts`]: the inside hosts;
-//! - [`metrics`]: all counters for Prometheus;
+//! - [`metrics`]: all counters for Prometheus; [`metrics_port`]: these alone, over TCP;
 //! - [`socket`]: the unix socket itself, and who may replace whose;
 //! - [`server`]: HTTP (axum) over that socket;
 //! - [`client`]: the other end, for the command line.
@@ -26,6 +26,7 @@ pub mod events;
 pub mod forwards;
 pub mod hosts;
 pub mod metrics;
+pub mod metrics_port;
 pub mod request;
 pub mod server;
 pub mod snapshot;

@@ -24,6 +24,7 @@ use super::devices::{Change, Devices};
 use super::heartbeat::Heartbeat;
 use super::limiter::Limiter;
 use super::log::Log;
+use super::metrics_ports::{Bound, MetricsPorts};
 use super::nat_log::NatLog;
 use super::openings::Hours;
 use super::privileges::{self, GivenUp};
@@ -184,6 +185,7 @@ pub(super) struct Daemon {
     /// A signal came while nobody could follow it.
     pub(super) is_ending: bool,
     pub(super) log: Log,
+    pub(super) metrics: MetricsPorts,
     /// What a wire can have a worker complain of: about a port, or that it is too much.
     limiter: Limiter<Option<PortId>>,
     seen: Seen,
@@ -202,6 +204,9 @@ impl Daemon {
         let seed = seed().map_err(|error| Failure::new("/dev/urandom", &error))?;
         // Before the devices are looked at, so that no change falls between.
         let links = watch::devices()?;
+        // A port that somebody else has is found before anything is changed.
+        let metrics = MetricsPorts::default();
+        let bound = metrics.bind(&loaded.config.metrics).map_err(Failure::message)?;
         let team = Team::new(loaded.config.workers, seed);
         let workers = loaded.config.workers;
         let inheritance = predecessor.as_mut().map(|predecessor| predecessor.ports(workers)).transpose()?;
@@ -247,7 +252,7 @@ impl Daemon {
         let calls = lifeline.as_ref().map(Lifeline::calls).transpose();
         let calls = calls.map_err(|error| Failure::new("cannot listen to the guardian", &error))?;
         let (changes, change_requests) = mpsc::channel(4);
-        let daemon = Daemon {
+        let mut daemon = Daemon {
             path: path.to_owned(),
             loaded,
             store,
@@ -262,9 +267,11 @@ impl Daemon {
             lifeline,
             is_ending: false,
             log,
+            metrics,
             limiter: Limiter::new(),
             seen: Seen::new(),
         };
+        daemon.follow_metrics(bound);
         Ok((daemon, Inputs { reports, changes: change_requests, links, calls }))
     }
 
@@ -273,6 +280,16 @@ impl Daemon {
         self.snapshot().set_sandbox(sandbox);
         for problem in problems {
             self.snapshot().set_problem(&format!("sandbox: {problem}"), Some(problem));
+        }
+    }
+
+    /// Tells the counters where the configuration says.
+    pub(super) fn follow_metrics(&mut self, bound: Vec<Bound>) {
+        let problem = self.metrics.follow(&self.loaded.config.metrics, bound, &self.control);
+        if self.snapshot().set_problem("metrics", problem.clone())
+            && let Some(problem) = problem
+        {
+            warn!("{problem}");
         }
     }
 

@@ -8,6 +8,7 @@
 //! - [`privileges`]: what the process gives up at its start;
 //! - [`sessions`]: what outlives the process; [`state_folder`]: where it lies; [`upgrade`]: another program in its place;
 //! - [`openings`]: forwards that open and close with the clock;
+//! - [`metrics_ports`]: the counters for Prometheus, from a lan;
 //! - [`log`] and [`limiter`]: a log that a wire cannot flood; [`seen`] and [`event_file`]: events, in memory and on disk;
 //!   [`nat_log`]: who had which external endpoint; [`rotating_file`]: how much of that is kept.
 //!
@@ -24,6 +25,7 @@ mod forwarder;
 mod heartbeat;
 mod limiter;
 mod log;
+mod metrics_ports;
 mod nat_log;
 mod openings;
 mod poller;

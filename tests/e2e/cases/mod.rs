@@ -15,6 +15,7 @@ mod lans;
 mod lifecycle;
 mod listing;
 mod log;
+mod metrics;
 mod nat_log;
 mod outbound;
 mod persistence;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<Case> {
         lifecycle::all(),
         listing::all(),
         log::all(),
+        metrics::all(),
         nat_log::all(),
         persistence::all(),
         upgrade::all(),

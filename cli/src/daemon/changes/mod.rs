@@ -40,6 +40,8 @@ struct Proposal {
     all_warnings: bool,
     /// Follow it even if nothing is different: the kernel's side is set up anew.
     always: bool,
+    /// Follow it even if its metrics cannot be told: somebody may be locked out until then.
+    insists: bool,
 }
 
 /// The outer error is the end of the router.
@@ -185,7 +187,7 @@ impl Daemon {
         options: ChangeQuery,
         who: Peer,
     ) -> Outcome<ChangeReport> {
-        let Proposal { loaded, what, target, all_warnings, always } = proposal;
+        let Proposal { loaded, what, target, all_warnings, always, insists } = proposal;
         let diff = genkan_config::diff(&self.loaded, &loaded);
         if diff.needs_restart() {
             return Ok(refuse(ErrorCode::ReloadRefused, needs_restart(&diff)));
@@ -222,6 +224,15 @@ impl Daemon {
         let confirm = options.confirm_seconds.filter(|_| !same_text);
         let about = About { time, uid: who.uid, pid: who.pid, what, unconfirmed: confirm.is_some() };
         let summary = about.what.clone();
+        let metrics = match self.metrics.bind(&loaded.config.metrics) {
+            Ok(bound) => bound,
+            // It is a problem then, and no more.
+            Err(message) if insists => {
+                warn!("{message}");
+                Vec::new()
+            }
+            Err(message) => return Ok(refuse(ErrorCode::ReloadRefused, format!("error: {message}\n"))),
+        };
         let pending = match same_text {
             true => None,
             false => {
@@ -266,6 +277,7 @@ impl Daemon {
         self.snapshot().set_closed(self.hours.closed());
         let other_log = loaded.config.log != self.loaded.config.log;
         self.loaded = loaded;
+        self.follow_metrics(metrics);
         // A reload also ends what was set by request.
         if always || other_log {
             self.follow_log();

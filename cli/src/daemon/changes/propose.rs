@@ -50,7 +50,7 @@ impl Daemon {
         }
         let loaded = genkan_config::load(&self.path).map_err(|errors| refused(&errors))?;
         let (what, target) = ("reload".to_owned(), Target::HistoryOnly);
-        Ok(Proposal { loaded, what, target, all_warnings: true, always: true })
+        Ok(Proposal { loaded, what, target, all_warnings: true, always: true, insists: false })
     }
 
     fn propose_revision(&self, revision: u64) -> Result<Proposal, ErrorBody> {
@@ -80,7 +80,7 @@ impl Daemon {
 }
 
 fn proposal(loaded: Loaded, what: String) -> Proposal {
-    Proposal { loaded, what, target: Target::File, all_warnings: false, always: false }
+    Proposal { loaded, what, target: Target::File, all_warnings: false, always: false, insists: false }
 }
 
 fn refused(errors: &[Diagnostic]) -> ErrorBody {

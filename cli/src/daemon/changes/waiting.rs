@@ -100,6 +100,6 @@ impl Daemon {
         let edited = self.store.is_edited().map_err(|error| not_saved(&error))?;
         let target = if edited { Target::HistoryOnly } else { Target::File };
         let what = format!("back to {back_to}: {unconfirmed} was not confirmed");
-        Ok(Proposal { loaded, what, target, all_warnings: false, always: true })
+        Ok(Proposal { loaded, what, target, all_warnings: false, always: true, insists: true })
     }
 }

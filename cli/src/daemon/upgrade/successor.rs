@@ -306,7 +306,9 @@ impl Daemon {
     }
 
     /// Leaves all that is the new program's now. With a lifeline, this process is to stay as its guardian.
-    pub(crate) fn leave(self, handed_over: HandedOver) -> Option<Lifeline> {
+    pub(crate) fn leave(mut self, handed_over: HandedOver) -> Option<Lifeline> {
+        // Our workers count no more; the new program is bound there already.
+        drop(std::mem::take(&mut self.metrics));
         let HandedOver { mut successor, paused } = handed_over;
         tell_systemd(&[NotifyState::MainPid(successor.child.id())]);
         self.devices.leave();
