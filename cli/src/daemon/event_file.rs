@@ -45,8 +45,9 @@ fn read(state: &Path) -> Vec<EventRow> {
     let mut rows = Vec::new();
     for number in (0..=BOUNDS.older).rev() {
         let Ok(file) = File::open(numbered(&state.join(NAME), number)) else { continue };
-        let lines = BufReader::new(file).lines().map_while(Result::ok);
-        rows.extend(lines.filter_map(|line| serde_json::from_str::<EventRow>(&line).ok()));
+        // Octets, not text: what a crash or a bad disk has left in the midst costs no more than its own line.
+        let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+        rows.extend(lines.filter_map(|line| serde_json::from_slice::<EventRow>(&line).ok()));
     }
     rows
 }
@@ -110,6 +111,7 @@ mod tests {
         let open = || RotatingFile::open(&state.join(NAME), BOUNDS).expect("opened");
         let mut file = open();
         write(&mut file, &row(41)).expect("written");
+        file.write(b"\xff\xfe\0 no text at all\n").expect("written");
         file.write(b"{\"id\": 42, \"ti").expect("written");
         write(&mut open(), &row(43)).expect("written");
         let events = EventLog::default();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use genkan_lab::Options;
 use genkan_lab::topology::Role::{Laptop, Nas, Remote};
 use serde_json::Value;
 
@@ -29,6 +30,7 @@ cases![
     going_back_leaves_an_edit_by_hand_alone,
     the_history_leads_back,
     a_temporary_forward_leaves_the_file,
+    a_clock_that_cannot_be_right_times_nothing,
     every_key_of_a_forward_can_be_given_and_changed,
 ];
 
@@ -404,5 +406,21 @@ fn every_key_of_a_forward_can_be_given_and_changed() -> Outcome {
     assert!(said.code == Some(1) && said.stderr.contains("give at least one key"), "{said:#?}");
     let said = lab.genkan(&["forward", "change", "wbe", "--log"]);
     assert!(said.code == Some(1) && said.stderr.contains("did you mean `web`?"), "{said:#?}");
+    Ok(())
+}
+
+fn a_clock_that_cannot_be_right_times_nothing() -> Outcome {
+    let lab = Lab::without_router(&Options::default());
+    let state = lab.config_file().with_file_name("state");
+    fs::create_dir_all(&state).expect("/run is ours in here");
+    // The year 2100 was seen: what the clock shows now is like 1970 to a box without a battery.
+    fs::write(state.join("clock"), "{\"seen\": 4102444800}\n").expect("written");
+    lab.start_router(RULES).unwrap_or_else(|error| panic!("{error}"));
+    let before = file(&lab);
+    let arguments = add("visitor", "tcp", "90", "192.168.0.10:9090");
+    let said = lab.genkan(&[&arguments[..], &["--for", "2h"]].concat());
+    assert!(said.code == Some(1) && said.stderr.contains("2100-01-01T00:00:00Z or later"), "{said:#?}");
+    assert_eq!(file(&lab), before);
+    lab.genkan(&arguments).expect_ok();
     Ok(())
 }

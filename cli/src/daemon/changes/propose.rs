@@ -17,12 +17,14 @@ impl Daemon {
             Change::Rollback(revision) => self.propose_revision(revision),
             Change::AddForward(forward) => {
                 let what = format!("forward add {}", forward.name);
+                self.can_time(forward.for_seconds)?;
                 self.propose_edit(what, &add_edit(*forward)?)
             }
             Change::RemoveForward(name) => {
                 self.propose_edit(format!("forward remove {name}"), &Edit::RemoveForward { name })
             }
             Change::PatchForward(name, patch) => {
+                self.can_time(patch.for_seconds)?;
                 let (what, edit) = patch_edit(name, *patch)?;
                 self.propose_edit(what, &edit)
             }
@@ -34,6 +36,18 @@ impl Daemon {
     /// Without the forwards whose time is over.
     pub(super) fn propose_expiry(&self, names: Vec<String>) -> Result<Proposal, ErrorBody> {
         self.propose_edit("expired".to_owned(), &Edit::RemoveExpired { names })
+    }
+
+    /// Whether the clock can tell when so many seconds are over. One that boots in 1970 would call the end long past as soon
+    /// as it is set.
+    fn can_time(&self, for_seconds: Option<u32>) -> Result<(), ErrorBody> {
+        let Some(floor) = self.hours.unreached().filter(|_| for_seconds.is_some()) else { return Ok(()) };
+        let (now, floor) = (genkan_config::rfc3339(wall_seconds()), genkan_config::rfc3339(floor));
+        let text = format!(
+            "error: the clock shows {now}, which cannot be right, so nobody knows when a forward is to close\n\
+             help: set the clock ({floor} or later is believed), or open it without a time"
+        );
+        refuse(ErrorCode::ChangeRefused, text)
     }
 
     fn name(&self) -> String {

@@ -127,14 +127,17 @@ impl Hours {
         self.due
     }
 
+    /// What the clock has to show before it is believed, if it shows less.
+    pub(super) fn unreached(&self) -> Option<UnixTime> {
+        (!self.openings.is_plausible()).then(|| self.openings.floor())
+    }
+
     /// What to say in the status about a clock that cannot be right; nothing when no schedule depends on it.
     pub(super) fn problem(&self) -> Option<String> {
-        if self.openings.is_plausible() || self.scheduled.is_empty() {
-            return None;
-        }
+        let floor = self.unreached().filter(|_| !self.scheduled.is_empty())?;
         Some(format!(
             "the clock was later than it is: forwards with a schedule stay closed until it shows {}",
-            genkan_config::rfc3339(self.openings.floor())
+            genkan_config::rfc3339(floor)
         ))
     }
 
