@@ -21,7 +21,7 @@ use genkan_engine::view::NeighborView;
 use genkan_engine::{Plan, UnixTime};
 use tokio::sync::Mutex;
 
-use crate::api::{Closed, ForwardRow, NeighborRow, PortRole, PortStatus, Sandbox, Status, Totals};
+use crate::api::{Closed, ForwardRow, NeighborRow, Opened, PortRole, PortStatus, Sandbox, Status, Totals};
 use crate::events::EventLog;
 use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
 
@@ -102,6 +102,8 @@ pub struct Snapshot {
     current: ArcSwap<Current>,
     /// By name: forwards that are enabled and closed.
     closed: ArcSwap<HashMap<String, Closed>>,
+    /// By name: who opened a forward.
+    opened: ArcSwap<HashMap<String, Opened>>,
     reloads: AtomicU32,
     upgrades: AtomicU32,
     links: DashMap<PortId, LinkState>,
@@ -122,6 +124,7 @@ impl Snapshot {
             started: Instant::now(),
             current: ArcSwap::from_pointee(Current::new(running)),
             closed: ArcSwap::default(),
+            opened: ArcSwap::default(),
             reloads: AtomicU32::new(0),
             upgrades: AtomicU32::new(0),
             links: DashMap::new(),
@@ -252,17 +255,23 @@ impl Snapshot {
         self.closed.store(closed);
     }
 
+    /// Says who opened forwards, and when, by their names.
+    pub fn set_opened(&self, opened: Arc<HashMap<String, Opened>>) {
+        self.opened.store(opened);
+    }
+
     /// The forwards in file order, and the revision that they are of.
     pub fn forwards(&self) -> (u64, Vec<ForwardRow>) {
         let current = self.current.load();
         let running = &current.running;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = UnixTime(now.as_secs() as i64);
-        let closed = self.closed.load();
+        let (closed, opened) = (self.closed.load(), self.opened.load());
         let row = |rule: &ForwardRule| {
             let closed = closed.get(&rule.name).copied();
             let row = ForwardRow::new(rule, running.ad_hoc.contains(&rule.name), now, closed);
-            ForwardRow { schedule: running.schedules.get(&rule.name).cloned(), ..row }
+            let opened = opened.get(&rule.name).filter(|_| row.open).copied();
+            ForwardRow { schedule: running.schedules.get(&rule.name).cloned(), opened, ..row }
         };
         (running.revision, running.plan.forwards.iter().map(row).collect())
     }

@@ -7,7 +7,7 @@ use genkan_control::api::{ClosedBy, ForwardPatch, ForwardRow, NewForward, OneOrM
 use genkan_engine::UnixTime;
 
 use super::change::Options;
-use super::{Target, ask};
+use super::{Target, ask, history};
 use crate::output::{self, Exit, Failure, Format, Listing};
 
 const AFTER_HELP: &str = "\
@@ -253,10 +253,12 @@ pub(super) fn state(row: &ForwardRow) -> String {
 }
 
 fn table(rows: &[ForwardRow]) -> String {
-    let mut listing =
-        Listing::new(&["name", "protocol", "port", "to", "address", "from", "state", "expires"])
-            .shrinks(&[("name", 12), ("port", 12), ("from", 12), ("expires", 10)])
-            .drops(&["address", "protocol", "from", "expires", "to"]);
+    let mut listing = Listing::new(&[
+        "name", "protocol", "port", "to", "address", "from", "state", "since", "by", "expires",
+    ])
+    .shrinks(&[("name", 12), ("port", 12), ("from", 12), ("expires", 10)])
+    .drops(&["address", "by", "protocol", "since", "from", "expires", "to"]);
+    let dash = || "-".to_owned();
     let any = |text: String| if text.is_empty() { "any".to_owned() } else { text };
     for row in rows {
         let expires = row.expires.map(|expires| genkan_config::rfc3339(UnixTime(expires)));
@@ -268,7 +270,9 @@ fn table(rows: &[ForwardRow]) -> String {
             any(row.address.map(|address| address.to_string()).unwrap_or_default()),
             any(row.from.join(", ")),
             state(row),
-            expires.unwrap_or_else(|| "-".to_owned()) + if row.ad_hoc { " (temporary)" } else { "" },
+            row.opened.map_or_else(dash, |opened| genkan_config::rfc3339(UnixTime(opened.since))),
+            row.opened.map_or_else(dash, |opened| history::user(opened.uid)),
+            expires.unwrap_or_else(dash) + if row.ad_hoc { " (temporary)" } else { "" },
         ]);
     }
     listing.text()
@@ -276,6 +280,8 @@ fn table(rows: &[ForwardRow]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use genkan_control::api::Opened;
+
     use super::*;
 
     #[test]
@@ -291,6 +297,7 @@ mod tests {
             open: closed_by.is_none(),
             closed_by,
             opens,
+            opened: closed_by.is_none().then_some(Opened { since: 60, revision: 2, uid: None }),
             expires: Some(0),
             ad_hoc: closed_by.is_none(),
             schedule: None,

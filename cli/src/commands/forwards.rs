@@ -117,6 +117,7 @@ mod tests {
             open: true,
             closed_by: None,
             opens: None,
+            opened: None,
             expires: None,
             ad_hoc: false,
             schedule: None,

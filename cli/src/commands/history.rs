@@ -1,6 +1,6 @@
 //! `genkan history`, `diff`, `rollback`, `confirm`: the configurations that were in force.
 
-use genkan_control::api::{DiffQuery, History, HistoryDiff, HistoryRow};
+use genkan_control::api::{DiffQuery, History, HistoryDiff};
 use genkan_engine::UnixTime;
 use nix::unistd::{Uid, User};
 
@@ -134,7 +134,7 @@ fn history_text(history: &History) -> String {
         .drops(&["by", "time"]);
     for row in &history.entries {
         let time = genkan_config::rfc3339(UnixTime(row.time));
-        listing.row([row.revision.to_string(), time, by(row), row.what.clone()]);
+        listing.row([row.revision.to_string(), time, user(row.uid), row.what.clone()]);
     }
     let mut text = listing.text();
     if let Some(waiting) = &history.unconfirmed {
@@ -151,15 +151,16 @@ fn history_text(history: &History) -> String {
     text
 }
 
-fn by(row: &HistoryRow) -> String {
-    let Some(uid) = row.uid else { return "genkan".to_owned() };
+/// Who asked for a change; nobody did what the router does by itself.
+pub(super) fn user(uid: Option<u32>) -> String {
+    let Some(uid) = uid else { return "genkan".to_owned() };
     let name = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
     name.unwrap_or_else(|| format!("uid {uid}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use genkan_control::api::Unconfirmed;
+    use genkan_control::api::{HistoryRow, Unconfirmed};
 
     use super::*;
 

@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
-use super::changes::{self, Waiting, running};
+use super::changes::{self, Openers, Waiting, running, wall_seconds};
 use super::devices::{Change, Devices};
 use super::heartbeat::Heartbeat;
 use super::limiter::Limiter;
@@ -177,6 +177,8 @@ pub(super) struct Daemon {
     pub(super) devices: Devices,
     pub(super) keeper: Keeper,
     pub(super) hours: Hours,
+    /// Who opened which forward.
+    pub(super) openers: Openers,
     pub(super) nat_log: NatLog,
     /// The path of our program.
     pub(super) program: PathBuf,
@@ -251,6 +253,8 @@ impl Daemon {
         }
         let calls = lifeline.as_ref().map(Lifeline::calls).transpose();
         let calls = calls.map_err(|error| Failure::new("cannot listen to the guardian", &error))?;
+        let openers = Openers::of(&store, &loaded, wall_seconds().0);
+        snapshot.set_opened(openers.told());
         let (changes, change_requests) = mpsc::channel(4);
         let mut daemon = Daemon {
             path: path.to_owned(),
@@ -262,6 +266,7 @@ impl Daemon {
             devices,
             keeper: Keeper::new(&state),
             hours,
+            openers,
             nat_log,
             program: own_program(),
             lifeline,

@@ -114,6 +114,7 @@ fn forwards(second: u64) -> Vec<ForwardRow> {
         open,
         closed_by: None,
         opens: None,
+        opened: None,
         expires: None,
         ad_hoc: false,
         schedule: None,

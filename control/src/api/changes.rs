@@ -239,6 +239,19 @@ pub struct Closed {
     pub opens: Option<i64>,
 }
 
+/// Since when a forward is open, and by which change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Opened {
+    /// When that change was made, or when the hours of its schedule began if that is later; in seconds since 1970. What this
+    /// run of the router has not seen to begin counts from its start.
+    pub since: i64,
+    /// The revision that enabled it.
+    pub revision: u64,
+    /// User who asked for that; absent where the router or an edit of the file did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+}
+
 /// A forward of the running configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ForwardRow {
@@ -265,6 +278,9 @@ pub struct ForwardRow {
     /// When its schedule opens it, in seconds since 1970, as far as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opens: Option<i64>,
+    /// Since when it is open and who opened it, as far as the history knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<Opened>,
     /// Closed from then on, in seconds since 1970.
     pub expires: Option<i64>,
     /// It leaves the file once it has expired.
@@ -318,6 +334,7 @@ impl ForwardRow {
             open: closed_by.is_none(),
             closed_by,
             opens,
+            opened: None,
             expires: rule.expires.map(|UnixTime(seconds)| seconds),
             ad_hoc,
             schedule: None,

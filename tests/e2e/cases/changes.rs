@@ -328,6 +328,13 @@ fn the_history_leads_back() -> Outcome {
     lab.genkan(&["rollback", "1"]).expect_ok();
     assert_eq!((file(&lab), revision(&lab)), (first, 4));
     assert_eq!(running_names(&lab), ["web"]);
+    // Who opened it, and since when; the next run knows from the history.
+    let opened = || json(lab.genkan(&["forward", "list", "--format", "json"]))[0]["opened"].clone();
+    let before = opened();
+    assert!(before["revision"] == 4 && before["uid"] == 0 && before["since"].is_i64(), "{before}");
+    lab.stop_router();
+    lab.start_router_again().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(opened(), before);
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! change at a time: all of them come through the event loop.
 
 mod history;
+mod opened;
 mod propose;
 mod start;
 mod waiting;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use genkan_config::{Backend, Device, Diff, Loaded, LogLevel};
-use genkan_control::api::{ChangeQuery, ChangeReport, ErrorBody, ErrorCode, LogLevelReport};
+use genkan_control::api::{ChangeQuery, ChangeReport, ErrorBody, ErrorCode, LogLevelReport, Opened};
 use genkan_control::server::{Change, ChangeRequest, Peer};
 use genkan_control::snapshot::{PortConfig, Running};
 use genkan_control::store::{About, StoreError, Target};
@@ -23,6 +24,7 @@ use genkan_engine::{Plan, UnixTime};
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
+pub(super) use self::opened::Openers;
 pub(super) use self::start::open;
 pub(super) use self::waiting::Waiting;
 use super::event_loop::{Daemon, tell_systemd};
@@ -56,7 +58,7 @@ fn not_saved(error: &StoreError) -> ErrorBody {
 }
 
 /// Seconds since 1970 by the clock on the wall, before which no clock says anything.
-fn wall_seconds() -> UnixTime {
+pub(super) fn wall_seconds() -> UnixTime {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     UnixTime(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
@@ -275,6 +277,9 @@ impl Daemon {
         }
         self.snapshot().set_running(running(&self.path, &loaded, plan, report.revision));
         self.snapshot().set_closed(self.hours.closed());
+        let change = Opened { since: time, revision: report.revision, uid: who.uid };
+        self.openers.follow(&self.loaded.plan, &loaded.plan, change);
+        self.snapshot().set_opened(self.openers.told());
         let other_log = loaded.config.log != self.loaded.config.log;
         self.loaded = loaded;
         self.follow_metrics(metrics);

@@ -258,8 +258,12 @@ impl Daemon {
         if let Some(events) = self.hours.look(&self.loaded, now) {
             self.workers.follow(self.hours.plan()).await?;
             for event in events {
+                if let (Event::ForwardOpened { forward }, UnixTime(now)) = (&event, now.unix()) {
+                    self.openers.hours_begin(forward, now);
+                }
                 self.heard(Report::Engine(event)).await?;
             }
+            self.snapshot().set_opened(self.openers.told());
         }
         self.snapshot().set_closed(self.hours.closed());
         let problem = self.hours.problem();
