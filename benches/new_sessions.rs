@@ -6,9 +6,11 @@
 //! `cargo bench -p genkan-benches --bench new_sessions`; with `-- --test` for one run of a tenth of the sessions,
 //! with `-- WORD` for the cases whose names have that word.
 
+use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use genkan_engine::nat::event_log::Detail;
 use genkan_engine::plan::Plan;
 use genkan_engine::wire::tcp::TcpFlags;
 use genkan_engine::{PortId, Verdict};
@@ -66,7 +68,11 @@ fn open(
     for start in numbers.clone().step_by(BATCH) {
         let mut number = start..;
         batch.fill(|frame| write(number.next().unwrap_or_default(), frame));
-        calls.time(|| batch.handle(&mut rig.router, rig.now, port));
+        calls.time(|| {
+            batch.handle(&mut rig.router, rig.now, port);
+            // None where no record is kept.
+            rig.router.take_nat_events(usize::MAX).for_each(|event| _ = black_box(event));
+        });
         assert!(batch.verdicts().all(|verdict| matches!(verdict, Verdict::Transmit(_))));
     }
     assert_eq!(rig.router.session_count() - before, numbers.len() as u32);
@@ -82,6 +88,18 @@ fn template_and_rig(transport: Transport, sessions: u32, plan: Plan) -> (Flows, 
 fn outbound(transport: Transport, sessions: u32, known: u32, numbers: std::ops::Range<u32>) -> Calls {
     let (flows, template, mut rig) = template_and_rig(transport, sessions, plan(sessions));
     rig.open(0..known);
+    let mut calls = Calls::default();
+    open(&mut rig, &mut calls, &template, INSIDE, numbers, |number, frame| {
+        flows.write(&template, INSIDE, number, frame);
+    });
+    calls
+}
+
+/// From inside, with every event noted for a record (RFC 8158).
+fn recorded(sessions: u32, known: u32, numbers: std::ops::Range<u32>) -> Calls {
+    let (flows, template, mut rig) = template_and_rig(Transport::Udp, sessions, plan(sessions));
+    rig.open(0..known);
+    rig.router.log_nat_events(Some(Detail::Sessions));
     let mut calls = Calls::default();
     open(&mut rig, &mut calls, &template, INSIDE, numbers, |number, frame| {
         flows.write(&template, INSIDE, number, frame);
@@ -144,11 +162,13 @@ fn main() {
     let (runs, million) = if quick { (1, 102_400) } else { (RUNS, 1_024_000) };
     let ports = 61_440;
     type Case<'a> = (&'a str, &'a dyn Fn() -> Calls);
-    let cases: [Case<'_>; 7] = [
+    let cases: [Case<'_>; 9] = [
         ("udp, new mapping, 0 to 61,440", &|| outbound(Transport::Udp, million, 0, 0..ports)),
         ("tcp, new mapping, 0 to 61,440", &|| outbound(Transport::Tcp, million, 0, 0..ports)),
         ("udp, known mapping, to a full table", &|| outbound(Transport::Udp, million, ports, ports..million)),
         ("tcp, known mapping, to a full table", &|| outbound(Transport::Tcp, million, ports, ports..million)),
+        ("udp, new mapping, recorded", &|| recorded(million, 0, 0..ports)),
+        ("udp, known mapping, recorded", &|| recorded(million, ports, ports..million)),
         ("tcp, through the only forward", &|| forwarded(1, million)),
         ("tcp, through one of 10,000 forwards", &|| forwarded(MANY_FORWARDS, million)),
         ("udp, 100,000/s begin and as many end", &|| steady(million)),
