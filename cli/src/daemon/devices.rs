@@ -16,6 +16,7 @@ use genkan_io::device::{self, DeviceAddress, DeviceError, DeviceOptions, Link, P
 use genkan_io::host_network::{HostNetwork, HostNetworkConfig};
 use genkan_io::host_tun::{HostTunReceiver, HostTunTransmitter};
 use genkan_io::isolation::{Isolation, IsolationError};
+use genkan_io::netlink::NetlinkError;
 use genkan_io::software_offload::SoftwareOffload;
 use genkan_io::{FrameIo, FrameReceiver, IoError, host_tun, tap};
 use tracing::{info, warn};
@@ -545,7 +546,9 @@ fn explain(label: &str, error: &OpenError) -> Failure {
     {
         text.push_str(&format!("\nhelp: {suggestion}"));
     }
-    if not_permitted(error) {
+    // A file in somebody else's folder is another matter than a device.
+    let is_file = matches!(error, OpenError::Device(DeviceError::Record { .. }));
+    if !is_file && not_permitted(error) {
         text.push_str(
             "\nhelp: the router wants CAP_NET_ADMIN and CAP_NET_RAW: run it as root, or in a namespace",
         );
@@ -561,10 +564,30 @@ fn not_permitted(error: &(dyn std::error::Error + 'static)) -> bool {
         if io.is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied) {
             return true;
         }
-        if error.downcast_ref::<nix::Error>() == Some(&nix::Error::EPERM) {
+        let netlink = error.downcast_ref::<NetlinkError>().and_then(NetlinkError::errno);
+        if netlink == Some(nix::Error::EPERM)
+            || error.downcast_ref::<nix::Error>() == Some(&nix::Error::EPERM)
+        {
             return true;
         }
         next = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_touch_devices_is_told_what_it_takes() {
+        let (device, errno, message) = ("eth0".to_owned(), nix::Error::EPERM, String::new());
+        let refused = IsolationError::Refused { device, source: NetlinkError::Refused { errno, message } };
+        let failure = explain("wan", &OpenError::Isolation(refused));
+        assert!(failure.text().contains("run it as root"), "{}", failure.text());
+        let (path, source) = (PathBuf::from("/var/lib/genkan/device-eth0.json"), nix::Error::EACCES.into());
+        let record = DeviceError::Record { path, operation: "open the record of device settings", source };
+        let failure = explain("wan", &OpenError::Device(record));
+        assert!(!failure.text().contains("root"), "{}", failure.text());
+    }
 }
