@@ -12,6 +12,7 @@ use crate::suggest::closest;
 use crate::{Loaded, MAX_FILE, parse};
 
 mod forward_keys;
+mod line_ends;
 mod list;
 mod removal;
 
@@ -102,11 +103,7 @@ pub fn edit(text: &str, name: &str, edit: &Edit) -> Result<Loaded, EditError> {
         Err(_) => return Err(refused(text, name)),
     };
     apply(&mut document, edit)?;
-    let mut edited = document.to_string();
-    if text.contains("\r\n") {
-        // New lines, and some old ones, come with a bare line feed.
-        edited = edited.replace("\r\n", "\n").replace('\n', "\r\n");
-    }
+    let edited = line_ends::as_before(text, document.to_string());
     let loaded = parse(&edited, name).map_err(EditError::Refused)?;
     if edited.len() as u64 > MAX_FILE {
         let mut report = crate::error::Report::new(loaded.places.file);
