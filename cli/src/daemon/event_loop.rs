@@ -14,6 +14,7 @@ use genkan_control::socket::ControlSocket;
 use genkan_control::store::Store;
 use genkan_engine::Team;
 use genkan_engine::frame::PortId;
+use nix::sys::resource::{Resource, getrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -83,8 +84,10 @@ pub(crate) fn run(
         let (stop, stopped) = oneshot::channel::<()>();
         let control = daemon.control.clone();
         tokio::spawn(forwards::watch(control.snapshot.clone(), control.worker.clone()));
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+        let limits = server::Limits::within(descriptors);
         let server = listener.map(|listener| {
-            tokio::spawn(server::serve(listener, control, server::Limits::default(), async {
+            tokio::spawn(server::serve(listener, control, limits, async {
                 // Told to stop, or the daemon is gone: the same to the server.
                 let _ = stopped.await;
             }))

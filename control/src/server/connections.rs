@@ -29,6 +29,9 @@ use crate::api::ErrorCode;
 /// Most octets of a request's body.
 const LONGEST_BODY: usize = 2 << 20;
 
+/// Connections that there may be however few descriptors there are.
+const FEWEST: usize = 16;
+
 /// Those that are only told that there are too many, at once; what comes beyond is closed without a word.
 const TURNED_AWAY: usize = 32;
 
@@ -44,6 +47,15 @@ pub struct Limits {
     pub head: Duration,
     /// For the body of a request.
     pub body: Duration,
+}
+
+impl Limits {
+    /// For a process that may have so many descriptors: at most a quarter of them are for connections.
+    pub fn within(descriptors: u64) -> Limits {
+        let usual = Limits::default();
+        let quarter = usize::try_from(descriptors / 4).unwrap_or(usize::MAX);
+        Limits { connections: usual.connections.min(quarter).max(FEWEST), ..usual }
+    }
 }
 
 impl Default for Limits {
@@ -141,4 +153,15 @@ async fn whole(patience: Duration, request: Request, next: Next) -> Response {
 fn too_many(most: usize) -> Response {
     let message = format!("{most} programs are connected to the router, more than that cannot be");
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TooManyConnections, message).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_the_rest() {
+        let connections = |descriptors| Limits::within(descriptors).connections;
+        assert_eq!([0, 256, 1_024, 20_000, u64::MAX].map(connections), [16, 64, 256, 256, 256]);
+    }
 }
