@@ -74,6 +74,10 @@ impl Scrape {
         self.add((name, help, false), std::iter::once((Vec::new(), value)));
     }
 
+    fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.add((name, help, true), std::iter::once((Vec::new(), value)));
+    }
+
     fn status(&mut self, status: &Status) {
         let build = vec![("version", status.version.clone())];
         self.add(("genkan_build", "Version of the running binary", false), std::iter::once((build, 1)));
@@ -82,6 +86,12 @@ impl Scrape {
         self.gauge("genkan_problems", "What is not as it should be", status.problems.len() as u64);
         self.gauge("genkan_max_sessions", "Most sessions at once", u64::from(status.max_sessions));
         self.gauge("genkan_config_revision", "Revision of the configuration in force", status.revision);
+        self.counter("genkan_reloads", "Changes and reloads that are in force", status.reloads.into());
+        self.counter(
+            "genkan_upgrades",
+            "Programs that have taken over from another one",
+            status.upgrades.into(),
+        );
         let up = status.ports.iter().map(|port| (vec![("port", port.name.clone())], u64::from(port.up)));
         self.add(("genkan_port_up", "Whether the device is there and has a carrier", false), up);
     }
@@ -97,6 +107,9 @@ impl Scrape {
             (label(index), set.engine.ports.iter().map(|port| port.rx_frames).sum::<u64>())
         });
         self.add(("genkan_worker_receive_frames", "Frames that a worker has judged", true), received);
+        let dropped =
+            sets.iter().enumerate().map(|(index, set)| (label(index), set.engine.drops.iter().sum::<u64>()));
+        self.add(("genkan_worker_drops", "Frames that a worker has not forwarded", true), dropped);
     }
 
     fn ports(&mut self, ports: &[PortCountersRow]) {
@@ -152,12 +165,20 @@ impl Scrape {
             let rows = forwards.iter().map(|row| (vec![("forward", row.name.clone())], value(row)));
             self.add((name, help, is_counter), rows);
         }
-        let name = "genkan_forward_last_hit_timestamp_seconds";
-        let hit = |row: &ForwardRow| {
-            let at = u64::try_from(row.counts.last_hit?).ok()?;
-            Some((vec![("forward", row.name.clone())], at))
-        };
-        self.add((name, "When the last hit was", false), forwards.iter().filter_map(hit));
+        type Time = fn(&ForwardRow) -> Option<i64>;
+        let times: [(&str, &str, Time); 2] = [
+            ("genkan_forward_first_hit_timestamp_seconds", "When the first hit was", |row| {
+                row.counts.first_hit
+            }),
+            ("genkan_forward_last_hit_timestamp_seconds", "When the last hit was", |row| row.counts.last_hit),
+        ];
+        for (name, help, time) in times {
+            let hit = |row: &ForwardRow| {
+                let at = u64::try_from(time(row)?).ok()?;
+                Some((vec![("forward", row.name.clone())], at))
+            };
+            self.add((name, help, false), forwards.iter().filter_map(hit));
+        }
     }
 
     fn text(self) -> String {
@@ -190,8 +211,16 @@ impl Collector for Scrape {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use genkan_engine::UnixTime;
+    use genkan_engine::plan::ForwardRule;
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+    use serde_json::Value;
+
     use super::*;
-    use crate::api::CounterRow;
+    use crate::api::{CounterRow, ForwardCounts};
 
     fn lines(scrape: Scrape) -> Vec<String> {
         scrape.text().lines().map(str::to_owned).collect()
@@ -215,6 +244,50 @@ mod tests {
         assert_eq!(text.last().map(String::as_str), Some("# EOF"));
         // Nothing without rows.
         assert!(!text.iter().any(|line| line.contains("genkan_decisions")), "{text:?}");
+    }
+
+    /// What a type of the API counts, each with another value, and these values.
+    fn counted<T: Serialize + DeserializeOwned>(of: &T, first: u64) -> (T, Vec<u64>) {
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(of) else { panic!("an object of JSON") };
+        let times = ["first_hit", "last_hit"];
+        let counts = fields.iter_mut().filter(|(name, it)| it.is_u64() || times.contains(&name.as_str()));
+        let mut values = Vec::new();
+        for (number, (_, count)) in (first..).zip(counts) {
+            *count = number.into();
+            values.push(number);
+        }
+        (serde_json::from_value(fields.into()).expect("the same fields"), values)
+    }
+
+    #[test]
+    fn all_that_the_api_counts_is_here() {
+        let (port, mut values) = counted(&PortCountersRow::default(), 1_000);
+        let (counts, more) = counted(&ForwardCounts::default(), 2_000);
+        assert_eq!((values.len(), more.len()), (9, 11));
+        values.extend(more);
+        let rule = ForwardRule {
+            name: "web".to_owned(),
+            protocols: Vec::new(),
+            ports: Vec::new(),
+            to: Ipv4Addr::LOCALHOST,
+            address: None,
+            from: Vec::new(),
+            enabled: true,
+            expires: None,
+            log: false,
+            max_sessions: None,
+            max_new_per_source: None,
+        };
+        let mut scrape = Scrape::default();
+        scrape.ports(&[port]);
+        scrape.forwards(&[ForwardRow { counts, ..ForwardRow::new(&rule, false, UnixTime(0), None) }]);
+        let text = lines(scrape);
+        for value in values {
+            assert!(
+                text.iter().any(|line| line.ends_with(&format!(" {value}"))),
+                "{value} is in none of {text:?}"
+            );
+        }
     }
 
     #[test]
