@@ -25,7 +25,7 @@ use super::devices::{Change, Devices};
 use super::heartbeat::Heartbeat;
 use super::limiter::Limiter;
 use super::log::Log;
-use super::metrics_ports::{Bound, MetricsPorts};
+use super::metrics_ports::MetricsPorts;
 use super::nat_log::NatLog;
 use super::openings::Hours;
 use super::privileges::{self, GivenUp};
@@ -210,7 +210,7 @@ impl Daemon {
         // Before the devices are looked at, so that no change falls between.
         let links = watch::devices()?;
         // A port that somebody else has is found before anything is changed.
-        let metrics = MetricsPorts::default();
+        let mut metrics = MetricsPorts::default();
         let bound = metrics.bind(&loaded.config.metrics).map_err(Failure::message)?;
         let team = Team::new(loaded.config.workers, seed);
         let workers = loaded.config.workers;
@@ -244,6 +244,8 @@ impl Daemon {
         if let Some(error) = restored.iter().find_map(|it| it.as_ref().err()).filter(|_| may_go_back) {
             return Err(Failure::new("the sessions cannot be taken over", error));
         }
+        // Before the one that answers there now leaves.
+        metrics.follow(&loaded.config.metrics, bound, &snapshot, &handle);
         let lifeline = predecessor.as_mut().and_then(Predecessor::lifeline);
         if let Some(predecessor) = predecessor {
             snapshot.set_upgrades(predecessor.upgrades());
@@ -259,7 +261,7 @@ impl Daemon {
         let openers = Openers::of(&store, &loaded, wall_seconds().0);
         snapshot.set_opened(openers.told());
         let (changes, change_requests) = mpsc::channel(4);
-        let mut daemon = Daemon {
+        let daemon = Daemon {
             path: path.to_owned(),
             loaded,
             store,
@@ -279,7 +281,6 @@ impl Daemon {
             limiter: Limiter::new(),
             seen: Seen::new(),
         };
-        daemon.follow_metrics(bound);
         Ok((daemon, Inputs { reports, changes: change_requests, links, calls }))
     }
 
@@ -288,16 +289,6 @@ impl Daemon {
         self.snapshot().set_sandbox(sandbox);
         for problem in problems {
             self.snapshot().set_problem(&format!("sandbox: {problem}"), Some(problem));
-        }
-    }
-
-    /// Tells the counters where the configuration says.
-    pub(super) fn follow_metrics(&mut self, bound: Vec<Bound>) {
-        let problem = self.metrics.follow(&self.loaded.config.metrics, bound, &self.control);
-        if self.snapshot().set_problem("metrics", problem.clone())
-            && let Some(problem) = problem
-        {
-            warn!("{problem}");
         }
     }
 

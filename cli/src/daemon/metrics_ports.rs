@@ -5,11 +5,13 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use genkan_config::MetricsPort;
 use genkan_control::metrics;
 use genkan_control::metrics_port::serve;
-use genkan_control::server::Control;
+use genkan_control::request::WorkerHandle;
+use genkan_control::snapshot::Snapshot;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
@@ -56,13 +58,14 @@ impl MetricsPorts {
         bound.collect()
     }
 
-    /// Answers at what is wanted, as far as that is bound, and nowhere else. Returns in words what is missing.
+    /// Answers at what is wanted, as far as that is bound, and nowhere else. What is missing is a problem.
     pub(super) fn follow(
         &mut self,
         wanted: &[MetricsPort],
         bound: Vec<Bound>,
-        control: &Control,
-    ) -> Option<String> {
+        snapshot: &Arc<Snapshot>,
+        worker: &WorkerHandle,
+    ) {
         for Bound(port, socket) in bound {
             let listener = match socket.listen(BACKLOG) {
                 Ok(listener) => listener,
@@ -73,7 +76,7 @@ impl MetricsPorts {
             };
             let networks = port.admits.clone();
             let admits = move |peer: Ipv4Addr| networks.iter().any(|network| network.contains(&peer));
-            let (snapshot, worker) = (control.snapshot.clone(), control.worker.clone());
+            let (snapshot, worker) = (snapshot.clone(), worker.clone());
             let answers = move || {
                 let (snapshot, worker) = (snapshot.clone(), worker.clone());
                 async move { metrics::text(&snapshot, &worker).await }
@@ -88,11 +91,15 @@ impl MetricsPorts {
             }
             stays
         });
-        let missing = wanted.iter().find(|port| self.0.iter().all(|open| open.port != **port))?;
-        Some(format!(
-            "`metrics.listen` {}: nothing is told there; `genkan reload` tries it again",
-            missing.listen
-        ))
+        let missing = wanted.iter().find(|port| self.0.iter().all(|open| open.port != **port));
+        let problem = missing.map(|port| {
+            format!("`metrics.listen` {}: nothing is told there; `genkan reload` tries it again", port.listen)
+        });
+        if snapshot.set_problem("metrics", problem.clone())
+            && let Some(problem) = problem
+        {
+            warn!("{problem}");
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use genkan_lab::topology::Role::{self, Guest, Isp, Laptop, Remote, Router};
 use genkan_lab::{Namespace, Options};
@@ -159,9 +161,26 @@ fn an_upgrade_keeps_the_port() -> Outcome {
     lab.use_own_program();
     lab.start_router(&rules("\"192.168.0.1:9090\"")).unwrap_or_else(|error| panic!("{error}"));
     metrics(&lab, Laptop, 9090);
-    for _ in 0..2 {
-        lab.genkan(&["upgrade"]).expect_ok();
-        metrics(&lab, Laptop, 9090);
-    }
+    // Somebody listens all the while. Whom the program before has begun to answer when it leaves may hear nothing.
+    let (laptop, at) = (lab.host(Laptop), SocketAddrV4::new(lab.address.lan, 9090));
+    let over = AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut asked = 0;
+            while !over.load(Ordering::Acquire) {
+                get(&laptop, at, "/metrics").unwrap_or_else(|error| panic!("scrape {asked}: {error}"));
+                asked += 1;
+            }
+            asked
+        });
+        let said = [lab.genkan(&["upgrade"]), lab.genkan(&["upgrade"])];
+        over.store(true, Ordering::Release);
+        for said in said {
+            said.expect_ok();
+        }
+        asker.join().expect("it was never refused")
+    });
+    println!("{asked} scrapes meanwhile");
+    metrics(&lab, Laptop, 9090);
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use genkan_config::{Backend, Device, Diff, Loaded, LogLevel};
 use genkan_control::api::{ChangeQuery, ChangeReport, ErrorBody, ErrorCode, LogLevelReport, Opened};
-use genkan_control::server::{Change, ChangeRequest, Peer};
+use genkan_control::server::{Change, ChangeRequest, Control, Peer};
 use genkan_control::snapshot::{PortConfig, Running};
 use genkan_control::store::{About, StoreError, Target};
 use genkan_engine::frame::PortId;
@@ -282,7 +282,8 @@ impl Daemon {
         self.snapshot().set_opened(self.openers.told());
         let other_log = loaded.config.log != self.loaded.config.log;
         self.loaded = loaded;
-        self.follow_metrics(metrics);
+        let Control { snapshot, worker, .. } = &self.control;
+        self.metrics.follow(&self.loaded.config.metrics, metrics, snapshot, worker);
         // A reload also ends what was set by request.
         if always || other_log {
             self.follow_log();
