@@ -26,6 +26,8 @@ pub(crate) struct Tally {
     /// Positions in `counts` by session number, for sessions that a forward has admitted. Empty without forwards, and
     /// zeros that take no memory before they are written.
     positions: Vec<u32>,
+    /// The most sessions that there ever were to be: a smaller `max_sessions` leaves those that live their numbers.
+    capacity: usize,
 }
 
 /// The counts of one forward.
@@ -56,14 +58,15 @@ impl Tally {
     pub(crate) fn new(plan: &Plan, capacity: u32) -> Tally {
         let counts = vec![Count::default(); plan.forwards.len() + 1];
         let passed = vec![Passed::default(); 2 * counts.len()];
-        let mut tally = Tally { counts, passed, positions: Vec::new() };
+        let mut tally = Tally { counts, passed, positions: Vec::new(), capacity: 0 };
         tally.grow(capacity);
         tally
     }
 
     fn grow(&mut self, capacity: u32) {
-        if self.counts.len() > 1 && self.positions.len() < capacity as usize {
-            let mut positions = vec![0; capacity as usize];
+        self.capacity = self.capacity.max(capacity as usize);
+        if self.counts.len() > 1 && self.positions.len() < self.capacity {
+            let mut positions = vec![0; self.capacity];
             positions[..self.positions.len()].copy_from_slice(&self.positions);
             self.positions = positions;
         }
@@ -209,5 +212,37 @@ impl Tally {
             }
         };
         rules.map(view).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PortRange;
+    use crate::router::tests::plan;
+    use crate::wire::ipv4::Protocol;
+
+    #[test]
+    fn sessions_with_numbers_beyond_a_smaller_limit_are_counted() {
+        let before = plan();
+        let rule = ForwardRule {
+            name: "web".to_owned(),
+            protocols: vec![Protocol::TCP],
+            ports: vec![PortRange { external_first: 80, external_last: 80, internal_first: 80 }],
+            to: Ipv4Addr::new(192, 168, 0, 10),
+            address: None,
+            from: Vec::new(),
+            enabled: true,
+            expires: None,
+            log: false,
+            max_sessions: None,
+            max_new_per_source: None,
+        };
+        let after = Plan { forwards: vec![rule], ..plan() };
+        let mut tally = Tally::new(&before, 8);
+        tally.apply(&before, &after, 2);
+        tally.attribute(7, Some(RuleId(0)));
+        tally.take_place(7);
+        assert_eq!(tally.sessions(RuleId(0)), 1);
     }
 }

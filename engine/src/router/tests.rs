@@ -12,10 +12,10 @@ use crate::plan::{
     Wan,
 };
 
-const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
-const NOW: Timestamp = Timestamp::from_secs(1);
+pub(crate) const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1);
 
-fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan {
         wan: Wan {
             address: "203.0.113.1/24".parse().unwrap(),
@@ -50,7 +50,7 @@ fn plan() -> Plan {
     }
 }
 
-fn router(plan: Plan) -> Router {
+pub(crate) fn router(plan: Plan) -> Router {
     let mut router = Router::new(RouterConfig::alone(Arc::new(plan), [1, 2]), NOW, UnixTime(0));
     for port in [PortId::WAN, PortId::lan(0)] {
         router.set_link(NOW, port, LinkState { mac: MAC, mtu: 1500, up: true });
