@@ -136,6 +136,20 @@ fn fast_path_outbound(scene: Box<Scene>) -> Box<Scene> {
     black_box(handle(scene))
 }
 
+/// A batch that was just judged.
+fn judged(sessions: u32) -> Box<Scene> {
+    handle(established(sessions, INSIDE))
+}
+
+#[library_benchmark(setup = judged)]
+#[bench::of_64_frames(1_000)]
+fn count_traffic(mut scene: Box<Scene>) -> Box<Scene> {
+    let Scene { rig, batch, port } = &mut *scene;
+    let (memory, slots) = batch.parts();
+    rig.router.count_traffic(rig.now, *port, memory, slots);
+    black_box(scene)
+}
+
 #[library_benchmark(setup = inbound)]
 #[bench::of_1_000(1_000)]
 #[bench::of_64_000(64_000)]
@@ -212,6 +226,7 @@ library_benchmark_group!(
     name = paths,
     benchmarks = [
         fast_path_outbound,
+        count_traffic,
         fast_path_inbound,
         fast_path_by_forward,
         new_session_new_mapping,

@@ -163,6 +163,33 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// A rate in at most five characters: `0`, `0.5`, `12`, `999`, `1.23k`, `45.6M`, `789G`.
+pub(crate) fn scaled(rate: f64) -> String {
+    if rate < 0.05 {
+        return "0".to_owned();
+    }
+    if rate < 9.95 {
+        return format!("{rate:.1}").trim_end_matches(".0").to_owned();
+    }
+    if rate < 999.5 {
+        return format!("{rate:.0}");
+    }
+    let mut rate = rate;
+    let mut unit = "";
+    for larger in ["k", "M", "G", "T"] {
+        if rate < 999.5 {
+            break;
+        }
+        rate /= 1_000.0;
+        unit = larger;
+    }
+    match rate {
+        ..9.995 => format!("{rate:.2}{unit}"),
+        ..99.95 => format!("{rate:.1}{unit}"),
+        _ => format!("{rate:.0}{unit}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

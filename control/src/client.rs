@@ -14,8 +14,8 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    CountersReport, ErrorBody, ErrorCode, HostRow, LogLevelReport, MappingQuery, MappingRow, NeighborRow,
-    NewLogLevel, Page, SessionQuery, SessionRow, Status,
+    CountersReport, ErrorBody, ErrorCode, HostQuery, HostRow, LogLevelReport, MappingQuery, MappingRow,
+    NeighborRow, NewLogLevel, Page, SessionQuery, SessionRow, Status,
 };
 
 mod capture;
@@ -118,12 +118,12 @@ impl Client {
         self.request(Method::GET, "/v1/neighbors").await
     }
 
-    /// `GET /v1/hosts`.
+    /// One page of `GET /v1/hosts`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn hosts(&self) -> Result<Vec<HostRow>, ClientError> {
-        self.request(Method::GET, "/v1/hosts").await
+    pub async fn hosts(&self, query: &HostQuery) -> Result<Page<HostRow>, ClientError> {
+        self.request(Method::GET, &with_query("/v1/hosts", query)).await
     }
 
     /// `GET /v1/counters`.

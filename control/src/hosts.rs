@@ -1,73 +1,123 @@
 //! The inside hosts, put together from the configuration, the ARP cache and the tables of sessions.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
 use genkan_engine::plan::Host;
 use genkan_engine::view::HostView;
 
-use crate::api::{HostRow, NeighborRow};
+use crate::api::{HostRow, HostSort, NeighborRow, Page};
 use crate::request::{CHUNK, WorkerError, WorkerHandle, WorkerRequest};
 use crate::snapshot::Snapshot;
 
-/// All inside hosts, by address.
+/// At most `limit` inside hosts: by address from the one after `cursor` on, or the first ones of all in another order.
 ///
 /// # Errors
 /// [`WorkerError`] when a worker gives no answer.
-pub async fn all(snapshot: &Snapshot, worker: &WorkerHandle) -> Result<Vec<HostRow>, WorkerError> {
+pub async fn page(
+    snapshot: &Snapshot,
+    worker: &WorkerHandle,
+    cursor: Option<u32>,
+    limit: usize,
+    sort: Option<HostSort>,
+) -> Result<Page<HostRow>, WorkerError> {
     snapshot.refresh_hosts(worker).await?;
-    let mut used = Vec::new();
-    let mut cursor = Some(0);
-    while let Some(at) = cursor {
-        let piece = |cursor, reply| WorkerRequest::Hosts { cursor, limit: CHUNK, reply };
-        let (views, next) = worker.ask_piece(at, piece).await?;
-        used.extend(views);
-        cursor = next;
-    }
     let plan = snapshot.running().plan;
     let wan = snapshot.port_name(genkan_engine::frame::PortId::WAN);
-    let neighbors = snapshot.neighbors().into_iter().filter(|row| row.port != wan);
-    Ok(merge(&plan.hosts, neighbors, used))
+    let neighbors: Vec<NeighborRow> =
+        snapshot.neighbors().into_iter().filter(|row| row.port != wan).collect();
+    let known = plan.hosts.iter().map(|host| host.address).chain(neighbors.iter().map(|row| row.address));
+    let mut found = Found::new(cursor, known);
+    let mut at = Some(0);
+    while let Some(cursor) = at {
+        let piece = |cursor, reply| WorkerRequest::Hosts { cursor, limit: CHUNK, reply };
+        let (views, next) = worker.ask_piece(cursor, piece).await?;
+        views.into_iter().for_each(|view| found.add(view));
+        at = next;
+    }
+    let (used, next) = found.first(limit, sort);
+    Ok(Page { rows: rows(&plan.hosts, &neighbors, used), next })
 }
 
-fn merge(
-    configured: &[Host],
-    neighbors: impl Iterator<Item = NeighborRow>,
-    used: Vec<HostView>,
-) -> Vec<HostRow> {
-    let mut rows: BTreeMap<Ipv4Addr, HostRow> = BTreeMap::new();
-    let blank = |address| HostRow {
-        address,
-        name: None,
-        mac: None,
-        port: None,
-        state: None,
-        seen_for_seconds: None,
-        sessions: 0,
-        external_ports: 0,
-        external: None,
+/// An inside host, with what all workers know of it.
+type Used = (Ipv4Addr, Option<HostView>);
+
+/// The hosts from an address on.
+struct Found {
+    from: Ipv4Addr,
+    hosts: BTreeMap<Ipv4Addr, Option<HostView>>,
+}
+
+impl Found {
+    /// Those that are known without sessions.
+    fn new(cursor: Option<u32>, known: impl Iterator<Item = Ipv4Addr>) -> Found {
+        let from = Ipv4Addr::from_bits(cursor.unwrap_or(0));
+        Found {
+            from,
+            hosts: known.filter(|address| *address >= from).map(|address| (address, None)).collect(),
+        }
+    }
+
+    /// Several workers may know one host: it has sessions without NAT at each.
+    fn add(&mut self, view: HostView) {
+        if view.address < self.from {
+            return;
+        }
+        let sum = self.hosts.entry(view.address).or_default();
+        *sum = Some(match sum {
+            None => view,
+            Some(sum) => HostView {
+                sessions: sum.sessions + view.sessions,
+                external_ports: sum.external_ports + view.external_ports,
+                octets_per_second_in: sum.octets_per_second_in + view.octets_per_second_in,
+                octets_per_second_out: sum.octets_per_second_out + view.octets_per_second_out,
+                ..*sum
+            },
+        });
+    }
+
+    /// The first of them, and where to go on: the address of the next one as a number.
+    fn first(self, limit: usize, sort: Option<HostSort>) -> (Vec<Used>, Option<u32>) {
+        let mut hosts = self.hosts.into_iter();
+        let Some(sort) = sort else {
+            let first = hosts.by_ref().take(limit).collect();
+            return (first, hosts.next().map(|(address, _)| address.to_bits()));
+        };
+        let key = |(_, view): &Used| match (view, sort) {
+            (None, _) => 0,
+            (Some(view), HostSort::TrafficMost) => view.octets_per_second_in + view.octets_per_second_out,
+            (Some(view), HostSort::SessionsMost) => view.sessions.into(),
+        };
+        let mut sorted: Vec<Used> = hosts.collect();
+        // Among equals by address.
+        sorted.sort_by_key(|host| Reverse(key(host)));
+        sorted.truncate(limit);
+        (sorted, None)
+    }
+}
+
+fn rows(configured: &[Host], neighbors: &[NeighborRow], hosts: Vec<Used>) -> Vec<HostRow> {
+    let configured: HashMap<Ipv4Addr, &Host> = configured.iter().map(|host| (host.address, host)).collect();
+    let neighbors: HashMap<Ipv4Addr, &NeighborRow> = neighbors.iter().map(|row| (row.address, row)).collect();
+    let row = |(address, view): Used| {
+        let (host, neighbor) = (configured.get(&address), neighbors.get(&address));
+        let as_configured = || host.and_then(|host| host.mac).map(|mac| mac.to_string());
+        HostRow {
+            address,
+            name: host.map(|host| host.name.clone()),
+            mac: neighbor.and_then(|row| row.mac.clone()).or_else(as_configured),
+            port: neighbor.map(|row| row.port.clone()),
+            state: neighbor.map(|row| row.state.clone()),
+            seen_for_seconds: neighbor.map(|row| row.seen_for_seconds),
+            sessions: view.map_or(0, |view| view.sessions.into()),
+            external_ports: view.map_or(0, |view| view.external_ports.into()),
+            external: host.and_then(|host| host.external).or(view.map(|view| view.external)),
+            octets_per_second_in: view.map_or(0, |view| view.octets_per_second_in),
+            octets_per_second_out: view.map_or(0, |view| view.octets_per_second_out),
+        }
     };
-    for host in configured {
-        let row = rows.entry(host.address).or_insert_with(|| blank(host.address));
-        row.name = Some(host.name.clone());
-        row.mac = host.mac.map(|mac| mac.to_string());
-        row.external = host.external;
-    }
-    for neighbor in neighbors {
-        let row = rows.entry(neighbor.address).or_insert_with(|| blank(neighbor.address));
-        row.mac = neighbor.mac.or(row.mac.take());
-        row.port = Some(neighbor.port);
-        row.state = Some(neighbor.state);
-        row.seen_for_seconds = Some(neighbor.seen_for_seconds);
-    }
-    // Several workers may know one host: it has sessions without NAT at each.
-    for view in used {
-        let row = rows.entry(view.address).or_insert_with(|| blank(view.address));
-        row.sessions += u64::from(view.sessions);
-        row.external_ports += u64::from(view.external_ports);
-        row.external = row.external.or(Some(view.external));
-    }
-    rows.into_values().collect()
+    hosts.into_iter().map(row).collect()
 }
 
 #[cfg(test)]
@@ -88,14 +138,43 @@ mod tests {
             seen_for_seconds: 7,
         };
         let external = Ipv4Addr::new(203, 0, 113, 1);
-        let view = |address, sessions| HostView { address, external, sessions, external_ports: 1 };
-        let used = vec![view(nas, 3), view(host(77), 1), view(nas, 2)];
-        let rows = merge(&configured, [neighbor(nas), neighbor(host(50))].into_iter(), used);
+        let view = |address, sessions, octets_per_second_in| HostView {
+            address,
+            external,
+            sessions,
+            external_ports: 1,
+            octets_per_second_in,
+            octets_per_second_out: 1,
+        };
+        let neighbors = [neighbor(nas), neighbor(host(50))];
+        let page = |cursor, limit, sort| {
+            let known =
+                configured.iter().map(|host| host.address).chain(neighbors.iter().map(|row| row.address));
+            let mut found = Found::new(cursor, known);
+            for view in [view(nas, 3, 5), view(host(77), 1, 90), view(nas, 2, 5)] {
+                found.add(view);
+            }
+            let (used, next) = found.first(limit, sort);
+            (rows(&configured, &neighbors, used), next)
+        };
+        let (rows, next) = page(None, 10, None);
         let of = |address| rows.iter().find(|row| row.address == address).expect("listed");
-        assert_eq!(rows.len(), 3);
+        assert_eq!((rows.len(), next), (3, None));
         assert_eq!((of(nas).name.as_deref(), of(nas).sessions, of(nas).external_ports), (Some("nas"), 5, 2));
+        assert_eq!((of(nas).octets_per_second_in, of(nas).octets_per_second_out), (10, 2));
         assert_eq!(of(nas).mac.as_deref(), Some("02:00:00:00:00:07"), "what ARP says goes first");
         assert_eq!((of(host(50)).sessions, of(host(50)).external), (0, None));
         assert_eq!((of(host(77)).port.as_deref(), of(host(77)).external), (None, Some(external)));
+
+        // Page by page, by address; or the first ones in another order.
+        let addresses = |rows: Vec<HostRow>| rows.iter().map(|row| row.address).collect::<Vec<_>>();
+        let (first, next) = page(None, 2, None);
+        assert_eq!((addresses(first), next), (vec![nas, host(50)], Some(host(77).to_bits())));
+        let (last, next) = page(next, 2, None);
+        assert_eq!((addresses(last), next), (vec![host(77)], None));
+        let (busiest, next) = page(None, 1, Some(HostSort::TrafficMost));
+        assert_eq!((addresses(busiest), next), (vec![host(77)], None));
+        let (by_sessions, _) = page(None, 9, Some(HostSort::SessionsMost));
+        assert_eq!(addresses(by_sessions), [nas, host(77), host(50)]);
     }
 }

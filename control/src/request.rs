@@ -148,7 +148,7 @@ impl WorkerRequest {
                 let _ = reply.send(router.forwards(now, cursor, limit.min(CHUNK)));
             }
             WorkerRequest::Hosts { cursor, limit, reply } => {
-                let _ = reply.send(router.hosts(cursor, limit.min(CHUNK)));
+                let _ = reply.send(router.hosts(now, cursor, limit.min(CHUNK)));
             }
             WorkerRequest::Neighbors { reply } => {
                 let _ = reply.send(router.neighbors());

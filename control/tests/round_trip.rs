@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use genkan_control::api::{
-    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, EventKind, ForwardPatch, IoCounters,
-    LogLevelReport, LogLevelSource, MappingQuery, PortRole, SessionQuery, SessionSort,
+    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, EventKind, ForwardPatch, HostQuery,
+    IoCounters, LogLevelReport, LogLevelSource, MappingQuery, PortRole, SessionQuery, SessionSort,
 };
 use genkan_control::client::{Client, ClientError};
 use genkan_control::events::NewEvent;
@@ -192,7 +192,7 @@ async fn every_listing_goes_round() {
     assert_eq!((counters.ports[0].port.as_str(), counters.ports[0].tx_refused), ("wan", 4));
     assert_eq!(bench.client.reload(&ChangeQuery::default()).await.expect("accepted"), report());
     assert!(bench.client.forwards().await.expect("forwards").is_empty());
-    assert!(bench.client.hosts().await.expect("hosts").is_empty());
+    assert!(bench.client.hosts(&HostQuery::default()).await.expect("hosts").rows.is_empty());
     let level = bench.client.log_level().await.expect("a level");
     assert_eq!((level.level.as_str(), level.set_by), ("info", LogLevelSource::Configuration));
     let level = bench.client.set_log_level("debug").await.expect("a level");
@@ -291,6 +291,7 @@ async fn wrong_input_is_the_askers_fault() {
         ("GET /v1/sessions?sort=colour", "", ""),
         ("GET /v1/sessions?sort=expires-first&cursor=5", "", ""),
         ("GET /v1/mappings?remote=192.0.2.1", "", ""),
+        ("GET /v1/hosts?sort=traffic-most&cursor=5", "", ""),
         ("GET /v1/events", "Last-Event-ID: -1\r\n", ""),
         ("GET /v1/reload", "", ""),
         ("POST /v1/nothing", "", ""),

@@ -113,4 +113,8 @@ pub struct HostView {
     pub sessions: u32,
     /// Dynamic external ports that it holds, of all protocols.
     pub external_ports: u32,
+    /// Octets per second that came for it by the wan lately, Ethernet headers included: an estimate.
+    pub octets_per_second_in: u64,
+    /// Octets per second that it sent by the wan.
+    pub octets_per_second_out: u64,
 }

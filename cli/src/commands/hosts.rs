@@ -1,57 +1,93 @@
 //! `genkan hosts`: the inside hosts, and what each uses.
 
-use genkan_control::api::HostRow;
+use genkan_control::api::{HostQuery, HostRow, HostSort};
+use genkan_control::client::Client;
 
-use super::{Target, ask};
-use crate::output::{self, Exit, Failure, Format, Listing};
+use super::Target;
+use super::listing::{PAGE, SORTED_PAGE, list};
+use crate::output::{self, Exit, Failure, Listing};
 
 const AFTER_HELP: &str = "\
-Hosts of the configuration, those that ARP has seen inside, and those that have sessions.
+Hosts of the configuration, those that ARP has seen inside, and those that have sessions. What each sends and gets by the
+wan is an estimate, averaged over some five seconds.
 
 Examples:
   genkan hosts
-  genkan hosts --format json | jq -r 'sort_by(-.sessions)[:10][] | [.address, .sessions] | @tsv'";
+  genkan hosts --sort traffic --limit 10
+  genkan hosts --sort sessions --limit 10 --format json | jq -r '.[] | [.address, .sessions] | @tsv'";
 
-/// List inside hosts: who they are, where, and how many sessions they have
+/// List inside hosts: who they are, where, how many sessions they have and how much of the line they use
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     target: Target,
+    /// The first hosts of all in this order, instead of all by address
+    #[arg(long, value_name = "ORDER")]
+    sort: Option<Order>,
+    /// Most rows to list, 0 for all [default: 1000 in tables, all as JSON]
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<u64>,
+}
+
+/// Orders of `genkan hosts`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Order {
+    /// Those that use most of the line now
+    Traffic,
+    /// Those that have most sessions
+    Sessions,
 }
 
 /// Does it.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let rows = ask(&arguments.target.socket, async |client| client.hosts().await)?;
-    match arguments.target.format {
-        Format::Json => output::print_json(&rows)?,
-        Format::Table if rows.is_empty() => output::remark("no hosts"),
-        Format::Table => output::print(&table(&rows))?,
-    }
-    Ok(Exit::Done)
+    let sort = arguments.sort.map(|order| match order {
+        Order::Traffic => HostSort::TrafficMost,
+        Order::Sessions => HostSort::SessionsMost,
+    });
+    let page = async |client: &Client, cursor, limit| {
+        client.hosts(&HostQuery { cursor, limit: Some(limit), sort }).await
+    };
+    let most = if sort.is_some() { SORTED_PAGE } else { PAGE };
+    list(&arguments.target, (arguments.limit, most), page, listing(), cells)
 }
 
-fn table(rows: &[HostRow]) -> String {
-    let heads = ["address", "name", "mac", "port", "state", "seen for", "sessions", "ports", "external"];
-    let mut listing = Listing::new(&heads)
-        .numbers(&[6, 7])
+fn listing() -> Listing {
+    let heads = [
+        "address",
+        "name",
+        "mac",
+        "port",
+        "state",
+        "seen for",
+        "sessions",
+        "ports",
+        "in bit/s",
+        "out bit/s",
+        "external",
+    ];
+    Listing::new(&heads)
+        .numbers(&[6, 7, 8, 9])
         .shrinks(&[("name", 12), ("port", 8)])
-        .drops(&["seen for", "external", "mac", "ports", "port", "state"]);
+        .drops(&["seen for", "external", "mac", "ports", "port", "state"])
+}
+
+fn cells(row: &HostRow) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    for row in rows {
-        listing.row([
-            row.address.to_string(),
-            text(&row.name),
-            text(&row.mac),
-            text(&row.port),
-            text(&row.state),
-            text(&row.seen_for_seconds.map(output::duration)),
-            output::grouped(row.sessions),
-            output::grouped(row.external_ports),
-            text(&row.external.map(|address| address.to_string())),
-        ]);
-    }
-    listing.text()
+    let bits = |octets: u64| output::scaled(octets as f64 * 8.0);
+    vec![
+        row.address.to_string(),
+        text(&row.name),
+        text(&row.mac),
+        text(&row.port),
+        text(&row.state),
+        text(&row.seen_for_seconds.map(output::duration)),
+        output::grouped(row.sessions),
+        output::grouped(row.external_ports),
+        bits(row.octets_per_second_in),
+        bits(row.octets_per_second_out),
+        text(&row.external.map(|address| address.to_string())),
+    ]
 }
 
 #[cfg(test)]
@@ -72,9 +108,16 @@ mod tests {
             sessions: 1_234,
             external_ports: 7,
             external: None,
+            octets_per_second_in: 1_250_000,
+            octets_per_second_out: 0,
         };
-        let text = table(&[row]);
-        assert!(text.contains("192.168.0.10  nas") && text.contains("1,234"), "{text}");
+        let mut listing = listing();
+        listing.row(cells(&row));
+        let text = listing.text();
+        assert!(
+            text.contains("192.168.0.10  nas") && text.contains("1,234") && text.contains("10.0M"),
+            "{text}"
+        );
         assert_eq!(text.matches(" -").count(), 5, "{text}");
     }
 }

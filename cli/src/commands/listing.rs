@@ -16,10 +16,10 @@ use crate::output::{self, Exit, Failure, Format, Listing};
 const TABLE_LIMIT: u64 = 1_000;
 
 /// Rows of one request.
-const PAGE: u64 = 1_000;
+pub(super) const PAGE: u64 = 1_000;
 
 /// Rows of one request for what is sorted, which has no further page.
-const SORTED_PAGE: u64 = 10_000;
+pub(super) const SORTED_PAGE: u64 = 10_000;
 
 /// States of a session: of a TCP connection, and of anything else.
 const STATES: [&str; 10] = [
@@ -269,7 +269,7 @@ fn print_listing(listing: &Listing, nothing: &str) -> Result<(), Failure> {
 
 /// Fetches page after page, each of `most` rows at most, and shows them: JSON goes out as it comes, the listing is filled
 /// and laid out at the end. `page` gets the cursor and how many rows to ask for.
-fn list<T: Serialize>(
+pub(super) fn list<T: Serialize>(
     target: &Target,
     (wanted, most): (Option<u64>, u64),
     page: impl AsyncFn(&Client, Option<u32>, u32) -> Result<Page<T>, ClientError>,

@@ -14,7 +14,7 @@ use genkan_engine::router::LinkState;
 use genkan_engine::verdict::Verdict;
 use genkan_engine::wire::arp;
 use genkan_engine::wire::ethernet::MacAddr;
-use genkan_engine::{Router, Timestamp};
+use genkan_engine::{Router, Stage, Timestamp};
 use genkan_io::{FrameReceiver, FrameTransmitter, IoError, MAX_BATCH};
 use serde::{Deserialize, Serialize};
 
@@ -168,6 +168,7 @@ impl Forwarder {
             }
             let batch = FrameBatch { memory: &mut *memory, slots: &mut *slots };
             self.router.handle_batch(now, inlet.port, batch);
+            self.router.count_traffic(now, inlet.port, memory, slots);
             if let Some(tap) = &mut self.tap {
                 tap.after(now, inlet.port, &self.router, memory, slots);
             }
@@ -189,6 +190,10 @@ impl Forwarder {
             }
             let batch = FrameBatch { memory: &mut *memory, slots: &mut *slots };
             self.router.handle_handed_over(now, port, stage, batch);
+            // What comes half done has been counted where it began.
+            if matches!(stage, Stage::Arrived | Stage::Assigned) {
+                self.router.count_traffic(now, port, memory, slots);
+            }
             if let Some(tap) = &mut self.tap {
                 tap.after(now, port, &self.router, memory, slots);
             }

@@ -98,6 +98,8 @@ fn hosts(second: u64) -> Vec<HostRow> {
         sessions,
         external_ports: sessions,
         external: None,
+        octets_per_second_in: 1_000 * sessions,
+        octets_per_second_out: 100,
     };
     vec![host(Some("nas"), 10, 3), host(Some("laptop"), 20, 30 + 10 * second), host(None, 100, 7)]
 }

@@ -55,7 +55,7 @@ pub(super) struct DropRates {
     pub(super) description: String,
 }
 
-/// One inside host. Octets are not counted by host.
+/// One inside host.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct HostRates {
     pub(super) address: Ipv4Addr,
@@ -65,6 +65,9 @@ pub(super) struct HostRates {
     /// Sessions opened less sessions ended.
     pub(super) growth_per_second: Option<f64>,
     pub(super) external_ports: u64,
+    /// By the wan, as the router estimates it.
+    pub(super) in_bits_per_second: f64,
+    pub(super) out_bits_per_second: f64,
 }
 
 /// One forward.
@@ -194,6 +197,8 @@ fn hosts(span: Span, before: Option<&Sample>, now: &Sample) -> Vec<HostRates> {
         // Who was not there had none.
         growth_per_second: span.growth(old.get(&row.address).map_or(0, |old| old.sessions), row.sessions),
         external_ports: row.external_ports,
+        in_bits_per_second: bits(row.octets_per_second_in as f64),
+        out_bits_per_second: bits(row.octets_per_second_out as f64),
     };
     now.hosts.iter().map(row).collect()
 }

@@ -2,8 +2,11 @@
 
 use std::time::Instant;
 
-use genkan_control::api::{CountersReport, ForwardRow, HostRow, Status};
+use genkan_control::api::{CountersReport, ForwardRow, HostQuery, HostRow, HostSort, Status};
 use genkan_control::client::{Client, ClientError};
+
+/// Hosts that are read: those that use most of the line.
+const MOST_HOSTS: u32 = 10_000;
 
 /// What was read at a moment.
 #[derive(Clone, Debug)]
@@ -23,7 +26,8 @@ impl Sample {
         let status = client.status().await?;
         let counters = client.counters().await?;
         let at = Instant::now();
-        let hosts = client.hosts().await?;
+        let busiest = HostQuery { cursor: None, limit: Some(MOST_HOSTS), sort: Some(HostSort::TrafficMost) };
+        let hosts = client.hosts(&busiest).await?.rows;
         let forwards = client.forwards().await?;
         Ok(Sample { at, status, counters, hosts, forwards })
     }

@@ -38,10 +38,10 @@ pub(super) const PORTS: Columns = Columns {
 
 /// The inside hosts.
 pub(super) const HOSTS: Columns = Columns {
-    heads: &["host", "address", "port", "sessions", "growth/s", "ext ports"],
-    numbers: &[3, 4, 5],
+    heads: &["host", "address", "port", "in bit/s", "out bit/s", "sessions", "growth/s", "ext ports"],
+    numbers: &[3, 4, 5, 6, 7],
     shrinks: &[("host", 8), ("port", 6)],
-    drops: &["port", "ext ports", "growth/s", "host"],
+    drops: &["port", "ext ports", "growth/s", "host", "sessions"],
 };
 
 /// The forwards.
@@ -109,6 +109,8 @@ impl Sheet {
                 text(row.name.as_deref().unwrap_or("-")),
                 address,
                 text(row.port.as_deref().unwrap_or("-")),
+                rate(Some(row.in_bits_per_second)),
+                rate(Some(row.out_bits_per_second)),
                 count(row.sessions),
                 signed(row.growth_per_second),
                 count(row.external_ports),
@@ -194,6 +196,11 @@ fn count(number: u64) -> Cell {
     Cell { text: output::grouped(number), key: Key::Number(number as f64) }
 }
 
+/// A rate, or a dash where there is none yet.
+pub(super) fn scaled(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "-".to_owned(), output::scaled)
+}
+
 /// What has no rate yet comes after everything that has one.
 fn rate(rate: Option<f64>) -> Cell {
     Cell { text: scaled(rate), key: Key::Number(rate.unwrap_or(-1.0)) }
@@ -207,34 +214,6 @@ fn signed(growth: Option<f64>) -> Cell {
         None => "-".to_owned(),
     };
     Cell { text, key: Key::Number(growth.unwrap_or(f64::MIN)) }
-}
-
-/// A rate in at most five characters: `0`, `0.5`, `12`, `999`, `1.23k`, `45.6M`, `789G`.
-pub(super) fn scaled(rate: Option<f64>) -> String {
-    let Some(rate) = rate else { return "-".to_owned() };
-    if rate < 0.05 {
-        return "0".to_owned();
-    }
-    if rate < 9.95 {
-        return format!("{rate:.1}").trim_end_matches(".0").to_owned();
-    }
-    if rate < 999.5 {
-        return format!("{rate:.0}");
-    }
-    let mut rate = rate;
-    let mut unit = "";
-    for larger in ["k", "M", "G", "T"] {
-        if rate < 999.5 {
-            break;
-        }
-        rate /= 1_000.0;
-        unit = larger;
-    }
-    match rate {
-        ..9.995 => format!("{rate:.2}{unit}"),
-        ..99.95 => format!("{rate:.1}{unit}"),
-        _ => format!("{rate:.0}{unit}"),
-    }
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ pub(super) struct State {
 impl State {
     /// Of a router that has answered once.
     pub(super) fn new(interval: Duration, sample: Sample) -> State {
-        // Most sessions; most octets to the inside; what is dropped now.
+        // Hosts and forwards by octets to the inside; what is dropped now.
         let orders = [0, 3, 3, 1].map(|column| Order { column, reversed: false });
         State {
             view: View::Overview,
@@ -274,17 +274,17 @@ mod tests {
         state.press(KeyCode::BackTab.into());
         assert_eq!(state.view, View::Drops);
         press(&mut state, "2");
-        assert_eq!((state.view, state.sorted_by()), (View::Hosts, Some("sessions")));
+        assert_eq!((state.view, state.sorted_by()), (View::Hosts, Some("in bit/s")));
     }
 
     #[test]
     fn sorting_goes_through_the_columns_both_ways() {
         let mut state = state();
         press(&mut state, "2s");
-        assert_eq!(state.sorted_by(), Some("growth/s"));
+        assert_eq!(state.sorted_by(), Some("out bit/s"));
         press(&mut state, "SS");
         assert_eq!(state.sorted_by(), Some("port"));
-        press(&mut state, "sssss");
+        press(&mut state, "sssssss");
         assert_eq!(state.sorted_by(), Some("address"), "it goes round");
         let first = |state: &State| state.sheet(View::Hosts).layout(None).rows[0].clone();
         assert!(first(&state).contains("192.168.0.10 "), "{}", first(&state));

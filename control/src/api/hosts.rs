@@ -3,7 +3,36 @@
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
+
+/// Query of `GET /v1/hosts`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct HostQuery {
+    /// `next` of the page before; absent for the first. Not together with `sort`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 4_294_967_295_u32)]
+    pub cursor: Option<u32>,
+    /// Most rows, 1,000 by default and 10,000 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 4_294_967_295_u32)]
+    pub limit: Option<u32>,
+    /// The first `limit` rows of all hosts in this order, instead of by address; there is no further page then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub sort: Option<HostSort>,
+}
+
+/// Order of hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostSort {
+    /// Those that use most of the line now, both ways together.
+    TrafficMost,
+    /// Those that have most sessions.
+    SessionsMost,
+}
 
 /// An inside host: configured, seen by ARP, or with sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -34,4 +63,11 @@ pub struct HostRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Ipv4)]
     pub external: Option<Ipv4Addr>,
+    /// Octets per second that come for it by the wan, Ethernet headers included. An estimate from a part of the packets,
+    /// averaged over some five seconds.
+    #[serde(default)]
+    pub octets_per_second_in: u64,
+    /// Octets per second that it sends by the wan, as estimated.
+    #[serde(default)]
+    pub octets_per_second_out: u64,
 }

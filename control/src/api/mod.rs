@@ -24,7 +24,7 @@ pub use self::counters::*;
 pub use self::error::*;
 pub use self::events::{EventKind, EventPage, EventQuery, EventRow};
 pub use self::forwards::ForwardCounts;
-pub use self::hosts::HostRow;
+pub use self::hosts::{HostQuery, HostRow, HostSort};
 pub use self::list_query::*;
 pub use self::log::{LogLevelReport, LogLevelSource, NewLogLevel};
 pub use self::status::*;

@@ -1,17 +1,31 @@
 //! The inside hosts.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 
-use super::openapi::AsksWorker;
+use super::openapi::{AsksWorker, TakesQuery};
+use super::pages::Pages;
 use super::{Control, Failure};
-use crate::api::HostRow;
+use crate::api::{HostQuery, HostRow, Page};
 
 /// The inside hosts, from the configuration, ARP and sessions
 #[utoipa::path(
     get, path = "/v1/hosts",
-    responses((status = 200, description = "By address", body = Vec<HostRow>), AsksWorker),
+    params(HostQuery),
+    responses(
+        (status = 200, description = "A page, by address unless sorted", body = Page<HostRow>),
+        TakesQuery, AsksWorker,
+    ),
 )]
-pub(super) async fn hosts(State(control): State<Control>) -> Result<Json<Vec<HostRow>>, Failure> {
-    Ok(Json(crate::hosts::all(&control.snapshot, &control.worker).await?))
+pub(super) async fn hosts(
+    State(control): State<Control>,
+    query: Result<Query<HostQuery>, QueryRejection>,
+) -> Result<Json<Page<HostRow>>, Failure> {
+    let Query(HostQuery { cursor, limit, sort }) = query?;
+    let pages = Pages { cursor, limit };
+    if sort.is_some() {
+        pages.only_the_first()?;
+    }
+    Ok(Json(crate::hosts::page(&control.snapshot, &control.worker, cursor, pages.limit(), sort).await?))
 }

@@ -27,8 +27,17 @@ pub(super) struct Pages {
 type Chunk<V> = Result<(Vec<V>, Option<u32>), WorkerError>;
 
 impl Pages {
-    fn limit(self) -> usize {
+    pub(super) fn limit(self) -> usize {
         self.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT) as usize
+    }
+
+    /// What is sorted has no further page.
+    pub(super) fn only_the_first(self) -> Result<(), Failure> {
+        if self.cursor.is_some() {
+            let message = "`cursor` and `sort` together: what is sorted has one page";
+            return Err(Failure::new(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, message));
+        }
+        Ok(())
     }
 
     /// The rows from the cursor on, in the order of the table. `chunk` gets a cursor and the most rows to ask for.
@@ -54,10 +63,7 @@ impl Pages {
         compare: impl Fn(&V, &V) -> Ordering,
         row: impl Fn(V) -> T,
     ) -> Result<Json<Page<T>>, Failure> {
-        if self.cursor.is_some() {
-            let message = "`cursor` and `sort` together: what is sorted has one page";
-            return Err(Failure::new(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, message));
-        }
+        self.only_the_first()?;
         let mut first = First::new(self.limit(), compare);
         let mut cursor = Some(0);
         while let Some(at) = cursor {

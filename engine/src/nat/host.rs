@@ -3,9 +3,12 @@
 use std::net::Ipv4Addr;
 
 use super::hash::HashKey;
+use super::host_traffic::{HostTraffic, Weight};
 use super::index::Index;
+use super::policy::Direction;
 use super::slab::Slab;
 use crate::link::neighbor::NeighborRef;
+use crate::time::Timestamp;
 
 /// Hosts that may have sessions at the same time, however small the table of sessions is.
 const FEWEST: u32 = 1 << 16;
@@ -26,6 +29,8 @@ pub(crate) struct Host {
     pub(crate) ports: [u32; 3],
     /// Its neighbor, or the one that leads to it, as last found by the route of the plan in force.
     pub(crate) hop: Option<NeighborRef>,
+    /// What it sends and receives by the wan.
+    pub(crate) traffic: HostTraffic,
 }
 
 /// The hosts that have sessions or mappings now.
@@ -34,11 +39,18 @@ pub(crate) struct HostTable {
     hosts: Slab<Host>,
     index: Index,
     key: HashKey,
+    /// Of the octets that are counted.
+    weight: Weight,
 }
 
 impl HostTable {
     pub(crate) fn new(capacity: u32, key: HashKey) -> HostTable {
-        HostTable { hosts: Slab::new(capacity as usize), index: Index::new(capacity as usize), key }
+        HostTable {
+            hosts: Slab::new(capacity as usize),
+            index: Index::new(capacity as usize),
+            key,
+            weight: Weight::at(Timestamp::ZERO),
+        }
     }
 
     pub(crate) fn grow(&mut self, capacity: u32) {
@@ -63,6 +75,15 @@ impl HostTable {
     /// The host of that number, if there is one.
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Host> {
         self.hosts.get_mut(id)
+    }
+
+    /// Counts octets for a host, if there is one of that number.
+    #[inline]
+    pub(crate) fn count(&mut self, id: u32, now: Timestamp, direction: Direction, octets: u64) {
+        self.weight.follow(now);
+        if let Some(host) = self.hosts.get_mut(id) {
+            host.traffic.add(&self.weight, direction, octets);
+        }
     }
 
     /// Reads a host, for it to be in the cache. What is read means nothing.
@@ -95,7 +116,9 @@ impl HostTable {
 
     /// Makes a host that is not there; `None` when there is no room for another one.
     pub(crate) fn insert(&mut self, address: Ipv4Addr, paired: Ipv4Addr) -> Option<u32> {
-        let id = self.hosts.insert(Host { address, paired, sessions: 0, ports: [0; 3], hop: None })?;
+        let traffic = HostTraffic::default();
+        let host = Host { address, paired, sessions: 0, ports: [0; 3], hop: None, traffic };
+        let id = self.hosts.insert(host)?;
         self.index.insert(self.hash(address), id);
         Some(id)
     }

@@ -33,6 +33,7 @@ pub(crate) mod fast_path;
 pub(crate) mod hairpin;
 pub mod hash;
 pub(crate) mod host;
+pub(crate) mod host_traffic;
 pub mod index;
 pub(crate) mod look_ahead;
 pub(crate) mod mapping;
@@ -99,6 +100,8 @@ pub(crate) struct Nat {
     wheel: TimerWheel,
     pub(crate) ahead: LookAhead,
     rng: Rng,
+    /// Which frame of a batch stands for it, apart from what chooses ports.
+    draws: Rng,
     key: HashKey,
     /// Number of the plan in force.
     pub(crate) epoch: u32,
@@ -140,6 +143,7 @@ impl Nat {
             wheel: TimerWheel::new(capacity, Duration::from_secs(1), now),
             ahead: LookAhead::default(),
             rng,
+            draws: Rng::new(seed[0].rotate_left(43) ^ seed[1].rotate_left(5)),
             key,
             epoch: 0,
             expiries_seen: now,
@@ -150,6 +154,12 @@ impl Nat {
         };
         nat.set_externals(plan);
         nat
+    }
+
+    /// The number of one of so many frames.
+    #[inline]
+    pub(crate) fn draw(&mut self, frames: u32) -> u32 {
+        self.draws.below(frames)
     }
 
     /// Makes room for a larger `max_sessions`: tens of milliseconds at a million sessions.

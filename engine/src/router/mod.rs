@@ -20,6 +20,7 @@ mod plan_change;
 mod sanity;
 mod saved;
 mod slow_path;
+mod traffic;
 mod views;
 
 use std::collections::VecDeque;

@@ -26,15 +26,18 @@ impl Router {
     }
 
     /// Up to `limit` internal hosts from table position `cursor` on, as [`Router::sessions`] does it.
-    pub fn hosts(&self, cursor: u32, limit: u32) -> (Vec<HostView>, Option<u32>) {
+    pub fn hosts(&self, now: Timestamp, cursor: u32, limit: u32) -> (Vec<HostView>, Option<u32>) {
         let table = &self.nat.hosts;
         portion(cursor, limit, table.end(), |id| {
             let host = table.get(id)?;
+            let [octets_per_second_in, octets_per_second_out] = host.traffic.rates(now);
             Some(HostView {
                 address: host.address,
                 external: host.paired,
                 sessions: host.sessions,
                 external_ports: host.ports.iter().sum(),
+                octets_per_second_in,
+                octets_per_second_out,
             })
         })
     }

@@ -140,6 +140,14 @@ fn inside_hosts_are_listed_with_what_they_use() -> Outcome {
     assert_eq!(laptop["external"], lab.address.wan.to_string());
     let nas = of(lab.address.nas);
     assert_eq!((&nas["name"], &nas["sessions"]), (&"nas".into(), &0.into()), "{nas}");
+    // Who uses the line; two small datagrams each way, within a moment of each other.
+    for way in ["octets_per_second_in", "octets_per_second_out"] {
+        let rate = |row: &serde_json::Value| row[way].as_u64().expect("a number");
+        assert!((5..=60).contains(&rate(&laptop)) && rate(&nas) == 0, "{laptop}");
+    }
+    let said = lab.genkan(&["hosts", "--sort", "traffic", "--limit", "1", "--format", "json"]).expect_ok();
+    let busiest: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
+    assert_eq!((busiest.as_array().map(Vec::len), &busiest[0]["address"]), (Some(1), &laptop["address"]));
     Ok(())
 }
 
