@@ -28,6 +28,7 @@ mod log;
 mod metrics_ports;
 mod nat_log;
 mod openings;
+mod outlets;
 mod poller;
 mod priority;
 mod privileges;
