@@ -3,8 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::net::SocketAddrV4;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -150,8 +151,8 @@ gateway = "{}"
     /// Starts the router with the file as it was left.
     pub(crate) fn start_router_again(&self) -> Result<(), RouterError> {
         let config = fs::read_to_string(self.config_file()).expect("there is a file");
-        let router =
-            RouterProcess::start(&self.host(Role::Router), &setup::binary(), &self.directory, &config)?;
+        let program = self.program.clone().unwrap_or_else(setup::binary);
+        let router = RouterProcess::start(&self.host(Role::Router), &program, &self.directory, &config)?;
         *self.router.borrow_mut() = Some(router);
         Ok(())
     }
@@ -161,13 +162,13 @@ gateway = "{}"
         self.directory.join("genkan.toml")
     }
 
-    /// Has the next router be a copy of the program under test, in a folder of its own where it may be replaced. Returns
-    /// its path.
+    /// Has the next router be another file of the program under test, in a folder of its own where it may be replaced.
+    /// Returns its path.
     pub(crate) fn use_own_program(&mut self) -> PathBuf {
         let folder = self.directory.join("program");
         fs::create_dir_all(&folder).expect("/run is ours in here");
         let program = folder.join("genkan");
-        fs::copy(setup::binary(), &program).expect("there is room in /run");
+        put_program(&program);
         self.program = Some(program.clone());
         program
     }
@@ -295,6 +296,16 @@ impl Drop for Lab {
             }
         }
     }
+}
+
+/// Puts the program under test to another place in /run. It is large, so it is copied there once.
+pub(crate) fn put_program(to: &Path) {
+    static COPY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let copy = PathBuf::from("/run/genkan-e2e/program-under-test");
+        fs::copy(setup::binary(), &copy).expect("there is room in /run");
+        copy
+    });
+    fs::hard_link(&*COPY, to).expect("/run is ours in here");
 }
 
 /// Waits until something is so.

@@ -2,12 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use genkan_lab::Namespace;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How long a server may sleep before it looks whether it is to end.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -60,10 +62,12 @@ impl Server {
         let listener = host.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)));
         let listener = listener.expect("the port is free");
         listener.set_nonblocking(true).expect("a listener can be non-blocking");
+        let patience = PollTimeout::try_from(PATIENCE).expect("it is short");
         Server::start(move |ending, seen| {
             while !ending.load(Ordering::Acquire) {
                 let Ok((mut stream, SocketAddr::V4(peer))) = listener.accept() else {
-                    thread::sleep(PATIENCE);
+                    // Whatever comes of it, it is tried again.
+                    let _ = poll(&mut [PollFd::new(listener.as_fd(), PollFlags::POLLIN)], patience);
                     continue;
                 };
                 seen.lock().expect("no server panics").push(peer);

@@ -30,6 +30,8 @@ const ENDPOINTS: u64 = 60_000;
 const HOSTS: u64 = 150;
 /// The first port of each address.
 const FIRST_PORT: u16 = 10_000;
+/// Sessions that are opened before it is looked how many there are.
+const STEP: u64 = 20_000;
 /// Frames of one system call.
 const BURST: usize = 32;
 /// Bursts by which a sender that was held up catches up.
@@ -77,6 +79,15 @@ impl Steady {
         let before = sink.count();
         udp(host, 0).send_to(b"first", (self.destination, self.port)).expect("there is a route");
         wait_for("the first datagram arrives", || sink.count() > before);
+    }
+
+    /// Opens a session for each of its flows.
+    pub(crate) fn open(self, host: &Namespace, device: &str, sink: &Sink) {
+        for first in (0..self.flows).step_by(STEP as usize) {
+            let before = sink.count();
+            let sent = self.once(host, device, first, STEP.min(self.flows - first));
+            assert_eq!(sink.settled(before, sent), sent, "not all of them are open");
+        }
     }
 
     /// Starts to send from `device` of a host.
