@@ -155,7 +155,8 @@ impl Client {
         self.send(method, path, None::<&()>).await
     }
 
-    /// [`Client::request`] with a body of JSON.
+    /// [`Client::request`] with a body of JSON. Asks again when another program has taken over meanwhile, which has done
+    /// nothing about it yet.
     async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -166,15 +167,18 @@ impl Client {
             Some(body) => serde_json::to_vec(body).map_err(|error| ClientError::Answer(error.to_string()))?,
             None => Vec::new(),
         };
-        let exchange = self.exchange(method, path, body);
-        let (status, body) =
-            tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| ClientError::TimedOut)??;
-        if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| ClientError::Answer(error.to_string()));
-        }
-        match serde_json::from_slice(&body) {
-            Ok(refusal) => Err(ClientError::Refused(refusal)),
-            Err(_) => Err(ClientError::Answer(format!("HTTP status {status}"))),
+        loop {
+            let exchange = self.exchange(method.clone(), path, body.clone());
+            let (status, body) =
+                tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| ClientError::TimedOut)??;
+            if status.is_success() {
+                return serde_json::from_slice(&body).map_err(|error| ClientError::Answer(error.to_string()));
+            }
+            match serde_json::from_slice::<ErrorBody>(&body) {
+                Ok(body) if body.code == ErrorCode::HandedOver => {}
+                Ok(refusal) => return Err(ClientError::Refused(refusal)),
+                Err(_) => return Err(ClientError::Answer(format!("HTTP status {status}"))),
+            }
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -106,6 +106,7 @@ pub struct Snapshot {
     opened: ArcSwap<HashMap<String, Opened>>,
     reloads: AtomicU32,
     upgrades: AtomicU32,
+    is_handed_over: AtomicBool,
     links: DashMap<PortId, LinkState>,
     backends: DashMap<PortId, PortBackend>,
     problems: DashMap<String, String>,
@@ -127,6 +128,7 @@ impl Snapshot {
             opened: ArcSwap::default(),
             reloads: AtomicU32::new(0),
             upgrades: AtomicU32::new(0),
+            is_handed_over: AtomicBool::new(false),
             links: DashMap::new(),
             backends: DashMap::new(),
             problems: DashMap::new(),
@@ -154,6 +156,16 @@ impl Snapshot {
     /// Tells how often another program has taken over.
     pub fn set_upgrades(&self, upgrades: u32) {
         self.upgrades.store(upgrades, Ordering::Relaxed);
+    }
+
+    /// Whether another program has taken over from this one.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over.load(Ordering::Acquire)
+    }
+
+    /// Tells that another program has taken over from this one.
+    pub fn set_handed_over(&self) {
+        self.is_handed_over.store(true, Ordering::Release);
     }
 
     /// The running configuration.

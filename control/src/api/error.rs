@@ -32,6 +32,8 @@ pub enum ErrorCode {
     NothingToConfirm,
     /// The new program would not run; the present one goes on.
     UpgradeRefused,
+    /// Another program has taken over before anything was done; the same request goes to that one now.
+    HandedOver,
     /// The file or the history could not be written; nothing was changed.
     NotSaved,
     /// The packet worker did not answer in time or has ended.

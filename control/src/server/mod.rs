@@ -26,7 +26,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::Router as Routes;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -103,9 +103,10 @@ impl From<ErrorBody> for Failure {
             | ErrorCode::NothingToConfirm => StatusCode::CONFLICT,
             ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
-            ErrorCode::NotSaved | ErrorCode::WorkerUnavailable | ErrorCode::TooManyConnections => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            ErrorCode::NotSaved
+            | ErrorCode::WorkerUnavailable
+            | ErrorCode::HandedOver
+            | ErrorCode::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
         };
         Failure(status, body)
     }
@@ -119,8 +120,9 @@ impl IntoResponse for Failure {
 
 fn routes(control: Control) -> Routes {
     let (routes, _) = described_routes().split_for_parts();
-    let routes = routes.fallback(not_found).method_not_allowed_fallback(wrong_method).with_state(control);
-    routes.layer(middleware::from_fn(tell))
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(wrong_method);
+    let routes = routes.layer(middleware::from_fn_with_state(control.clone(), unless_handed_over));
+    routes.with_state(control).layer(middleware::from_fn(tell))
 }
 
 /// Tells the log who asks for what, where somebody wants to know.
@@ -129,6 +131,16 @@ async fn tell(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next
     let response = next.run(request).await;
     let status = response.status().as_u16();
     tracing::debug!(uid = peer.uid, pid = peer.pid, %method, path, status, "request");
+    response
+}
+
+/// What nobody was there to answer any more, another program answers by now.
+async fn unless_handed_over(State(control): State<Control>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE && control.snapshot.is_handed_over() {
+        let message = "another program has taken over meanwhile: ask again".to_owned();
+        return Failure::from(ErrorBody { code: ErrorCode::HandedOver, message }).into_response();
+    }
     response
 }
 

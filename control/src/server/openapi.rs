@@ -78,7 +78,7 @@ pub(super) enum Names {}
 
 impl IntoResponses for AsksWorker {
     fn responses() -> BTreeMap<String, RefOr<Described>> {
-        failures([("503", "A packet worker did not answer in time")])
+        failures([("503", "A packet worker did not answer in time, or another program has taken over")])
     }
 }
 
@@ -90,7 +90,10 @@ impl IntoResponses for TakesQuery {
 
 impl IntoResponses for AsksDaemon {
     fn responses() -> BTreeMap<String, RefOr<Described>> {
-        failures([("503", "The router is ending, or the history cannot be read")])
+        failures([(
+            "503",
+            "The router is ending, another program has taken over, or the history cannot be read",
+        )])
     }
 }
 
@@ -103,7 +106,11 @@ impl IntoResponses for Changes {
                 "Another revision is in force, a change waits for its confirmation, or the name is taken",
             ),
             ("422", "The configuration would be refused, or the body is not what it has to be"),
-            ("503", "The change could not be written down and is not in force, or the router is ending"),
+            (
+                "503",
+                "The change could not be written down and is not in force, another program has taken over, or the router is \
+                 ending",
+            ),
         ])
     }
 }
