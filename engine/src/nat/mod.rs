@@ -27,6 +27,7 @@
 //! out through the one of its sender and comes in through the one of its target.
 
 mod admission;
+pub mod catch_up;
 pub mod event_log;
 pub(crate) mod eviction;
 pub(crate) mod fast_path;

@@ -110,6 +110,14 @@ impl Restored {
     pub fn refused(&self, reason: NotRestored) -> u64 {
         self.refused[reason as usize]
     }
+
+    /// Counts what became of one; those of other workers are not counted.
+    pub(crate) fn count(&mut self, outcome: Result<bool, NotRestored>) {
+        match outcome {
+            Ok(is_ours) => self.restored += u64::from(is_ours),
+            Err(reason) => self.refused[reason as usize] += 1,
+        }
+    }
 }
 
 impl AddAssign for Restored {
@@ -176,6 +184,11 @@ impl Nat {
         })
     }
 
+    /// Whether the packets of a session are this worker's.
+    pub(super) fn has_saved(&self, saved: &SavedSession) -> bool {
+        self.owner_of_saved(saved) == self.member.as_ref().map(|member| member.id)
+    }
+
     /// Puts a session back that was read out `elapsed` ago; false when it is another worker's.
     pub(crate) fn restore(
         &mut self,
@@ -183,8 +196,7 @@ impl Nat {
         elapsed: Duration,
         saved: &SavedSession,
     ) -> Result<bool, NotRestored> {
-        let me = self.member.as_ref().map(|member| member.id);
-        if self.owner_of_saved(saved) != me {
+        if !self.has_saved(saved) {
             return Ok(false);
         }
         let left = saved.left.saturating_sub(elapsed);

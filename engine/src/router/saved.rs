@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Router;
 use super::views::portion;
+use crate::nat::catch_up::CatchUp;
 use crate::nat::saved::{Restored, SavedSession};
 use crate::time::Timestamp;
 
@@ -20,11 +21,29 @@ impl Router {
     pub fn restore(&mut self, now: Timestamp, elapsed: Duration, sessions: &[SavedSession]) -> Restored {
         let mut outcome = Restored::default();
         for session in sessions {
-            match self.nat.restore(now, elapsed, session) {
-                Ok(is_ours) => outcome.restored += u64::from(is_ours),
-                Err(reason) => outcome.refused[reason as usize] += 1,
-            }
+            outcome.count(self.nat.restore(now, elapsed, session));
         }
         outcome
+    }
+
+    /// Begins to catch up with a router whose sessions were put back here while it went on, and that has stopped now.
+    pub fn begin_catch_up(&self) -> CatchUp {
+        self.nat.begin_catch_up()
+    }
+
+    /// Goes through a piece of all its records, read out `elapsed` ago. Some hundred nanoseconds for each.
+    pub fn compare(
+        &mut self,
+        now: Timestamp,
+        elapsed: Duration,
+        sessions: &[SavedSession],
+        catch_up: &mut CatchUp,
+    ) {
+        self.nat.compare(now, elapsed, sessions, catch_up);
+    }
+
+    /// When all have been gone through: from now on the sessions are those of the records.
+    pub fn catch_up(&mut self, now: Timestamp, elapsed: Duration, catch_up: CatchUp) -> Restored {
+        self.nat.catch_up(now, elapsed, catch_up)
     }
 }

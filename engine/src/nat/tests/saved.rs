@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::invariants::{World, start, step};
+use super::invariants::{Step, World, start, step};
 use super::*;
 use crate::nat::saved::{NotRestored, Restored, SavedSession};
 use crate::plan::FilteringBehavior;
@@ -26,10 +26,7 @@ fn fresh(plan: &Plan, member: Option<Member>) -> Nat {
 fn restore(nat: &mut Nat, elapsed: Duration, sessions: &[SavedSession]) -> Restored {
     let mut outcome = Restored::default();
     for session in sessions {
-        match nat.restore(LATER, elapsed, session) {
-            Ok(ours) => outcome.restored += u64::from(ours),
-            Err(reason) => outcome.refused[reason as usize] += 1,
-        }
+        outcome.count(nat.restore(LATER, elapsed, session));
     }
     outcome
 }
@@ -232,6 +229,16 @@ fn crossed(one: &SavedSession, other: &SavedSession, field: u8) -> SavedSession 
     record
 }
 
+/// What the plan does not allow must not come back by the file: judged first, as after a reload.
+fn judge_all(world: &mut World) {
+    world.nat.epoch += 1;
+    for _ in 0..2 {
+        for id in 0..world.nat.sessions.end() {
+            world.nat.revalidate(world.now, id);
+        }
+    }
+}
+
 proptest! {
     /// Whatever happened before: what is read out and put back under the same plan is the same, in both directions.
     #[test]
@@ -241,13 +248,7 @@ proptest! {
         for step in &steps {
             world.run(step);
         }
-        // What the plan does not allow must not come back by the file: judged first, as after a reload.
-        world.nat.epoch += 1;
-        for _ in 0..2 {
-            for id in 0..world.nat.sessions.end() {
-                world.nat.revalidate(world.now, id);
-            }
-        }
+        judge_all(&mut world);
         // A plan may have made the table smaller than what it holds.
         world.plan.nat.max_sessions = world.plan.nat.max_sessions.max(world.nat.sessions.len() as u32);
         let saved = save(&world.nat, world.now);
@@ -258,6 +259,41 @@ proptest! {
         later.nat.sweep(LATER);
         later.check();
         prop_assert_eq!(keyed(save(&later.nat, LATER)), keyed(saved));
+    }
+
+    /// Put back early and caught up later is the same as put back later.
+    #[test]
+    fn catching_up_is_as_good_as_having_waited(
+        steps in prop::collection::vec(step(), 1..80),
+        meanwhile in prop::collection::vec(step(), 0..80),
+    ) {
+        let plan = start();
+        let mut world = World { nat: nat(&plan), plan, now: NOW };
+        for step in &steps {
+            world.run(step);
+        }
+        judge_all(&mut world);
+        world.plan.nat.max_sessions = world.plan.nat.max_sessions.max(world.nat.sessions.len() as u32);
+        let mut later = World { nat: fresh(&world.plan, None), plan: world.plan.clone(), now: LATER };
+        restore(&mut later.nat, Duration::ZERO, &save(&world.nat, world.now));
+        let before = world.now;
+        // Plans wait meanwhile.
+        for step in meanwhile.iter().filter(|step| !matches!(step, Step::Reload(_))) {
+            world.run(step);
+        }
+        judge_all(&mut world);
+        later.now += world.now.saturating_since(before);
+        let saved = save(&world.nat, world.now);
+        let mut catch_up = later.nat.begin_catch_up();
+        for piece in saved.chunks(3) {
+            later.nat.compare(later.now, Duration::ZERO, piece, &mut catch_up);
+        }
+        let outcome = later.nat.catch_up(later.now, Duration::ZERO, catch_up);
+        later.check();
+        prop_assert_eq!(outcome, Restored { restored: saved.len() as u64, ..Restored::default() });
+        later.nat.sweep(later.now);
+        later.check();
+        prop_assert_eq!(keyed(save(&later.nat, later.now)), keyed(saved));
     }
 
     #[test]
