@@ -11,7 +11,8 @@
 //! * `GENKAN_E2E_ROUTER=kernel`: put the kernel's own NAT in the router's place, to see whether a test is wrong;
 //!   tests of what only Genkan does are left out.
 //! * `GENKAN_E2E_BACKEND=WORD`: give every port of the router this back end, such as `af-xdp`.
-//! * `GENKAN_E2E_KILLS=N`: how often the router is killed during changes (40).
+//! * `GENKAN_E2E_KILLS=N`: how often the router is killed during changes (40); a tenth as often during
+//!   upgrades.
 //! * `GENKAN_E2E_SESSIONS=N`: measure what it costs to read a table of so many sessions.
 //! * `GENKAN_E2E_PCAP=DIRECTORY`: keep a capture of both sides of every test there (wants tcpdump).
 

@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 async fn answers(client: &Client, report: &UpgradeReport) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        if client.status().await.is_ok_and(|status| status.pid == report.pid) {
+        // It may have a successor already.
+        if client.status().await.is_ok_and(|status| status.upgrades >= report.upgrades) {
             return true;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

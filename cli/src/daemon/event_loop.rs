@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use genkan_config::Loaded;
@@ -15,9 +16,11 @@ use genkan_control::store::Store;
 use genkan_engine::Team;
 use genkan_engine::frame::PortId;
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::Signal as Number;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use super::changes::{self, Openers, Waiting, running, wall_seconds};
@@ -92,35 +95,33 @@ pub(crate) fn run(
                 let _ = stopped.await;
             }))
         });
-        let outcome = daemon.run(&mut signals, inputs, &socket).await;
-        drop(stop);
-        let handed_over = match outcome {
-            Ok(Next::HandedOver(handed_over)) => Ok(Some(handed_over)),
-            Ok(Next::End) => Ok(None),
+        let outcome = match daemon.run(&mut signals, inputs, &socket).await {
+            Ok(Next::HandedOver(handed_over)) => {
+                // The other program waits for what is ours.
+                let left = daemon.leave(*handed_over);
+                last_answers(stop, server).await;
+                socket.leave();
+                return upgrade::afterwards(left, &mut signals).await;
+            }
+            Ok(Next::End) => Ok(Exit::Done),
             Err(failure) => Err(failure),
         };
-        // The other program waits for what is ours.
-        let (daemon, guard) = match handed_over {
-            Ok(Some(handed_over)) => (None, Ok(Some(daemon.leave(*handed_over)))),
-            Ok(None) => (Some(daemon), Ok(None)),
-            Err(failure) => (Some(daemon), Err(failure)),
-        };
-        if daemon.is_some() {
-            socket.end();
-        }
-        if let Some(server) = server {
-            // An answer that takes longer is cut off.
-            let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
-        }
-        if let Some(daemon) = daemon {
-            let ended = daemon.end().await;
-            return guard.and_then(|_| ended.map(|()| Exit::Done));
-        }
-        socket.leave();
-        upgrade::afterwards(guard?.flatten(), &mut signals).await
+        socket.end();
+        last_answers(stop, server).await;
+        let ended = daemon.end().await;
+        outcome.and_then(|exit| ended.map(|()| exit))
     });
     runtime.shutdown_background();
     outcome
+}
+
+/// Tells the API's server to end, and waits until it has. An answer that takes longer is cut off.
+async fn last_answers(stop: oneshot::Sender<()>, server: Option<JoinHandle<io::Result<()>>>) {
+    drop(stop);
+    if let Some(server) = server {
+        // Nobody is left to tell of a failure.
+        let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+    }
 }
 
 /// How the event loop has ended.
@@ -147,6 +148,19 @@ pub(super) struct Signals {
 }
 
 impl Signals {
+    /// The signals that have come and that nobody has followed, each once.
+    pub(super) fn left_over(&mut self) -> Vec<Number> {
+        let context = &mut Context::from_waker(Waker::noop());
+        let all = [
+            (&mut self.terminate, Number::SIGTERM),
+            (&mut self.interrupt, Number::SIGINT),
+            (&mut self.hangup, Number::SIGHUP),
+        ];
+        all.into_iter()
+            .filter_map(|(signal, number)| signal.poll_recv(context).is_ready().then_some(number))
+            .collect()
+    }
+
     fn new() -> io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
@@ -226,17 +240,24 @@ impl Daemon {
         let state = state.path.clone();
         let hours = Hours::start(&state, &loaded);
         let names = snapshot.port_names();
-        let saved = || Source::find(&state, &names, &plan.nat.timeouts);
+        let saved = Source::find(&state, &names, &plan.nat.timeouts);
+        let is_restoring = saved.is_some() || predecessor.is_some();
         let beginning = Arc::new(OnceLock::new());
+        // A predecessor has saved them just now; by what it still does to them they are caught up later.
+        let early = saved.as_ref().filter(|_| predecessor.is_some());
         let (nat_log, senders) = NatLog::start(&loaded.config.log, workers)
             .map_err(|error| Failure::message(output::chain(&error)))?;
-        let started = Workers::start(&team, hours.plan(), seed, ports, &beginning, senders)?;
-        let Started { workers, handle, reports, outcomes } = started;
+        let started = Workers::start(&team, hours.plan(), seed, ports, early, &beginning, senders)?;
+        let Started { workers, handle, reports, ready, outcomes } = started;
         let beginning_with = match &predecessor {
-            Some(predecessor) => predecessor.take_over(&mut devices, &names, saved)?,
-            None => Beginning { source: saved(), before: None },
+            Some(predecessor) => {
+                // Nothing ever comes; it ends.
+                let _ = ready.recv();
+                predecessor.take_over(&mut devices, &names)?
+            }
+            None => Beginning { source: saved, before: None },
         };
-        let (began, is_restoring) = (Instant::now(), beginning_with.source.is_some());
+        let began = Instant::now();
         let may_go_back = beginning_with.before.is_some();
         // Nobody else sets it.
         let _ = beginning.set(beginning_with);
@@ -327,6 +348,7 @@ impl Daemon {
                         match self.upgrade(who, &mut heartbeat, signals, socket).await {
                             Ok((report, handed_over)) => {
                                 let _ = reply.send(Ok(report));
+                                self.snapshot().set_handed_over();
                                 self.snapshot().events.close();
                                 return Ok(Next::HandedOver(Box::new(handed_over)));
                             }

@@ -3,6 +3,7 @@
 //! A round takes a batch from each port; then time, commands and questions get their turn, and when there was
 //! nothing to do the thread sleeps. Everything that reaches it from outside comes through bounded channels.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -82,7 +83,11 @@ pub(crate) struct Before {
 
 /// When and how a worker begins.
 pub(crate) struct Restore {
-    /// It may be there later than the worker, which has everything else ready by then.
+    /// Sessions as another process had them some time ago, which has gone on with them.
+    pub(crate) early: Option<Source>,
+    /// Gone when those are there, and all else that needs no packets.
+    pub(crate) is_ready: std::sync::mpsc::Sender<Infallible>,
+    /// It may be there later than the worker.
     pub(crate) beginning: Arc<OnceLock<Beginning>>,
     /// With whom.
     pub(crate) together: Together,
@@ -214,16 +219,23 @@ impl Loop {
     fn new(config: WorkerConfig, commands: mpsc::Receiver<(Command, oneshot::Sender<()>)>) -> Loop {
         let id = config.router.worker;
         let workers = config.router.team.workers();
-        let spare_cpu = pin(id, workers);
         let clock = config.clock;
         let make = |config| Router::new(config, clock.now(), clock.wall());
-        let Restore { beginning, together } = config.restore;
+        let Restore { early, is_ready, beginning, together } = config.restore;
         // All have begun when the last of these is gone.
         let has_begun = together.clone();
-        let router = together.restored(config.router, make, |router| match &beginning.wait().source {
-            Some(source) => source.restore(router, clock.now()),
-            None => Ok(Restored::default()),
+        let router = together.restored(config.router, make, |router| {
+            let early = early.map(|source| source.restore(router, clock.now()));
+            drop(is_ready);
+            let Beginning { source, before } = beginning.wait();
+            match source {
+                Some(source) if before.is_some() => source.catch_up(router, clock.now()),
+                Some(source) => source.restore(router, clock.now()),
+                None => early.unwrap_or_else(|| Ok(Restored::default())),
+            }
         });
+        // Not before: until now the CPU may have been that of another process's worker.
+        let spare_cpu = pin(id, workers);
         let mut worker = Loop {
             id,
             workers,

@@ -1,5 +1,6 @@
 //! All packet workers of the router: what concerns every one of them is done by every one.
 
+use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::exchange::Exchange;
 use super::forwarder::PortHalves;
 use super::nat_log;
 use super::poller::Waker;
-use super::sessions::restoring::Outcome;
+use super::sessions::restoring::{Outcome, Source};
 use super::sessions::together::Together;
 use super::worker::{Beginning, Command, Loop, Report, Restore, Worker, WorkerConfig, WorkerEnded};
 use crate::output::Failure;
@@ -37,6 +38,8 @@ pub(crate) struct Started {
     pub(crate) handle: WorkerHandle,
     /// What the workers tell by themselves.
     pub(crate) reports: mpsc::Receiver<Report>,
+    /// Ends, without anything, when the workers wait for what to begin with.
+    pub(crate) ready: std::sync::mpsc::Receiver<Infallible>,
     /// What came of putting sessions back, by worker; it ends when all have begun.
     pub(crate) outcomes: std::sync::mpsc::Receiver<Outcome>,
 }
@@ -72,8 +75,8 @@ impl Paused {
 }
 
 impl Workers {
-    /// Starts the workers of a team, each with its halves of the ports and, if there are any, one of the senders. They begin with the first packet as soon as it is
-    /// set what to begin with.
+    /// Starts the workers of a team, each with its halves of the ports and, if there are any, one of the senders. They put
+    /// back what is there early, and begin with the first packet as soon as it is set what to begin with.
     ///
     /// # Errors
     /// When a thread or an eventfd cannot be made.
@@ -82,6 +85,7 @@ impl Workers {
         plan: &Arc<Plan>,
         seed: [u64; 2],
         ports: Vec<OpenPort>,
+        early: Option<&Source>,
         beginning: &Arc<OnceLock<Beginning>>,
         nat_log: Vec<nat_log::Sender>,
     ) -> Result<Started, Failure> {
@@ -98,6 +102,7 @@ impl Workers {
         }
         let clock = Clock::start();
         let (reports, report_receiver) = mpsc::channel(REPORTS);
+        let (is_ready, ready) = std::sync::mpsc::channel();
         let (together, outcomes) = Together::new(wakers.len(), Team::new(team.workers(), seed));
         let (mut workers, mut channels) = (Vec::new(), Vec::new());
         let exchanges = Exchange::between(&wakers);
@@ -112,7 +117,12 @@ impl Workers {
             let seed =
                 [seed[0] ^ (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), seed[1].rotate_left(id as u32)];
             let router = RouterConfig { plan: plan.clone(), seed, team: team.clone(), worker };
-            let restore = Restore { beginning: beginning.clone(), together: together.clone() };
+            let restore = Restore {
+                early: early.cloned(),
+                is_ready: is_ready.clone(),
+                beginning: beginning.clone(),
+                together: together.clone(),
+            };
             let reports = reports.clone();
             let nat_log = nat_log.next();
             let config =
@@ -127,6 +137,7 @@ impl Workers {
             workers: Workers { workers, clock },
             handle: WorkerHandle::of_all(channels),
             reports: report_receiver,
+            ready,
             outcomes,
         })
     }

@@ -48,7 +48,7 @@ fn start_is_refused_when_the_kernel_has_an_address() -> Outcome {
 }
 
 /// Everything about the router's devices that Genkan could have changed.
-fn devices(lab: &Lab) -> String {
+pub(super) fn devices(lab: &Lab) -> String {
     let router = lab.host(Router);
     let mut all = String::new();
     for (program, arguments) in [
@@ -73,7 +73,7 @@ fn devices(lab: &Lab) -> String {
 }
 
 #[track_caller]
-fn assert_same(before: &str, after: &str) {
+pub(super) fn assert_same(before: &str, after: &str) {
     let lost: Vec<_> = before.lines().filter(|line| !after.contains(line)).collect();
     let new: Vec<_> = after.lines().filter(|line| !before.contains(line)).collect();
     assert!(lost.is_empty() && new.is_empty(), "was: {lost:#?}\nis: {new:#?}");

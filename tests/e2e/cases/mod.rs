@@ -26,6 +26,7 @@ mod tables;
 mod tap;
 mod top;
 mod upgrade;
+mod upgrade_trouble;
 
 use crate::outcome::Case;
 
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Case> {
         nat_log::all(),
         persistence::all(),
         upgrade::all(),
+        upgrade_trouble::all(),
         changes::all(),
         changes_beside_traffic::all(),
         changes_under_load::all(),

@@ -82,16 +82,36 @@ impl Source {
     /// # Errors
     /// When the file turns out unreadable half-way; what was put back by then stays.
     pub(crate) fn restore(&self, router: &mut Router, now: Timestamp) -> Outcome {
-        let mut blocks = Blocks::new(reader(&self.file))?;
         let mut outcome = Restored::default();
+        self.for_each_block(|elapsed, sessions| outcome += router.restore(now, elapsed, sessions))?;
+        Ok(outcome)
+    }
+
+    /// Makes a router into which sessions were put back early what the file says.
+    ///
+    /// # Errors
+    /// When the file turns out unreadable half-way.
+    pub(crate) fn catch_up(&self, router: &mut Router, now: Timestamp) -> Outcome {
+        let mut catch_up = router.begin_catch_up();
+        let elapsed =
+            self.for_each_block(|elapsed, sessions| router.compare(now, elapsed, sessions, &mut catch_up))?;
+        Ok(router.catch_up(now, elapsed, catch_up))
+    }
+
+    /// Returns how long ago the file was written.
+    fn for_each_block(
+        &self,
+        mut work: impl FnMut(Duration, &[SavedSession]),
+    ) -> Result<Duration, Unreadable> {
+        let mut blocks = Blocks::new(reader(&self.file))?;
         let elapsed = self.written.until(&Moment::now()).unwrap_or(Duration::MAX);
         while let Some(mut sessions) = blocks.next()? {
             for session in &mut sessions {
                 self.renumber(session);
             }
-            outcome += router.restore(now, elapsed, &sessions);
+            work(elapsed, &sessions);
         }
-        Ok(outcome)
+        Ok(elapsed)
     }
 
     fn renumber(&self, session: &mut SavedSession) {

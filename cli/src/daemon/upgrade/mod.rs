@@ -3,11 +3,12 @@
 //! ```text
 //!  running program                                    new program (its child, `run --take-over`)
 //!    starts it; offers socket, lock and devices ──────> reads the configuration, opens what it needs beside
-//!                                                       the running one, makes tables and threads
+//!                                                       the running one, makes tables and threads, puts back
+//!                                                       the sessions that the running one saved just now
 //!    packets flow <───────────────────────────── ready  (or refused, or gone: nothing has happened)
 //!    begin ───────────────────────────────────────────> frames pile up in its rings, too
 //!    stops, deals with what waits <────────── gathering                             <- no packet moves from here ...
-//!    sessions and neighbours in memory, go ───────────> takes sessions, skips frames that the other one has had
+//!    sessions and neighbours in memory, go ───────────> catches up, skips frames that the other one has had
 //!    leaves the devices as they are <────────── running                             <- ... to here
 //!    ends, or stays to pass signals on ───────── left > takes over the records of the devices
 //! ```

@@ -20,7 +20,7 @@ use crate::daemon::forwarder::KnownNeighbor;
 use crate::daemon::sessions::format;
 use crate::daemon::sessions::restoring::Source;
 use crate::daemon::worker::{Before, Beginning};
-use crate::output::{self, Failure};
+use crate::output::Failure;
 
 /// How long the running program may take for a step that is its own.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -139,16 +139,15 @@ impl Predecessor {
         self.lifeline.take()
     }
 
-    /// Says that everything is ready, and waits until the running program has stopped. With its sessions, or, when it has
-    /// ended without leaving any, with those of `saved`.
+    /// Says that everything is ready, and waits until the running program has stopped. With its sessions, unless it has
+    /// ended without leaving any.
     ///
     /// # Errors
-    /// When the devices cannot be used.
+    /// When its sessions cannot be read, or the devices cannot be used.
     pub(crate) fn take_over(
         &self,
         devices: &mut Devices,
         names: &[(PortId, String)],
-        saved: impl FnOnce() -> Option<Source>,
     ) -> Result<Beginning, Failure> {
         let ready = Message::Ready { version: env!("CARGO_PKG_VERSION").to_owned() };
         // Should it have ended, the next step finds out.
@@ -158,17 +157,14 @@ impl Predecessor {
             warn!("the running program has ended; going on with the sessions that it had saved");
             self.wait_for_end();
             devices.let_in()?;
-            return Ok(Beginning { source: saved(), before: None });
+            return Ok(Beginning::default());
         };
         let neighbors = descriptors.pop().map(|file| neighbors(file.into())).unwrap_or_default();
-        let source = descriptors.pop().and_then(|file| match Source::open(file.into(), names) {
-            Ok((source, _)) => Some(source),
-            Err(error) => {
-                warn!(error = output::chain(&error), "the sessions of the running program cannot be read");
-                saved()
-            }
-        });
-        Ok(Beginning { source, before: Some(Before { until, neighbors }) })
+        let sessions = descriptors.pop().ok_or_else(|| Failure::message("the sessions were to come"))?;
+        let opened = Source::open(sessions.into(), names);
+        let (source, _) = opened
+            .map_err(|error| Failure::new("the sessions of the running program cannot be read", &error))?;
+        Ok(Beginning { source: Some(source), before: Some(Before { until, neighbors }) })
     }
 
     fn wait_for_go(&self, devices: &mut Devices) -> Result<Option<(Duration, Vec<OwnedFd>)>, Failure> {

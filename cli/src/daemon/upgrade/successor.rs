@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,16 @@ use genkan_control::api::{ErrorBody, ErrorCode, UpgradeReport};
 use genkan_control::server::Peer;
 use genkan_control::socket::ControlSocket;
 use genkan_io::passage::Passage;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
 use super::{Lifeline, Message, Offer, STEPS, guardian, memory_file, receive, send};
-use crate::daemon::event_loop::{Daemon, Signals, tell_systemd};
+use crate::daemon::event_loop::{Daemon, Signals};
 use crate::daemon::forwarder::KnownNeighbor;
 use crate::daemon::heartbeat::Heartbeat;
+use crate::daemon::service_manager;
 use crate::daemon::sessions::format::{self, Writer};
 use crate::daemon::sessions::saving;
 use crate::daemon::workers::Paused;
@@ -29,6 +32,12 @@ const UNTIL_READY: Duration = Duration::from_secs(20);
 
 /// How long it may take for each step after that, while no packet moves.
 const STEP: Duration = Duration::from_secs(3);
+
+/// How long it may take to end when it no longer listens.
+const UNTIL_ENDED: Duration = Duration::from_secs(1);
+
+/// How long to wait until the service manager is told again what it did not take.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// The path of this program, as it was started: a package manager may put another one there.
 pub(crate) fn own_program() -> PathBuf {
@@ -59,6 +68,16 @@ pub(crate) struct HandedOver {
     paused: Paused,
 }
 
+/// What is left in this process when that has everything.
+pub(crate) struct Left {
+    /// Its process id.
+    program: u32,
+    /// Whether the service manager knows that.
+    is_told: bool,
+    /// With it, this process is to stay as a guardian.
+    guard: Option<Lifeline>,
+}
+
 impl Successor {
     /// Starts the program, and offers it everything.
     fn start(daemon: &Daemon, socket: &ControlSocket) -> Result<Successor, String> {
@@ -78,7 +97,11 @@ impl Successor {
         let mut successor = Successor { child, passage, program: program.clone(), guard, is_free: false };
         match successor.offer(daemon, socket) {
             // It has ended; who waits for its word hears that.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(successor),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+            {
+                Ok(successor)
+            }
             Err(error) => Err(format!("{name} takes no offer: {error}")),
             Ok(()) => Ok(successor),
         }
@@ -123,7 +146,7 @@ impl Successor {
             Ok(None) => Err(format!(
                 "{name} ended ({}) without a word: it may be no Genkan, or one that cannot take over; what it printed \
                  is in the router's log",
-                self.end()
+                self.end().await
             )),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 Err(format!("{name} was not ready within {} s", UNTIL_READY.as_secs()))
@@ -140,9 +163,19 @@ impl Successor {
         let _ = self.child.wait();
     }
 
-    /// How it has ended.
-    fn end(&mut self) -> String {
-        self.child.wait().map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string())
+    /// How it has ended, after it has closed its end of the passage: that comes shortly before.
+    async fn end(&mut self) -> String {
+        let ended = async {
+            loop {
+                match self.child.try_wait() {
+                    Ok(None) => tokio::time::sleep(Duration::from_millis(1)).await,
+                    Ok(Some(status)) => return status.to_string(),
+                    Err(error) => return error.to_string(),
+                }
+            }
+        };
+        let ended = tokio::time::timeout(UNTIL_ENDED, ended).await;
+        ended.unwrap_or_else(|_| "it was still there, and did not listen".to_owned())
     }
 
     /// The next step is done.
@@ -216,10 +249,8 @@ impl Daemon {
                 tokio::select! {
                     outcome = &mut ready => break outcome?,
                     () = heartbeat.due() => heartbeat.beat(&self.control.worker).await,
-                    _ = signals.terminate.recv() => {
-                        self.is_ending = true;
-                        return Err("the router is ending".to_owned());
-                    }
+                    _ = signals.terminate.recv() => return Err(self.ending()),
+                    _ = signals.interrupt.recv() => return Err(self.ending()),
                 }
             }
         };
@@ -237,6 +268,11 @@ impl Daemon {
             pause_micros: began.elapsed().as_micros() as u64,
         };
         Ok((report, HandedOver { successor, paused }))
+    }
+
+    fn ending(&mut self) -> String {
+        self.is_ending = true;
+        "the router is ending".to_owned()
     }
 
     /// Saves the sessions as always, should both programs come to grief.
@@ -305,12 +341,13 @@ impl Daemon {
         send(passage, &Message::Go { until }, &[sessions.as_fd(), neighbors.as_fd()])
     }
 
-    /// Leaves all that is the new program's now. With a lifeline, this process is to stay as its guardian.
-    pub(crate) fn leave(mut self, handed_over: HandedOver) -> Option<Lifeline> {
+    /// Leaves all that is the new program's now.
+    pub(crate) fn leave(mut self, handed_over: HandedOver) -> Left {
         // Our workers count no more; the new program is bound there already.
         drop(std::mem::take(&mut self.metrics));
         let HandedOver { mut successor, paused } = handed_over;
-        tell_systemd(&[NotifyState::MainPid(successor.child.id())]);
+        let program = successor.child.id();
+        let is_told = tell_of(program);
         self.devices.leave();
         if let Err(error) = send(&successor.passage, &Message::Left, &[]) {
             warn!(%error, "the new program does not listen any more");
@@ -318,7 +355,7 @@ impl Daemon {
         // This closes packet sockets, which takes a while.
         drop(paused);
         self.nat_log.finish();
-        successor.guard.take()
+        Left { program, is_told, guard: successor.guard.take() }
     }
 }
 
@@ -333,10 +370,29 @@ fn known_neighbors(paused: &Paused) -> Vec<KnownNeighbor> {
     known.collect()
 }
 
+/// Tells the service manager, if there is one, which process it is by now; whether it has taken that.
+fn tell_of(program: u32) -> bool {
+    let told = service_manager::tell(&[NotifyState::MainPid(program)]);
+    told.inspect_err(|error| warn!(%error, "the service manager does not hear of the new process")).is_ok()
+}
+
 /// What this process does after [`Daemon::leave`].
-pub(crate) async fn afterwards(guard: Option<Lifeline>, signals: &mut Signals) -> Result<Exit, Failure> {
-    match guard {
+pub(crate) async fn afterwards(left: Left, signals: &mut Signals) -> Result<Exit, Failure> {
+    match left.guard {
         Some(lifeline) => guardian::guard(lifeline, signals).await,
-        None => Ok(Exit::Done),
+        None => {
+            // To a service manager that does not know, the end of this process would be the end of the service.
+            while !left.is_told && !tell_of(left.program) {
+                tokio::time::sleep(AGAIN).await;
+            }
+            // Who sent them had not heard yet that they are another process's business.
+            for signal in signals.left_over() {
+                info!(%signal, to = left.program, "passed on");
+                if let Err(error) = kill(Pid::from_raw(left.program as i32), signal) {
+                    warn!(%error, "the new program was not reached");
+                }
+            }
+            Ok(Exit::Done)
+        }
     }
 }
