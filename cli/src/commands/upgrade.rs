@@ -43,7 +43,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Err(error) => return Err(error.into()),
     };
     if !block_on(answers(&client, &report))? {
-        let text = format!("process {} has taken over but does not answer; its log may say why", report.pid);
+        let text = format!(
+            "process {} has taken over but does not answer, or has ended; its log may say why",
+            report.pid
+        );
         return Err(Failure::report(Exit::No, text));
     }
     if arguments.target.format == Format::Json {
@@ -58,11 +61,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 async fn answers(client: &Client, report: &UpgradeReport) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        // It may have a successor already.
-        if client.status().await.is_ok_and(|status| status.upgrades >= report.upgrades) {
-            return true;
+        match client.status().await {
+            // It may have a successor already.
+            Ok(status) if status.upgrades >= report.upgrades => return true,
+            // From one program to the next there is always somebody who listens: it has ended.
+            Err(ClientError::NotRunning { .. }) => return false,
+            Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     false
 }

@@ -70,12 +70,9 @@ pub(crate) struct HandedOver {
 
 /// What is left in this process when that has everything.
 pub(crate) struct Left {
-    /// Its process id.
-    program: u32,
-    /// Whether the service manager knows that.
+    successor: Successor,
+    /// Whether the service manager knows its process id.
     is_told: bool,
-    /// With it, this process is to stay as a guardian.
-    guard: Option<Lifeline>,
 }
 
 impl Successor {
@@ -345,9 +342,8 @@ impl Daemon {
     pub(crate) fn leave(mut self, handed_over: HandedOver) -> Left {
         // Our workers count no more; the new program is bound there already.
         drop(std::mem::take(&mut self.metrics));
-        let HandedOver { mut successor, paused } = handed_over;
-        let program = successor.child.id();
-        let is_told = tell_of(program);
+        let HandedOver { successor, paused } = handed_over;
+        let is_told = tell_of(&successor.child);
         self.devices.leave();
         if let Err(error) = send(&successor.passage, &Message::Left, &[]) {
             warn!(%error, "the new program does not listen any more");
@@ -355,7 +351,7 @@ impl Daemon {
         // This closes packet sockets, which takes a while.
         drop(paused);
         self.nat_log.finish();
-        Left { program, is_told, guard: successor.guard.take() }
+        Left { successor, is_told }
     }
 }
 
@@ -371,28 +367,32 @@ fn known_neighbors(paused: &Paused) -> Vec<KnownNeighbor> {
 }
 
 /// Tells the service manager, if there is one, which process it is by now; whether it has taken that.
-fn tell_of(program: u32) -> bool {
-    let told = service_manager::tell(&[NotifyState::MainPid(program)]);
+fn tell_of(program: &Child) -> bool {
+    let told = service_manager::tell(&[NotifyState::MainPid(program.id())]);
     told.inspect_err(|error| warn!(%error, "the service manager does not hear of the new process")).is_ok()
 }
 
 /// What this process does after [`Daemon::leave`].
 pub(crate) async fn afterwards(left: Left, signals: &mut Signals) -> Result<Exit, Failure> {
-    match left.guard {
-        Some(lifeline) => guardian::guard(lifeline, signals).await,
-        None => {
-            // To a service manager that does not know, the end of this process would be the end of the service.
-            while !left.is_told && !tell_of(left.program) {
-                tokio::time::sleep(AGAIN).await;
-            }
-            // Who sent them had not heard yet that they are another process's business.
-            for signal in signals.left_over() {
-                info!(%signal, to = left.program, "passed on");
-                if let Err(error) = kill(Pid::from_raw(left.program as i32), signal) {
-                    warn!(%error, "the new program was not reached");
-                }
-            }
-            Ok(Exit::Done)
+    let Left { mut successor, mut is_told } = left;
+    if let Some(lifeline) = successor.guard.take() {
+        return guardian::guard(lifeline, signals).await;
+    }
+    let program = &mut successor.child;
+    // To a service manager that does not know, the end of this process is the end of the service.
+    while !is_told {
+        if let Ok(Some(status)) = program.try_wait() {
+            return Err(Failure::message(format!("the new program has ended: {status}")));
+        }
+        tokio::time::sleep(AGAIN).await;
+        is_told = tell_of(program);
+    }
+    // Who sent them had not heard yet that they are another process's business.
+    for signal in signals.left_over() {
+        info!(%signal, to = program.id(), "passed on");
+        if let Err(error) = kill(Pid::from_raw(program.id() as i32), signal) {
+            warn!(%error, "the new program was not reached");
         }
     }
+    Ok(Exit::Done)
 }
