@@ -1,6 +1,6 @@
 #!/bin/bash
-# Tries a package in a fresh Debian under systemd: installed, started, changed, reloaded, killed, stopped dead, replaced,
-# removed, purged. `packaging/try.sh target/debian/genkan_*.deb`, as root; wants debootstrap and systemd-container, and
+# Tries a package in a fresh Debian under systemd: installed, started, changed, upgraded, reloaded, killed, stopped dead,
+# replaced, removed, purged. `packaging/try.sh target/debian/genkan_*.deb`, as root; wants debootstrap and systemd-container, and
 # some 500 MB in /tmp. ROOT=FOLDER keeps the Debian there for the next time. Ends with 0 when all is as it should be.
 set -euo pipefail
 package=$(realpath "$1")
@@ -50,6 +50,10 @@ process() { systemctl show -p MainPID --value genkan; }
 forwards() { genkan forwards | grep -q "$1"; }
 another() { active active && [[ $(process) != "$1" ]]; }
 gone() { [[ ! -e $1 ]]; }
+upgrades() { genkan status --format json | grep -q "\"upgrades\": *$1\b"; }
+pinged() { systemctl show -p WatchdogTimestampMonotonic --value genkan; }
+pinged_after() { [[ $(pinged) -gt $1 ]]; }
+no_process() { ! ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q /genkan; }
 
 expect 'it installs' dpkg --install /root/genkan.deb
 expect 'without a configuration nothing is started' active inactive
@@ -73,6 +77,12 @@ expect 'it starts' systemctl start genkan
 expect 'systemd has nothing against the unit' bash -c '! journalctl --no-pager | grep -i "genkan.service.*fail"'
 expect 'packets can flow' genkan status
 expect 'a change' genkan forward add web --protocol tcp --port 80 --to 192.168.0.10:8080
+before=$(process)
+expect 'an upgrade' genkan upgrade
+expect 'systemd knows the new process' another "$before"
+expect 'the one before has ended' gone "/proc/$before"
+expect 'with the forward' forwards web
+expect 'the new process feeds the watchdog' pinged_after "$(pinged)"
 sed -i 's/"web"/"site"/' /etc/genkan/genkan.toml
 expect 'it reloads' systemctl reload genkan
 expect 'the new name is in force' forwards site
@@ -86,9 +96,15 @@ expect 'the watchdog replaces one that hangs' another "$before"
 before=$(process)
 expect 'the next package installs' dpkg --install /root/genkan.deb
 expect 'its program is running' another "$before"
+expect 'it has taken over' upgrades 1
 expect 'with the forward' forwards site
+before=$(process)
+echo '# by hand' >>/etc/genkan/genkan.toml
+expect 'a package installs though it cannot take over' dpkg --install /root/genkan.deb
+expect 'the running program goes on' test "$(process)" = "$before"
 expect 'it is removed' dpkg --remove genkan
 expect 'and ended' active inactive
+expect 'no process is left' no_process
 expect 'the configuration stays' grep -q site /etc/genkan/genkan.toml
 expect 'the program is gone' gone /usr/bin/genkan
 expect 'it is purged' dpkg --purge genkan
@@ -98,7 +114,8 @@ expect 'with its logs' gone /var/log/genkan
 echo 'all is as it should be'
 TRY
 
-timeout 300 systemd-nspawn --quiet --register=no --keep-unit --private-network --directory "$copy" --boot >"$work/boot" 2>&1 ||
+# Without landlock, which a container is not let to by itself, the router may start no program.
+timeout 300 systemd-nspawn --system-call-filter='landlock_create_ruleset landlock_add_rule landlock_restrict_self' --quiet --register=no --keep-unit --private-network --directory "$copy" --boot >"$work/boot" 2>&1 ||
     true
 cat "$copy/root/said"
 grep -q '^all is as it should be$' "$copy/root/said"
