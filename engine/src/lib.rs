@@ -10,6 +10,7 @@
 //! - [`link`]: next hops: routes and the ARP cache;
 //! - [`forward`]: the rules a person wrote: port forwards and the DMZ;
 //! - [`team`]: what the workers of one router share, and what they hand to each other;
+//! - [`trail`]: what the stages note about a packet that is to be explained;
 //! - [`nat`]: mappings, sessions, filtering, translation;
 //! - [`router`]: the order in which the stages see one frame.
 #![forbid(unsafe_code)]
@@ -30,6 +31,7 @@ mod slot_lists;
 pub mod team;
 pub mod time;
 pub mod timer_wheel;
+pub mod trail;
 pub mod verdict;
 pub mod view;
 pub mod wire;

@@ -244,6 +244,11 @@ impl Driver {
                 let verdict = self.router.handle_frame(now, port, &mut slice, offload);
                 (verdict, Handed { bytes: slice.to_vec(), offload })
             }
+            Door::Explained => {
+                let mut slice = bytes.as_mut_slice();
+                let (verdict, _) = self.router.explain(now, port, &mut slice, offload);
+                (verdict, Handed { bytes: slice.to_vec(), offload })
+            }
             Door::Batch => {
                 let mut slots = [Slot { offset: 0, len: bytes.len(), offload, verdict: Verdict::Consumed }];
                 self.router.handle_batch(now, port, FrameBatch { memory: &mut bytes, slots: &mut slots });

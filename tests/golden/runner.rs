@@ -74,9 +74,14 @@ fn check(name: &str, path: &Path) -> Result<(), Failed> {
     let case = Case::parse(&text)?;
     let mut driver = Driver::new(&case.config, Door::Frame)?;
     let written = case.run(&mut driver)?;
-    let by_batch = case.run(&mut Driver::new(&case.config, Door::Batch)?)?;
-    if comparable(&by_batch) != comparable(&written) {
-        return Err(failure("batches differ from single frames", &written, &by_batch, name, &driver));
+    for (door, differ) in [
+        (Door::Batch, "batches differ from single frames"),
+        (Door::Explained, "frames that are explained differ from those that are not"),
+    ] {
+        let otherwise = case.run(&mut Driver::new(&case.config, door)?)?;
+        if comparable(&otherwise) != comparable(&written) {
+            return Err(failure(differ, &written, &otherwise, name, &driver));
+        }
     }
     let goes_its_own_way = crew::workers() > 1 && OWN_WAYS.contains(&name);
     if goes_its_own_way || comparable(&written) == comparable(&text) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use genkan_engine::frame::Transmit;
 use genkan_engine::nat::event_log::{Detail, NatEvent};
 use genkan_engine::router::LinkState;
+use genkan_engine::trail::Step;
 use genkan_engine::view::{ForwardView, MappingView, NeighborView, SessionView};
 use genkan_engine::{
     Counters, Event, FrameBatch, HandOver, Offload, Plan, PortId, Router, RouterConfig, Slot, Stage, Team,
@@ -132,6 +133,25 @@ impl Crew {
         self.pass_on(port, memory, &mut slot);
         *frame = &mut memory[slot.offset..slot.offset + slot.len];
         slot.verdict
+    }
+
+    /// [`Router::explain`] of whom it reaches; others that it is handed over to explain nothing.
+    pub fn explain(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut &mut [u8],
+        offload: Offload,
+    ) -> (Verdict, Vec<Step>) {
+        self.now = now;
+        let at = self.draw();
+        let (verdict, steps) = self.routers[at].explain(now, port, frame, offload);
+        self.collect(at);
+        let memory = std::mem::take(frame);
+        let mut slot = Slot { offset: 0, len: memory.len(), offload, verdict };
+        self.pass_on(port, memory, &mut slot);
+        *frame = &mut memory[slot.offset..slot.offset + slot.len];
+        (slot.verdict, steps)
     }
 
     /// [`Router::handle_batch`], every frame of it somewhere else.

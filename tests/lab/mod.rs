@@ -58,6 +58,8 @@ pub enum Door {
     Frame,
     /// [`Router::handle_batch`](genkan_engine::Router::handle_batch), one frame per batch.
     Batch,
+    /// [`Router::explain`](genkan_engine::Router::explain).
+    Explained,
 }
 
 /// One router and the world around it.
@@ -71,6 +73,8 @@ pub struct Lab {
     /// The test sends what no machine sends (reserved bits, super-frames of the wrong protocol): of what leaves
     /// the router only the IP header is judged.
     pub strange_input: bool,
+    /// What was asked about the last frame that went in by [`Door::Explained`].
+    pub steps: Vec<genkan_engine::trail::Step>,
     plan: Arc<Plan>,
     clock: Clock,
     links: BTreeMap<PortId, Link>,
@@ -105,6 +109,7 @@ impl Lab {
         let mut lab = Lab {
             router: Crew::new(plan.clone(), seed, clock.now(), clock.wall()),
             door: Door::Frame,
+            steps: Vec::new(),
             wrong_checksums: false,
             strange_input: false,
             plan,
@@ -337,6 +342,13 @@ impl Lab {
                 assert_eq!((&memory[..6], &memory[6 + bytes.len()..]), (&[0xee; 6][..], &[0xee; 6][..]));
                 bytes = memory[slot.offset..slot.offset + slot.len].to_vec();
                 (slot.verdict, bytes, slot.offload)
+            }
+            Door::Explained => {
+                let mut frame = bytes.as_mut_slice();
+                let (verdict, steps) = self.router.explain(now, port, &mut frame, offload);
+                self.steps = steps;
+                let frame = frame.to_vec();
+                (verdict, frame, offload)
             }
         }
     }

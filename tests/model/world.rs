@@ -26,7 +26,7 @@ pub(crate) struct Step {
 pub(crate) struct World {
     router: Crew,
     clock: Clock,
-    /// Every second packet goes in by a batch.
+    /// By number they go in by a batch, alone, or to be explained.
     packets: u64,
     /// By what the router tells for the record.
     record: Record,
@@ -156,15 +156,22 @@ impl World {
         self.packets += 1;
         let now = self.clock.now();
         let offload = Offload::default();
-        let (verdict, bytes) = if self.packets.is_multiple_of(2) {
-            let mut slots = [Slot { offset: 0, len: bytes.len(), offload, verdict: Verdict::Consumed }];
-            self.router.handle_batch(now, port, FrameBatch { memory: &mut bytes, slots: &mut slots });
-            let [slot] = slots;
-            (slot.verdict, bytes[slot.offset..slot.offset + slot.len].to_vec())
-        } else {
-            let mut frame = bytes.as_mut_slice();
-            let verdict = self.router.handle_frame(now, port, &mut frame, offload);
-            (verdict, frame.to_vec())
+        let mut frame = bytes.as_mut_slice();
+        let (verdict, bytes) = match self.packets % 3 {
+            0 => {
+                let mut slots = [Slot { offset: 0, len: bytes.len(), offload, verdict: Verdict::Consumed }];
+                self.router.handle_batch(now, port, FrameBatch { memory: &mut bytes, slots: &mut slots });
+                let [slot] = slots;
+                (slot.verdict, bytes[slot.offset..slot.offset + slot.len].to_vec())
+            }
+            1 => {
+                let verdict = self.router.handle_frame(now, port, &mut frame, offload);
+                (verdict, frame.to_vec())
+            }
+            _ => {
+                let (verdict, _) = self.router.explain(now, port, &mut frame, offload);
+                (verdict, frame.to_vec())
+            }
         };
         self.drain(step);
         if let Verdict::Transmit(port) = verdict {

@@ -19,6 +19,7 @@ use ipnet::Ipv4Net;
 use super::port_index::{PortIndex, Store};
 use crate::plan::{ForwardRule, Plan};
 use crate::time::{Timestamp, UnixTime};
+use crate::trail::ForwardSays;
 use crate::wire::ipv4::Protocol;
 
 /// A forward: its position in [`Plan::forwards`].
@@ -169,20 +170,40 @@ impl ForwardTable {
         source: Ipv4Addr,
         from_inside: bool,
     ) -> Inbound {
+        self.inbound_observed(now, protocol, external, port, (source, from_inside), |_, _| {})
+    }
+
+    /// [`ForwardTable::inbound`], telling what every forward says that is asked.
+    #[inline]
+    pub(crate) fn inbound_observed(
+        &self,
+        now: Timestamp,
+        protocol: Protocol,
+        external: Ipv4Addr,
+        port: u16,
+        (source, from_inside): (Ipv4Addr, bool),
+        mut tell: impl FnMut(RuleId, ForwardSays),
+    ) -> Inbound {
         let mut judgement = Inbound::NotOwned;
         for item in self.candidates(protocol, external, port) {
             let range = &self.ranges[item as usize];
             let rule = &range.rule;
             if now >= rule.closes {
+                tell(range.id, ForwardSays::Closed);
                 if judgement == Inbound::NotOwned {
                     judgement = Inbound::Closed(range.id);
                 }
             } else if from_inside || rule.from.contains(&self.sources, source) {
                 let internal_port =
                     range.internal_first.wrapping_add(port.wrapping_sub(range.external_first));
-                return Inbound::To { rule: range.id, internal: SocketAddrV4::new(rule.to, internal_port) };
-            } else if !matches!(judgement, Inbound::Refused(_)) {
-                judgement = Inbound::Refused(range.id);
+                let internal = SocketAddrV4::new(rule.to, internal_port);
+                tell(range.id, ForwardSays::To(internal));
+                return Inbound::To { rule: range.id, internal };
+            } else {
+                tell(range.id, ForwardSays::NotFromThere);
+                if !matches!(judgement, Inbound::Refused(_)) {
+                    judgement = Inbound::Refused(range.id);
+                }
             }
         }
         judgement

@@ -6,6 +6,7 @@ use super::Nat;
 use super::translate::Admission;
 use crate::forward::rules::Inbound;
 use crate::time::Timestamp;
+use crate::trail::Step;
 use crate::verdict::DropReason;
 use crate::wire::ipv4::Protocol;
 
@@ -23,11 +24,16 @@ impl Nat {
     ) -> Result<(), DropReason> {
         let Some(rule) = admission.rule else { return Ok(()) };
         // First the one that costs the source nothing.
-        if takes_place && !self.limits.has_place(rule, self.tally.sessions(rule)) {
+        let sessions = self.tally.sessions(rule);
+        let has_place = !takes_place || self.limits.has_place(rule, sessions);
+        self.note(|| Step::SessionsOfForward { rule, sessions, has_place });
+        if !has_place {
             self.tally.limit(rule);
             return Err(DropReason::ForwardSessionLimit);
         }
-        if !from_inside && !self.limits.admit(now, rule, *source.ip()) {
+        let admits = from_inside || self.limits.admit(now, rule, *source.ip());
+        self.note(|| Step::Brake { rule, admits });
+        if !admits {
             self.tally.brake(rule, *source.ip());
             return Err(DropReason::ForwardSourceRate);
         }

@@ -77,6 +77,7 @@ use crate::rng::Rng;
 use crate::team::{Member, Quota};
 use crate::time::{Timestamp, UnixTime};
 use crate::timer_wheel::TimerWheel;
+use crate::trail::{Step, Trail};
 
 /// Sessions that one call of [`Nat::expire`] ends, and that one portion of a sweep judges: together well
 /// under a millisecond.
@@ -112,6 +113,8 @@ pub(crate) struct Nat {
     pub(crate) event_log: Option<Box<EventLog>>,
     /// The next session that the sweep after a plan change looks at.
     sweep: Option<SessionId>,
+    /// Of the packet that is being explained.
+    pub(crate) trail: Option<Trail>,
     /// Its place among several workers.
     member: Option<Member>,
     quota: Option<Quota>,
@@ -150,6 +153,7 @@ impl Nat {
             expiries_seen: now,
             event_log: None,
             sweep: None,
+            trail: None,
             quota: member.clone().map(Quota::new),
             member,
         };
@@ -161,6 +165,26 @@ impl Nat {
     #[inline]
     pub(crate) fn draw(&mut self, frames: u32) -> u32 {
         self.draws.below(frames)
+    }
+
+    /// Notes a step of the packet that is being explained.
+    #[inline(always)]
+    pub(crate) fn note(&self, step: impl FnOnce() -> Step) {
+        if let Some(trail) = &self.trail {
+            trail.note(step());
+        }
+    }
+
+    /// How many steps have been noted.
+    pub(crate) fn steps(&self) -> usize {
+        self.trail.as_ref().map_or(0, Trail::len)
+    }
+
+    /// Keeps only the first so many steps.
+    pub(crate) fn forget_steps(&self, after: usize) {
+        if let Some(trail) = &self.trail {
+            trail.truncate(after);
+        }
     }
 
     /// Makes room for a larger `max_sessions`: tens of milliseconds at a million sessions.
@@ -203,6 +227,7 @@ impl Nat {
             self.queues.push(&mut self.sessions, queue, id);
         }
         self.wheel.schedule(id, expires);
+        self.note(|| self.sessions[id].opened_step());
         Some(id)
     }
 

@@ -13,6 +13,7 @@ use super::tcp_state::TcpState;
 use crate::frame::PortId;
 use crate::link::neighbor::NeighborRef;
 use crate::time::Timestamp;
+use crate::trail::Step;
 use crate::wire::ipv4::Protocol;
 
 /// The number of a session.
@@ -259,6 +260,27 @@ impl Session {
             self.external_address,
             self.external_port,
         )
+    }
+
+    /// For a packet that is being explained.
+    pub(crate) fn opened_step(&self) -> Step {
+        Step::Opened {
+            origin: self.origin.name(),
+            internal: self.internal(),
+            external: self.external(),
+            remote: self.remote(),
+        }
+    }
+
+    /// For a packet of it that is being explained.
+    pub(crate) fn known_step(&self, direction: Direction) -> Step {
+        Step::Known {
+            direction,
+            origin: self.origin.name(),
+            internal: self.internal(),
+            external: self.external(),
+            remote: self.remote(),
+        }
     }
 
     #[inline(always)]

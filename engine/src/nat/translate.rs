@@ -11,6 +11,7 @@ use super::tcp_state::TcpState;
 use crate::forward::rules::{Inbound, RuleId};
 use crate::frame::PortId;
 use crate::time::Timestamp;
+use crate::trail::{Leaving, Step};
 use crate::verdict::DropReason;
 use crate::wire::ipv4::Protocol;
 
@@ -133,12 +134,37 @@ impl Nat {
         external: SocketAddrV4,
         from_inside: bool,
     ) -> Result<Admission, DropReason> {
-        let (address, port) = (*external.ip(), external.port());
-        let forwarded = self.forwards.inbound(now, protocol, address, port, *source.ip(), from_inside);
-        self.judge_beyond(now, protocol, source, external, forwarded)
+        self.judge(now, protocol, source, external, from_inside, |_| {})
     }
 
-    /// The rest of [`Nat::judge_inbound`], when what the forwards say is known.
+    /// [`Nat::judge_inbound`] for a packet that has arrived, which may be one to explain.
+    pub(crate) fn judge_arrived(
+        &self,
+        now: Timestamp,
+        protocol: Protocol,
+        source: SocketAddrV4,
+        external: SocketAddrV4,
+        from_inside: bool,
+    ) -> Result<Admission, DropReason> {
+        self.judge(now, protocol, source, external, from_inside, |step| self.note(|| step))
+    }
+
+    fn judge(
+        &self,
+        now: Timestamp,
+        protocol: Protocol,
+        source: SocketAddrV4,
+        external: SocketAddrV4,
+        from_inside: bool,
+        tell: impl Fn(Step),
+    ) -> Result<Admission, DropReason> {
+        let (address, port, from) = (*external.ip(), external.port(), (*source.ip(), from_inside));
+        let says = |rule, says| tell(Step::Forward { rule, says });
+        let forwarded = self.forwards.inbound_observed(now, protocol, address, port, from, says);
+        self.judge_beyond(now, protocol, source, external, forwarded, tell)
+    }
+
+    /// The rest of [`Nat::judge_inbound`], when what the forwards say is known. `tell` hears what else is asked.
     pub(crate) fn judge_beyond(
         &self,
         now: Timestamp,
@@ -146,6 +172,7 @@ impl Nat {
         source: SocketAddrV4,
         external: SocketAddrV4,
         forwarded: Inbound,
+        tell: impl Fn(Step),
     ) -> Result<Admission, DropReason> {
         let (address, port) = (*external.ip(), external.port());
         match forwarded {
@@ -154,15 +181,17 @@ impl Nat {
             }
             Inbound::Closed(_) => return Err(DropReason::ForwardClosed),
             Inbound::Refused(_) => return Err(DropReason::ForwardSource),
-            Inbound::NotOwned => {}
+            Inbound::NotOwned => tell(Step::NoForward),
         }
         let admit = |internal, origin, mapping| Ok(Admission { internal, origin, mapping, rule: None });
         if let Some(host) = self.settings.one_to_one_host(address) {
+            tell(Step::OneToOne { host });
             return admit(SocketAddrV4::new(host, port), Origin::OneToOne, NONE);
         }
         if let Some(mapping) = self.mappings.find_external(protocol, external) {
             let internal = self.mappings[mapping].internal;
-            let admitted = match self.settings.filtering(*internal.ip()) {
+            let filtering = self.settings.filtering(*internal.ip());
+            let admits = match filtering {
                 FilteringBehavior::EndpointIndependent => self.mappings[mapping].sent > 0,
                 FilteringBehavior::AddressDependent => self.peers.contains(mapping, *source.ip()),
                 // Its session has been found, and is closing: a connection is to be opened anew.
@@ -174,7 +203,8 @@ impl Nat {
                     })
                 }
             };
-            return if admitted {
+            tell(Step::Mapping { internal, filtering, admits });
+            return if admits {
                 admit(internal, Origin::Inbound, mapping)
             } else {
                 Err(DropReason::Filtered)
@@ -184,7 +214,10 @@ impl Nat {
             // A mapping of another worker, which alone can tell whom it admits.
             return Err(DropReason::Filtered);
         }
-        match self.settings.dmz.inbound(protocol, port) {
+        tell(Step::NoMapping);
+        let dmz = self.settings.dmz.inbound(protocol, port);
+        tell(dmz.map_or(Step::NoDmz, |internal| Step::Dmz { internal }));
+        match dmz {
             Some(internal) => admit(internal, Origin::Dmz, NONE),
             _ if self.mappings.is_resting_for_all(now, protocol, external) => Err(DropReason::PortResting),
             _ if self.is_closed_elsewhere(protocol, external) => Err(DropReason::PortResting),
@@ -399,18 +432,22 @@ impl Nat {
     ) -> Result<ExternalSide, DropReason> {
         if let Some(own) = self.settings.own_external(*internal.ip()) {
             let endpoint = SocketAddrV4::new(own, internal.port());
+            self.note(|| Step::Leaves { internal, external: endpoint, by: Leaving::OneToOne });
             let side = (endpoint, Origin::OneToOne, NONE);
             return self.claim(now, protocol, remote, side, foreseen, DropReason::SessionConflict);
         }
         let paired = self.hosts[host].paired;
-        if let Some((_, endpoint)) = self.forwards.outbound(now, protocol, internal, paired) {
+        if let Some((rule, endpoint)) = self.forwards.outbound(now, protocol, internal, paired) {
             let side = (endpoint, Origin::ForwardOutbound, NONE);
             if let Ok(side) = self.claim(now, protocol, remote, side, foreseen, DropReason::SessionConflict) {
+                self.note(|| Step::Leaves { internal, external: endpoint, by: Leaving::Forward(rule) });
                 return Ok(side);
             }
         }
         let Some(wanted) = wanted else {
-            let side = (SocketAddrV4::new(paired, 0), Origin::Outbound, NONE);
+            let external = SocketAddrV4::new(paired, 0);
+            self.note(|| Step::Leaves { internal, external, by: Leaving::AddressOnly });
+            let side = (external, Origin::Outbound, NONE);
             return self.claim(now, protocol, remote, side, foreseen, DropReason::ProtocolInUse);
         };
         // A claim in vain has ended nothing, so what is known is still there.
@@ -419,7 +456,10 @@ impl Nat {
             None => self.create_mapping(now, wanted, host)?,
         };
         self.mappings.add_session(mapping);
-        let side = (self.mappings[mapping].external, Origin::Outbound, mapping);
+        let external = self.mappings[mapping].external;
+        let by = if known.is_some() { Leaving::KnownMapping } else { Leaving::NewMapping };
+        self.note(|| Step::Leaves { internal, external, by });
+        let side = (external, Origin::Outbound, mapping);
         self.claim(now, protocol, remote, side, foreseen, DropReason::SessionConflict)
             .inspect_err(|_| self.drop_mapping_use(now, mapping))
     }

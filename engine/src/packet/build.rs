@@ -43,6 +43,19 @@ pub enum IcmpErrorKind {
     },
 }
 
+impl IcmpErrorKind {
+    /// Type and code (RFC 792).
+    pub fn type_and_code(self) -> (u8, u8) {
+        match self {
+            IcmpErrorKind::TimeExceeded { code } => (icmpv4::TIME_EXCEEDED, code),
+            IcmpErrorKind::FragmentationNeeded { .. } => {
+                (icmpv4::DESTINATION_UNREACHABLE, icmpv4::CODE_FRAGMENTATION_NEEDED)
+            }
+            IcmpErrorKind::Unreachable { code } => (icmpv4::DESTINATION_UNREACHABLE, code),
+        }
+    }
+}
+
 /// The packet may be answered with an ICMP error by RFC 1812 §4.3.2.7: it is no ICMP error itself (nor an
 /// ICMP type that might be one), no later fragment, and comes from and goes to a single host. Directed
 /// broadcasts and link-layer broadcasts are the caller's to know.
@@ -66,13 +79,13 @@ pub fn icmp_error(
     source: Ipv4Addr,
     destination: Ipv4Addr,
 ) -> Vec<u8> {
-    let (type_u8, code_u8, bytes5to8) = match kind {
-        IcmpErrorKind::TimeExceeded { code } => (icmpv4::TIME_EXCEEDED, code, [0; 4]),
+    let (type_u8, code_u8) = kind.type_and_code();
+    let bytes5to8 = match kind {
         IcmpErrorKind::FragmentationNeeded { mtu } => {
             let [high, low] = mtu.to_be_bytes();
-            (icmpv4::DESTINATION_UNREACHABLE, icmpv4::CODE_FRAGMENTATION_NEEDED, [0, 0, high, low])
+            [0, 0, high, low]
         }
-        IcmpErrorKind::Unreachable { code } => (icmpv4::DESTINATION_UNREACHABLE, code, [0; 4]),
+        IcmpErrorKind::TimeExceeded { .. } | IcmpErrorKind::Unreachable { .. } => [0; 4],
     };
     let original = ipv4::View::new_truncated(original_ip).map_or(original_ip, |view| view.packet());
     let quoted = &original[..original.len().min(MAX_QUOTED)];

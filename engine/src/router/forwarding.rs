@@ -1,7 +1,8 @@
 //! The way out: rewriting by a session, TTL, MTU, next hop.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
+use super::ingress::{destination_of, source_of};
 use super::slow_path::is_opening_syn;
 use super::{Port, Router, decode};
 use crate::frame::{GsoKind, Offload, PortId};
@@ -13,6 +14,7 @@ use crate::packet::parsed::{Kind, Parsed};
 use crate::packet::rewrite::{self, Rewrite, Side};
 use crate::packet::{ip_fragmentation, segmentation};
 use crate::time::Timestamp;
+use crate::trail::Step;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, MacAddr};
 use crate::wire::tcp::TcpFlags;
@@ -37,7 +39,9 @@ impl Router {
         direction: Direction,
     ) -> Verdict {
         let session = &self.nat.sessions[id];
+        self.nat.note(|| session.known_step(direction));
         if session.epoch != self.nat.epoch && !self.nat.revalidate(now, id) {
+            self.nat.note(|| Step::SessionRevoked);
             return self.handle_orphan(now, port, frame, parsed, offload, direction);
         }
         if parsed.tcp_flags.contains(TcpFlags::SYN)
@@ -109,6 +113,8 @@ impl Router {
         if direction == Direction::Outbound && session.flags.contains(SessionFlags::HAIRPIN) {
             let (address, source_port) = (session.external_address, session.external_port);
             let rewrite = Rewrite { side: Side::Source, address, port: source_port };
+            self.nat.note(|| rewritten(parsed, &rewrite));
+            self.nat.note(|| Step::TurnedRound);
             self.nat.touch(now, id, direction, parsed);
             rewrite::apply(frame, parsed, offload, &rewrite);
             let turned = Parsed { source: address, source_port, ..*parsed };
@@ -118,7 +124,11 @@ impl Router {
         if !egress.link.up {
             return Verdict::Drop(DropReason::PortDown);
         }
-        let too_big = segmentation::largest_segment(parsed, offload) > usize::from(egress.mtu);
+        let octets = segmentation::largest_segment(parsed, offload);
+        let too_big = octets > usize::from(egress.mtu);
+        if too_big {
+            self.nat.note(|| Step::TooLarge { octets, mtu: egress.mtu });
+        }
         if too_big && parsed.dont_fragment {
             return self.refuse_size(now, frame, parsed, egress.mtu);
         }
@@ -127,6 +137,7 @@ impl Router {
             self.nat.tally.pass(id, direction, frame.len() - ethernet::HEADER_LEN);
         }
         if let Some(rewrite) = rewrite {
+            self.nat.note(|| rewritten(parsed, &rewrite));
             rewrite::apply(frame, parsed, offload, &rewrite);
         }
         if counts_hop {
@@ -142,6 +153,7 @@ impl Router {
         let Some(mac) = known.filter(|_| !too_big) else {
             return self.forward_slowly(now, port, frame, offload, (id, direction, out), too_big);
         };
+        self.nat.note(|| Step::NextHop { port: out, mac: Some(mac) });
         rewrite::set_macs(frame, mac, egress.link.mac);
         self.nat.stages.fast_path += 1;
         Verdict::Transmit(out)
@@ -161,6 +173,7 @@ impl Router {
         let host = self.nat.sessions[id].host;
         let (verdict, hop) = match self.known_neighbor(now, destination_in(frame), out, (direction, host)) {
             Some((hop, mac)) if !too_big => {
+                self.nat.note(|| Step::NextHop { port: out, mac: Some(mac) });
                 rewrite::set_macs(frame, mac, self.ports[out.index()].link.mac);
                 (Verdict::Transmit(out), Some(hop))
             }
@@ -227,11 +240,16 @@ impl Router {
             return (Verdict::Drop(DropReason::PortDown), None);
         }
         if route.port == PortId::HOST {
+            self.nat.note(|| Step::NextHop { port: route.port, mac: Some(HOST_MAC) });
             return (self.send_to(frame, offload, route.port, HOST_MAC), None);
         }
         match self.neighbors.resolve(now, route.port, route.next_hop) {
-            Resolution::Ready(hop, mac) => (self.send_to(frame, offload, route.port, mac), Some(hop)),
+            Resolution::Ready(hop, mac) => {
+                self.nat.note(|| Step::NextHop { port: route.port, mac: Some(mac) });
+                (self.send_to(frame, offload, route.port, mac), Some(hop))
+            }
             Resolution::Pending(hop) => {
+                self.nat.note(|| Step::NextHop { port: route.port, mac: None });
                 let held = HeldFrame {
                     bytes: frame.to_vec(),
                     offload: *offload,
@@ -299,9 +317,22 @@ impl Router {
             return;
         }
         let mtu = self.ports[port.index()].mtu.min(self.ports[out.index()].mtu);
-        let clamped = rewrite::clamp_mss(frame, parsed, offload, mtu.saturating_sub(TCP_IP_HEADERS));
+        let mss = mtu.saturating_sub(TCP_IP_HEADERS);
+        let clamped = rewrite::clamp_mss(frame, parsed, offload, mss);
+        if clamped {
+            self.nat.note(|| Step::MssLowered { mss });
+        }
         self.nat.stages.mss_clamped += u64::from(clamped);
     }
+}
+
+/// What a rewrite does to a packet.
+fn rewritten(parsed: &Parsed, rewrite: &Rewrite) -> Step {
+    let before = match rewrite.side {
+        Side::Source => source_of(parsed),
+        Side::Destination => destination_of(parsed),
+    };
+    Step::Rewritten { side: rewrite.side, before, after: SocketAddrV4::new(rewrite.address, rewrite.port) }
 }
 
 /// Appends the fragments of a frame to `pieces`: a super-frame is cut into its segments first, an unfinished

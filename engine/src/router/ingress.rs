@@ -12,6 +12,7 @@ use crate::packet::glance::{Glance, glance};
 use crate::packet::parsed::{Kind, Parsed, parse_ipv4};
 use crate::packet::segmentation;
 use crate::time::Timestamp;
+use crate::trail::{Step, Trail};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, EtherType, MacAddr};
 use crate::wire::ipv4::Protocol;
@@ -261,6 +262,26 @@ impl Router {
         verdict
     }
 
+    /// [`Router::handle_frame`], with what was asked on the way. The same stages judge, and all happens that would have:
+    /// only the short way of established sessions is left aside, which leads where the long one leads.
+    pub fn explain(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        frame: &mut &mut [u8],
+        offload: Offload,
+    ) -> (Verdict, Vec<Step>) {
+        let bytes = std::mem::take(frame);
+        let skipped = untag_priority(bytes);
+        *frame = &mut bytes[skipped..];
+        self.count_received(port, 1, frame.len() as u64);
+        self.nat.trail = Some(Trail::default());
+        let verdict = self.judge_at_length(now, port, frame, &offload, &Prepared::BLANK);
+        let steps = self.nat.trail.take().map(Trail::into_steps).unwrap_or_default();
+        self.pump_neighbors(now);
+        (verdict, steps)
+    }
+
     fn judge_uncommon(
         &mut self,
         now: Timestamp,
@@ -303,6 +324,7 @@ impl Router {
         match self.nat.lookup(now, key, hash, hint) {
             Some((id, direction)) => self.handle_known(now, port, frame, parsed, offload, id, direction),
             None => {
+                self.nat.note(|| Step::Unknown);
                 let foreseen =
                     if hint.is_none() { self.nat.ahead.take(key, hash) } else { Foreseen::of(key, hash) };
                 self.handle_foreseen(now, port, frame, parsed, offload, &foreseen)

@@ -7,6 +7,7 @@ use crate::frame::{Offload, PortId};
 use crate::packet::build::{self, IcmpErrorKind};
 use crate::packet::parsed::Parsed;
 use crate::time::Timestamp;
+use crate::trail::Step;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, MacAddr};
 use crate::wire::icmpv4;
@@ -59,6 +60,7 @@ impl Router {
         let quoted = &frame[ethernet::HEADER_LEN..parsed.end as usize];
         let packet = build::icmp_error(kind, quoted, source, parsed.source);
         self.nat.stages.icmp_errors_sent += 1;
+        self.nat.note(|| Step::IcmpErrorSent { kind: kind.type_and_code(), to: parsed.source });
         self.send_own(now, packet, back_from);
     }
 
@@ -67,6 +69,7 @@ impl Router {
         let Some(packet) = build::tcp_reset(parsed, frame) else { return };
         if self.reset_limit.take(now) {
             self.nat.stages.resets_sent += 1;
+            self.nat.note(|| Step::ResetSent { to: parsed.source });
             self.send_own(now, packet, None);
         }
     }

@@ -6,6 +6,7 @@ use super::Router;
 use super::ingress::{destination_of, key_of, source_of};
 use crate::event::Event;
 use crate::frame::{Offload, PortId};
+use crate::link::route::NextHop;
 use crate::nat::look_ahead::Foreseen;
 use crate::nat::policy::Direction;
 use crate::nat::session::{Origin, SessionId};
@@ -13,6 +14,7 @@ use crate::nat::translate::Admission;
 use crate::packet::build::IcmpErrorKind;
 use crate::packet::parsed::{Kind, Parsed};
 use crate::time::Timestamp;
+use crate::trail::Step;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::icmpv4;
 use crate::wire::ipv4::Protocol;
@@ -52,10 +54,12 @@ impl Router {
         if let Err(reason) = self.address_sanity(port, parsed) {
             return Verdict::Drop(reason);
         }
+        self.nat.note(|| Step::AddressesPlausible);
         if port == PortId::WAN {
             if !self.nat.settings.is_external(parsed.destination) {
                 return Verdict::Drop(DropReason::NotOurs);
             }
+            self.nat.note(|| Step::ForExternal { address: parsed.destination });
             if let Some(handed_over) = self.elsewhere(now, port, parsed) {
                 return handed_over;
             }
@@ -71,9 +75,13 @@ impl Router {
             return handed_over;
         }
         if self.nat.settings.is_external(parsed.destination) {
+            self.nat.note(|| Step::Hairpin);
             return self.handle_hairpin(now, port, frame, parsed, offload);
         }
         let is_to_router = self.routes.local(parsed.destination).is_some();
+        if is_to_router {
+            self.nat.note(|| Step::ForRouter { address: parsed.destination });
+        }
         if is_to_router && parsed.kind == Kind::IcmpRequest {
             return self.echo_to_us(port, frame, parsed, true);
         }
@@ -83,7 +91,7 @@ impl Router {
         if is_to_router && !self.ports[PortId::HOST.index()].link.up {
             return self.refuse_no_service(now, frame, parsed);
         }
-        let Some(hop) = self.routes.lookup(parsed.destination) else {
+        let Some(hop) = self.route_of(parsed.destination) else {
             return self.refuse_inside(
                 now,
                 frame,
@@ -95,7 +103,7 @@ impl Router {
         let (source, destination) = (source_of(parsed), destination_of(parsed));
         let opened = if hop.port == PortId::WAN {
             self.nat.open_outbound(now, parsed.protocol, source, destination, port, foreseen)
-        } else if self.nat.settings.reaches(port, hop.port) {
+        } else if self.reaches(port, hop.port) {
             self.nat.open_routed(now, parsed.protocol, source, destination, port, hop.port)
         } else {
             Err(DropReason::NotReachable)
@@ -131,8 +139,10 @@ impl Router {
         // Refused before a mapping is made for nothing. Not so where a filter stands in the way: the sender's own
         // opens towards the other all the same, else two hosts could never meet (RFC 5128 §3.3).
         let source = SocketAddrV4::new(self.nat.external_address_of(parsed.source), 0);
-        match self.nat.judge_inbound(now, parsed.protocol, source, destination_of(parsed), true) {
-            Ok(_) | Err(DropReason::Filtered) => {}
+        let known = self.nat.steps();
+        match self.nat.judge_arrived(now, parsed.protocol, source, destination_of(parsed), true) {
+            // Asked again once it has turned round.
+            Ok(_) | Err(DropReason::Filtered) => self.nat.forget_steps(known),
             Err(reason) => return Verdict::Drop(reason),
         }
         if !self.nat.may_turn_round(now, port, parsed.protocol, destination_of(parsed)) {
@@ -173,19 +183,21 @@ impl Router {
     ) -> Result<SessionId, DropReason> {
         let (source, external) = (source_of(parsed), destination_of(parsed));
         let admission = match foreseen.inbound() {
-            Some(forwarded) => self.nat.judge_beyond(now, parsed.protocol, source, external, forwarded),
-            None => self.nat.judge_inbound(now, parsed.protocol, source, external, from_inside),
+            Some(forwarded) => {
+                self.nat.judge_beyond(now, parsed.protocol, source, external, forwarded, |_| {})
+            }
+            None => self.nat.judge_arrived(now, parsed.protocol, source, external, from_inside),
         };
         let admission = admission.inspect_err(|&reason| {
             if reason == DropReason::ForwardSource {
                 self.nat.tally_refusal(now, parsed.protocol, source, external);
             }
         })?;
-        let hop = self.routes.lookup(*admission.internal.ip()).ok_or(DropReason::NoRoute)?;
+        let hop = self.route_of(*admission.internal.ip()).ok_or(DropReason::NoRoute)?;
         if hop.port == PortId::WAN {
             return Err(DropReason::NoRoute);
         }
-        if from_inside && !self.nat.settings.reaches(port, hop.port) {
+        if from_inside && !self.reaches(port, hop.port) {
             return Err(DropReason::NotReachable);
         }
         self.nat.within_limits(now, &admission, source, from_inside, true)?;
@@ -196,6 +208,19 @@ impl Router {
             Err(reason) => self.limit_event(now, parsed.protocol, *admission.internal.ip(), reason),
         }
         opened
+    }
+
+    fn route_of(&self, destination: Ipv4Addr) -> Option<NextHop> {
+        let hop = self.routes.lookup(destination);
+        self.nat.note(|| Step::Route { destination, to: hop.map(|hop| (hop.port, hop.next_hop)) });
+        hop
+    }
+
+    /// Whether what is behind `from` may open sessions to what is behind `to`.
+    fn reaches(&self, from: PortId, to: PortId) -> bool {
+        let may = self.nat.settings.reaches(from, to);
+        self.nat.note(|| Step::Reaches { from, to, may });
+        may
     }
 
     fn note_forward_hit(
@@ -230,6 +255,7 @@ impl Router {
         offload: &Offload,
         (id, direction): (SessionId, Direction),
     ) -> Verdict {
+        self.nat.note(|| Step::Reopening);
         let session = &self.nat.sessions[id];
         let is_inbound = direction == Direction::Inbound;
         if is_inbound && session.outside_port != PortId::WAN {
@@ -242,7 +268,7 @@ impl Router {
                 return Verdict::Drop(DropReason::NotReachable);
             }
             let (source, external) = (source_of(parsed), destination_of(parsed));
-            match self.nat.judge_inbound(now, parsed.protocol, source, external, from_inside) {
+            match self.nat.judge_arrived(now, parsed.protocol, source, external, from_inside) {
                 Ok(admission) if admission.internal == internal => {
                     let is_placed = self.nat.sessions[id].takes_place();
                     let admitted = self.nat.within_limits(now, &admission, source, from_inside, !is_placed);
