@@ -11,7 +11,10 @@ mod events;
 mod lab;
 mod output;
 mod replay;
+mod simulation;
 mod top;
+mod trace;
+mod words;
 
 use std::process::ExitCode;
 
@@ -20,7 +23,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     capture, check, counters, dmz, events as events_command, forward, forwards, help_files, history, hosts,
     lab as lab_command, listing, log_level, reload, replay as replay_command, run, status,
-    top as top_command, upgrade,
+    top as top_command, trace as trace_command, upgrade,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -76,6 +79,7 @@ enum Command {
     Diff(history::DiffArguments),
     Rollback(history::RollbackArguments),
     Upgrade(upgrade::Arguments),
+    Trace(trace_command::Arguments),
     Replay(replay_command::Arguments),
     Lab(lab_command::Arguments),
     Bench(Box<bench::Arguments>),
@@ -107,6 +111,7 @@ fn main() -> ExitCode {
         Command::Diff(arguments) => history::diff(&arguments),
         Command::Rollback(arguments) => history::rollback(&arguments),
         Command::Upgrade(arguments) => upgrade::run(&arguments),
+        Command::Trace(arguments) => trace_command::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Lab(arguments) => lab_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -21,6 +21,7 @@ mod json_schema;
 mod later;
 mod lint;
 pub mod openings;
+mod places;
 mod plan;
 mod render;
 pub mod schedule;
@@ -41,6 +42,7 @@ pub use diff::{Change, Diff, diff};
 pub use edit::{Edit, EditError, ForwardKeys, edit};
 pub use error::{Code, Diagnostic, Label, Position, Severity, SourceFile, Span};
 pub use json_schema::schema_json;
+pub use places::Places;
 pub use render::{count, json, render};
 pub use schema::MOST_SESSIONS;
 pub use value::argument::{opening_hours, rate};
@@ -155,34 +157,6 @@ pub enum LogFormat {
     Json,
     /// Entries with fields, by the journal's own protocol.
     Journald,
-}
-
-/// Where the parts of a configuration are written, for messages that name the line that decided something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Places {
-    /// The file.
-    pub file: Arc<SourceFile>,
-    /// `[wan]`.
-    pub wan: Span,
-    /// Each `[[lan]]`, in file order.
-    pub lans: Vec<Span>,
-    /// Each `[[route]]`, in file order.
-    pub routes: Vec<Span>,
-    /// Each `[[host]]`, in file order.
-    pub hosts: Vec<Span>,
-    /// Each `[[forward]]`, in file order: index `i` is `plan.forwards[i]`.
-    pub forwards: Vec<Span>,
-    /// `[dmz]`.
-    pub dmz: Option<Span>,
-    /// `[nat]`.
-    pub nat: Option<Span>,
-}
-
-impl Places {
-    /// Line and column of a span's start.
-    pub fn position(&self, span: &Span) -> Position {
-        self.file.position(span.start)
-    }
 }
 
 /// Largest file that is read, in octets. 10,000 forwards need less than half of it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use genkan_engine::plan::{self, ForwardRule, Plan};
 use ipnet::Ipv4Net;
 
-use crate::error::{SourceFile, Span};
+use crate::error::SourceFile;
 use crate::schedule::Zone;
 use crate::schema::{File, Forward, Host, Lan, Log, Metrics, Nat, Route, Timeouts, Wan};
 use crate::validate::{Checked, Resolved};
@@ -87,7 +87,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .filter_map(|forward| Some(forward.name.as_ref()?.value.0.clone()))
             .collect(),
     };
-    Some(Loaded { config, plan, warnings: Vec::new(), places: places(file, wan, source) })
+    Some(Loaded { config, plan, warnings: Vec::new(), places: Places { file: source } })
 }
 
 /// Who is answered at each place is decided as the engine decides who reaches a lan.
@@ -238,18 +238,4 @@ fn forward(forward: &Forward, resolved: Resolved) -> Option<ForwardRule> {
         max_sessions: forward.max_sessions.as_ref().map(|number| number.value.0),
         max_new_per_source: forward.max_new_per_source.as_ref().map(|rate| rate.value.0),
     })
-}
-
-fn places(file: &File, wan: &Wan, source: Arc<SourceFile>) -> Places {
-    let spans = |span: &Span| span.clone();
-    Places {
-        file: source,
-        wan: wan.span.clone(),
-        lans: file.lan.iter().map(|lan| spans(&lan.span)).collect(),
-        routes: file.routes().map(|route| spans(&route.span)).collect(),
-        hosts: file.hosts().map(|host| spans(&host.span)).collect(),
-        forwards: file.forwards().map(|forward| spans(&forward.span)).collect(),
-        dmz: file.dmz.as_ref().map(|dmz| spans(&dmz.span)),
-        nat: file.nat.as_ref().map(|nat| spans(&nat.span)),
-    }
 }

@@ -75,8 +75,6 @@ pub(crate) struct File {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct Wan {
-    #[schemars(skip)]
-    pub(crate) span: Span,
     /// A network device (VLAN sub-interfaces too) on which the kernel has no address.
     #[schemars(required)]
     pub(crate) device: Field<DeviceName>,
@@ -133,8 +131,6 @@ pub(crate) struct Lan {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct Route {
-    #[schemars(skip)]
-    pub(crate) span: Span,
     /// The network. Of several that hold an address, the one with the longest prefix counts.
     #[schemars(required)]
     pub(crate) to: Field<Network>,
@@ -166,8 +162,6 @@ pub(crate) struct RouterTable {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct Nat {
-    #[schemars(skip)]
-    pub(crate) span: Span,
     /// When an internal endpoint keeps its external endpoint (RFC 4787 section 4.1).
     #[schemars(extend("default" = "endpoint-independent"))]
     pub(crate) mapping: Field<Word<MappingBehavior>>,
@@ -225,8 +219,6 @@ pub(crate) struct Timeouts {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct Host {
-    #[schemars(skip)]
-    pub(crate) span: Span,
     /// Its name, for listings and for `to`.
     #[schemars(required)]
     pub(crate) name: Field<HostName>,
@@ -374,7 +366,6 @@ impl File {
 impl Wan {
     fn read(mut t: Table<'_, '_>) -> Wan {
         let wan = Wan {
-            span: t.span(),
             device: t.required("device", "\"eth0\""),
             backend: t.optional("backend", "\"auto\""),
             address: t.required("address", "\"203.0.113.1/24\""),
@@ -406,11 +397,8 @@ impl Lan {
 
 impl Route {
     fn read(mut t: Table<'_, '_>) -> Route {
-        let route = Route {
-            span: t.span(),
-            to: t.required("to", "\"10.20.0.0/16\""),
-            via: t.required("via", "\"192.168.0.254\""),
-        };
+        let route =
+            Route { to: t.required("to", "\"10.20.0.0/16\""), via: t.required("via", "\"192.168.0.254\"") };
         t.finish();
         route
     }
@@ -432,7 +420,6 @@ impl RouterTable {
 impl Nat {
     fn read(mut t: Table<'_, '_>) -> Nat {
         let nat = Nat {
-            span: t.span(),
             mapping: t.optional("mapping", "\"endpoint-independent\""),
             filtering: t.optional("filtering", "\"address-dependent\""),
             hairpin: t.optional("hairpin", "true"),
@@ -466,7 +453,6 @@ impl Timeouts {
 impl Host {
     fn read(mut t: Table<'_, '_>) -> Host {
         let host = Host {
-            span: t.span(),
             name: t.required("name", "\"nas\""),
             mac: t.optional("mac", "\"52:54:00:12:34:56\""),
             address: t.required("address", "\"192.168.0.10\""),

@@ -159,7 +159,10 @@ fn the_example_has_no_warnings() {
     assert!(loaded.plan.lans[1].reaches.is_empty());
     assert_eq!(loaded.plan.forwards.len(), 3);
     assert_eq!(
-        loaded.places.file.line(loaded.places.position(&loaded.places.forwards[2]).line),
+        loaded
+            .places
+            .file
+            .line(loaded.places.position(&loaded.places.key("forward", 2, "").expect("it is there")).line),
         "[[forward]]"
     );
 }

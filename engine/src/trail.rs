@@ -16,7 +16,6 @@ use crate::wire::ethernet::MacAddr;
 /// One question of a packet's walk, answered. The last word is the verdict's: a packet that is dropped has its reason
 /// there, and a step only where more is to be told about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Step {
     /// The packet belongs to a live session.
     Known {

@@ -10,7 +10,7 @@ use genkan_engine::wire::ethernet::{self, EtherType, MacAddr};
 
 /// Which MAC addresses are known from captures; others are made up.
 #[derive(Debug)]
-pub(crate) struct Neighbors(pub(super) HashMap<(PortId, Ipv4Addr), MacAddr>);
+pub(crate) struct Neighbors(pub(crate) HashMap<(PortId, Ipv4Addr), MacAddr>);
 
 impl Neighbors {
     /// The answer of a neighbour to a frame that the router sends, if it asks for one.

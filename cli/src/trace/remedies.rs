@@ -1,0 +1,114 @@
+//! What would have to be otherwise for a packet that was dropped to pass.
+
+use genkan_config::openings::State;
+use genkan_engine::trail::{ForwardSays, Step};
+use genkan_engine::wire::ipv4::Protocol;
+use genkan_engine::{DropReason, PortId};
+
+use super::telling::Said;
+use super::{Line, Scene};
+use crate::simulation::{Packet, Transport};
+use crate::words::Words;
+
+impl Scene<'_> {
+    /// Each of them would do.
+    pub(super) fn remedies(
+        &self,
+        reason: DropReason,
+        port: PortId,
+        packet: &Packet,
+        steps: &[Step],
+        words: &Words,
+    ) -> Vec<Line> {
+        let said = match reason {
+            DropReason::ForwardSource | DropReason::ForwardClosed => self.of_forwards(steps),
+            DropReason::NoMapping => forward_command(packet),
+            DropReason::Filtered => steps.iter().filter_map(of_mapping).collect(),
+            DropReason::NotOurs => {
+                let ours: Vec<String> =
+                    self.plan.wan.external_addresses().map(|address| address.to_string()).collect();
+                vec![Said::with("remedy-not-ours", [("addresses", ours.join(", "))]).at("wan", 0, "address")]
+            }
+            DropReason::SourceNotOfLan => self.of_lan(port),
+            DropReason::NotReachable => steps.iter().filter_map(of_reaches).collect(),
+            DropReason::PingOff => vec![Said::plain("remedy-ping").at("wan", 0, "ping")],
+            DropReason::HairpinOff => vec![Said::plain("remedy-hairpin").at("nat", 0, "hairpin")],
+            DropReason::NoRoute => {
+                let destination = packet.destination.to_string();
+                vec![Said::with("remedy-route", [("destination", destination)])]
+            }
+            DropReason::NoService => vec![Said::plain("remedy-tun").at("router", 0, "tun")],
+            DropReason::TcpNoSession => vec![Said::plain("remedy-syn")],
+            DropReason::ForwardSessionLimit | DropReason::ForwardSourceRate => {
+                vec![Said::plain("remedy-wait")]
+            }
+            _ => Vec::new(),
+        };
+        said.into_iter().map(|said| self.spoken(said, words)).collect()
+    }
+
+    fn of_forwards(&self, steps: &[Step]) -> Vec<Said> {
+        let refusing = steps.iter().filter_map(|step| match step {
+            Step::Forward { rule, says: says @ (ForwardSays::Closed | ForwardSays::NotFromThere) } => {
+                Some((rule.0 as usize, *says))
+            }
+            _ => None,
+        });
+        let said = refusing.map(|(at, says)| {
+            let name = self.plan.forwards.get(at).map(|forward| forward.name.clone()).unwrap_or_default();
+            if says == ForwardSays::NotFromThere {
+                let arguments = [("forward", name), ("from", self.sources_of(at))];
+                return Said::with("remedy-forward-source", arguments).at("forward", at, "from");
+            }
+            match self.states.get(at) {
+                Some(State::Disabled) => {
+                    Said::with("remedy-forward-enable", [("forward", name)]).at("forward", at, "enabled")
+                }
+                Some(State::OutOfHours | State::ClockUnknown) => {
+                    match self.opens.get(at).copied().flatten() {
+                        Some(opens) => {
+                            let at_time = genkan_config::rfc3339(opens);
+                            Said::with("remedy-forward-opens", [("forward", name), ("time", at_time)])
+                        }
+                        None => Said::with("remedy-forward-schedule", [("forward", name)]),
+                    }
+                    .at("forward", at, "schedule")
+                }
+                _ => Said::with("remedy-forward-expires", [("forward", name)]).at("forward", at, "expires"),
+            }
+        });
+        said.collect()
+    }
+
+    fn of_lan(&self, port: PortId) -> Vec<Said> {
+        let Some(index) = port.lan_index() else { return Vec::new() };
+        let Some(lan) = self.plan.lans.get(index) else { return Vec::new() };
+        let arguments = [("lan", lan.name.clone()), ("prefix", lan.address.trunc().to_string())];
+        vec![Said::with("remedy-source-of-lan", arguments).at("lan", index, "address")]
+    }
+}
+
+/// How the port would be opened.
+fn forward_command(packet: &Packet) -> Vec<Said> {
+    let (protocol, port) = match packet.transport {
+        Transport::Tcp(_, to, _) => (Protocol::TCP, to),
+        Transport::Udp(_, to) => (Protocol::UDP, to),
+        _ => return vec![Said::plain("remedy-dmz")],
+    };
+    let command = format!("genkan forward add NAME --protocol {protocol} --port {port} --to ADDRESS:{port}");
+    vec![Said::with("remedy-forward-add", [("command", command)])]
+}
+
+fn of_mapping(step: &Step) -> Option<Said> {
+    let Step::Mapping { internal, admits: false, .. } = step else { return None };
+    Some(Said::with("remedy-filtered", [("internal", internal.to_string())]).at("nat", 0, "filtering"))
+}
+
+fn of_reaches(step: &Step) -> Option<Said> {
+    let Step::Reaches { from, may: false, .. } = step else { return None };
+    let said = Said::plain("remedy-reaches");
+    Some(match from.lan_index() {
+        Some(lan) => said.at("lan", lan, "reaches"),
+        None => said,
+    })
+}
