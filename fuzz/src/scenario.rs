@@ -6,7 +6,8 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use genkan_engine::frame::GsoKind;
 use genkan_engine::plan::{
-    FilteringBehavior, ForwardRule, Host, Lan, MappingBehavior, Nat, Plan, PortRange, Route, Timeouts, Wan,
+    FilteringBehavior, ForwardRule, Host, Lan, MappingBehavior, Nat, Plan, PortRange, Rate, Route, Timeouts,
+    Wan,
 };
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_engine::{Offload, UnixTime};
@@ -396,8 +397,12 @@ impl ForwardSpec {
             enabled: self.enabled,
             expires: self.expires.map(|seconds| UnixTime(WALL + i64::from(seconds))),
             log: self.log,
-            max_sessions: None,
-            max_new_per_source: None,
+            // From what the numbers above leave unused, so that the seeds keep their meaning.
+            max_sessions: Some(u32::from(self.first / 8 % 4)).filter(|&most| most > 0),
+            max_new_per_source: Some(u32::from(self.count / 3 % 4)).filter(|&count| count > 0).map(|count| {
+                let per = Duration::from_secs(if self.protocols / 3 % 2 == 0 { 1 } else { 60 });
+                Rate { count, per }
+            }),
         }
     }
 }
