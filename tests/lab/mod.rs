@@ -390,7 +390,8 @@ impl Lab {
             Body::Other { .. } => panic!("malformed or unknown: {line}"),
             Body::Ipv4(packet) => {
                 assert!(!frame.destination.is_multicast(), "unicast to a group address: {line}");
-                assert!(packet.ttl > 0, "TTL 0: {line}");
+                // RFC 1122 §3.2.1.7: a host takes what has reached it, with whatever TTL.
+                assert!(packet.ttl > 0 || port == PortId::HOST, "TTL 0: {line}");
                 let checksum_ok = match packet.checksum() {
                     Checksum::Right | Checksum::None => true,
                     Checksum::Partial => offload.partial_checksum || self.wrong_checksums,
