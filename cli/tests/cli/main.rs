@@ -5,3 +5,4 @@ mod command_line;
 mod daemon;
 mod replay;
 mod support;
+mod trace;

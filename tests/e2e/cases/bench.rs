@@ -66,6 +66,10 @@ fn benchmark_measures_all_contenders() -> Outcome {
     if Path::new("/proc/self/schedstat").exists() {
         expect(&taking_turns, "pps1k_router", &all[..1], 2, 50.0, 4e6);
     }
+    if setup::is_slow() {
+        // A minute without optimisation, for what the optimised run shows as well.
+        return Ok(());
+    }
     let metrics = run("ppsb,ppsb_single,tcp1,echo", "1");
     // Whether single small frames reach every contender is judged by the program itself: a run with others fails.
     for key in ["ppsb", "ppsb_single"] {
@@ -80,9 +84,10 @@ fn benchmark_measures_all_contenders() -> Outcome {
 fn benchmark_measures_tap() -> Outcome {
     need("nft")?;
     need_tun()?;
+    let keys = if setup::is_slow() { "ppsb,ndr" } else { "ppsb,ppsb_single,ndr,newflows" };
     let metrics = measure(&[
         "--metrics",
-        "ppsb,ppsb_single,ndr,newflows",
+        keys,
         "--contenders",
         "genkan",
         "--backend",
@@ -92,7 +97,7 @@ fn benchmark_measures_tap() -> Outcome {
         "--seconds",
         "1",
     ]);
-    for key in ["ppsb", "ppsb_single", "ndr", "newflows"] {
+    for key in keys.split(',') {
         expect(&metrics, key, &["genkan tap"], 1, 500.0, 2e7);
     }
     Ok(())
@@ -102,7 +107,10 @@ fn benchmark_measures_tap() -> Outcome {
 fn nothing_of_a_benchmark_survives() -> Outcome {
     need("nft")?;
     for (signal, whole_group) in [(Signal::SIGKILL, false), (Signal::SIGINT, true)] {
-        let mut outer = Command::new(setup::binary())
+        // Whoever runs the tests in the background may have them ignore SIGINT, which programs would inherit.
+        let mut outer = Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(setup::binary())
             .args(["bench", "--force", "--metrics", "pps1k", "--contenders", "genkan", "--seconds", "60"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
