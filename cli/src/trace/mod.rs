@@ -9,6 +9,7 @@ mod telling;
 use genkan_config::Loaded;
 use genkan_config::openings::{Openings, State};
 use genkan_engine::plan::ForwardRule;
+use genkan_engine::trail::Step;
 use genkan_engine::{DropReason, PortId, UnixTime, Verdict};
 use serde::Serialize;
 
@@ -135,11 +136,12 @@ impl<'a> Scene<'a> {
             Verdict::Drop(reason) => Some(reason),
             _ => None,
         };
-        let to_sender = |left: &Packet| left.destination == packet.source;
+        // Whatever is passed on has a session; its sender may be its receiver as well, by a hairpin.
+        let has_session = |step: &Step| matches!(step, Step::Known { .. } | Step::Opened { .. });
         let fate = match dropped {
             Some(_) => Fate::Dropped,
-            None if outcome.left.iter().any(|(_, left)| to_sender(left)) => Fate::Answered,
-            None => Fate::Forwarded,
+            None if outcome.steps.iter().any(has_session) => Fate::Forwarded,
+            None => Fate::Answered,
         };
         let remedies = dropped.map(|reason| self.remedies(reason, port, &packet, &outcome.steps, words));
         Answer {

@@ -151,6 +151,14 @@ fn a_hairpin_is_followed_out_and_in() {
 }
 
 #[test]
+fn a_host_that_asks_for_its_own_forward_is_not_answered_by_the_router() {
+    let answer = trace("home", Protocol::TCP, "192.168.0.10:40000", "203.0.113.1:80");
+    assert_eq!(answer.fate, Fate::Forwarded);
+    assert_eq!(left(&answer), ["home: tcp 203.0.113.1:40000 -> 192.168.0.10:8080 [SYN]"]);
+    assert!(answer.answer.is_some());
+}
+
+#[test]
 fn the_router_answers_what_is_for_itself() {
     let answer = trace("home", Protocol::ICMP, "192.168.0.20", "192.168.0.1");
     assert_eq!(answer.fate, Fate::Answered);
