@@ -136,12 +136,10 @@ impl Worker {
     pub(crate) fn start(config: WorkerConfig) -> io::Result<Worker> {
         let (commands, command_receiver) = mpsc::channel(8);
         let waker = config.waker.clone();
-        let run = {
-            let id = config.router.worker;
-            let run = move || Loop::new(config, command_receiver).run();
-            std::thread::Builder::new().name(thread_name(id)).spawn(run)?
-        };
-        Ok(Worker { commands, waker, thread: Some(run) })
+        let name = thread_name(config.router.worker);
+        let run = move || Loop::new(config, command_receiver).run();
+        let thread = std::thread::Builder::new().name(name).spawn(run)?;
+        Ok(Worker { commands, waker, thread: Some(thread) })
     }
 
     /// Has the worker do something, and waits until it is done.
