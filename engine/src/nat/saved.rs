@@ -142,7 +142,10 @@ impl SavedSession {
         };
         let is_dynamic = matches!(self.origin, Origin::Outbound | Origin::Inbound) && pool.is_some();
         let sides_fit = match self.origin {
-            Origin::Routed => is_inside(self.outside) && self.external == self.internal,
+            Origin::Routed => {
+                let is_to_itself = self.internal == self.remote && self.inside == self.outside;
+                is_inside(self.outside) && self.external == self.internal && !is_to_itself
+            }
             Origin::OneToOne => self.outside == PortId::WAN && self.external.port() == self.internal.port(),
             _ => self.outside == PortId::WAN,
         };
@@ -234,6 +237,8 @@ impl Nat {
         };
         session.mapping = mapping;
         let inserted = if self.is_allowed_alone(now, &session) {
+            // Counted below, once the session is there.
+            session.flags.set(SessionFlags::SENT, false);
             self.insert_session(session, hashes).ok_or(NotRestored::Taken)
         } else {
             Err(NotRestored::NotAllowed)
@@ -268,9 +273,7 @@ impl Nat {
 
     /// The session itself, on no mapping and no host yet.
     fn session_of(&self, now: Timestamp, left: Duration, saved: &SavedSession) -> Session {
-        let mut flags = SessionFlags::from_bits(saved.flags);
-        // Counted when the session is there.
-        flags.set(SessionFlags::SENT, false);
+        let flags = SessionFlags::from_bits(saved.flags);
         let (internal, external, remote) = (saved.internal, saved.external, saved.remote);
         let session = self.new_session(now, saved.protocol, internal, external, remote, flags);
         let mut session = Session {

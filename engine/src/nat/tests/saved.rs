@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::invariants::{Step, World, start, step};
 use super::*;
 use crate::nat::saved::{NotRestored, Restored, SavedSession};
+use crate::nat::session::SessionFlags;
 use crate::plan::FilteringBehavior;
 use crate::team::{Member, Team, WorkerId};
 use crate::wire::tcp::TcpFlags;
@@ -66,6 +67,10 @@ fn each_reason_has_its_case() {
     assert_eq!(outcome(out, 1000), Err(NotRestored::Expired));
     assert_eq!(outcome(SavedSession { scope: None, ..out }, 0), Err(NotRestored::Malformed));
     assert_eq!(outcome(SavedSession { inside: PortId::WAN, ..out }, 0), Err(NotRestored::Malformed));
+    let routed =
+        SavedSession { origin: Origin::Routed, outside: LAN, scope: None, external: out.internal, ..out };
+    let to_itself = SavedSession { remote: out.internal, ..routed };
+    assert_eq!(outcome(to_itself, 0), Err(NotRestored::Malformed));
     let elsewhere = SavedSession { internal: endpoint("192.168.7.10:5000"), ..out };
     assert_eq!(outcome(elsewhere, 0), Err(NotRestored::Moved));
     assert_eq!(outcome(SavedSession { inside: PortId::lan(1), ..out }, 0), Err(NotRestored::Moved));
@@ -138,6 +143,22 @@ fn a_mapping_admits_whom_it_admitted_before() {
     let admits = |from| later.judge_inbound(LATER, Protocol::UDP, endpoint(from), external, false);
     assert!(admits("198.51.100.7:999").is_ok());
     assert_eq!(admits("198.51.100.8:53"), Err(DropReason::Filtered));
+}
+
+/// A session that came from outside and was answered holds as one that the inside has opened.
+#[test]
+fn an_answered_session_from_outside_is_put_back() {
+    let mut plan = plan();
+    plan.nat.filtering = FilteringBehavior::AddressDependent;
+    let out = record(Origin::Outbound, "192.168.0.10:5000", "203.0.113.1:5000", "198.51.100.7:80");
+    let back = SavedSession { origin: Origin::Inbound, remote: endpoint("198.51.100.7:81"), ..out };
+    let sent = |saved| SavedSession { flags: SessionFlags::SENT.bits(), ..saved };
+    let mut later = fresh(&plan, None);
+    let saved = [sent(out), sent(back)];
+    assert_eq!(restore(&mut later, Duration::ZERO, &saved).restored, 2);
+    assert_eq!(save(&later, LATER), saved);
+    let mut unanswered = fresh(&plan, None);
+    assert_eq!(restore(&mut unanswered, Duration::ZERO, &[sent(out), back]).restored, 1);
 }
 
 /// How many workers there were before is nothing to the records: each has one owner, where its packets go.
@@ -229,12 +250,17 @@ fn crossed(one: &SavedSession, other: &SavedSession, field: u8) -> SavedSession 
     record
 }
 
-/// What the plan does not allow must not come back by the file: judged first, as after a reload.
+/// What the plan does not allow must not come back by the file: judged first, as after a reload, and again for as long
+/// as one that has ended was what let another go on.
 fn judge_all(world: &mut World) {
-    world.nat.epoch += 1;
-    for _ in 0..2 {
+    loop {
+        let before = world.nat.sessions.len();
+        world.nat.epoch += 1;
         for id in 0..world.nat.sessions.end() {
             world.nat.revalidate(world.now, id);
+        }
+        if world.nat.sessions.len() == before {
+            return;
         }
     }
 }
