@@ -175,7 +175,7 @@ fn no_message_is_missing_and_none_is_idle() {
         .flat_map(|source| source.split('"'))
         .filter(|text| ["step-", "remedy-", "trace-"].iter().any(|prefix| text.starts_with(prefix)))
         .collect();
-    let catalogue: std::collections::BTreeSet<&str> = include_str!("../words/en.ftl")
+    let catalogue: std::collections::BTreeSet<&str> = include_str!("../words/en/trace.ftl")
         .lines()
         .filter_map(|line| line.split_once(" = "))
         .map(|(id, _)| id)

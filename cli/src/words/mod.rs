@@ -1,5 +1,5 @@
 //! What Genkan says to people, in the language of their environment: one catalogue per language, in Fluent's format
-//! (<https://projectfluent.org>).
+//! (<https://projectfluent.org>), with a file for each command that speaks.
 
 use fluent_bundle::{FluentArgs, FluentBundle, FluentResource};
 use unic_langid::{LanguageIdentifier, langid};
@@ -34,10 +34,10 @@ impl Language {
         }
     }
 
-    fn catalogue(self) -> &'static str {
+    fn catalogue(self) -> &'static [&'static str] {
         match self {
-            Language::English => include_str!("en.ftl"),
-            Language::Japanese => include_str!("ja.ftl"),
+            Language::English => &[include_str!("en/drops.ftl"), include_str!("en/trace.ftl")],
+            Language::Japanese => &[include_str!("ja/drops.ftl"), include_str!("ja/trace.ftl")],
         }
     }
 
@@ -58,9 +58,11 @@ impl Words {
         let mut bundle = FluentBundle::new(vec![language.id()]);
         // Marks of writing direction around arguments: both languages run one way, and addresses are to be copied.
         bundle.set_use_isolating(false);
-        // A test reads every catalogue without errors; where it had some, the rest of it would still be used.
-        let (Ok(resource) | Err((resource, _))) = FluentResource::try_new(language.catalogue().to_owned());
-        bundle.add_resource_overriding(resource);
+        for file in language.catalogue() {
+            // A test reads every file without errors; where one had some, the rest of it would still be used.
+            let (Ok(resource) | Err((resource, _))) = FluentResource::try_new((*file).to_owned());
+            bundle.add_resource_overriding(resource);
+        }
         Words(bundle)
     }
 
@@ -85,11 +87,14 @@ mod tests {
 
     /// The messages of a catalogue, each with the arguments that it names.
     fn messages(language: Language) -> BTreeMap<String, BTreeSet<String>> {
-        let parsed = FluentResource::try_new(language.catalogue().to_owned());
-        parsed.unwrap_or_else(|(_, errors)| panic!("{language:?}: {errors:?}"));
+        for file in language.catalogue() {
+            let parsed = FluentResource::try_new((*file).to_owned());
+            parsed.unwrap_or_else(|(_, errors)| panic!("{language:?}: {errors:?}"));
+        }
         let mut messages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut current = String::new();
-        for line in language.catalogue().lines().filter(|line| !line.starts_with('#')) {
+        let lines = language.catalogue().iter().flat_map(|file| file.lines());
+        for line in lines.filter(|line| !line.starts_with('#')) {
             if let Some((id, _)) = line.split_once(" =").filter(|_| !line.starts_with(' ')) {
                 current = id.to_owned();
                 assert!(messages.insert(current.clone(), BTreeSet::new()).is_none(), "{id} twice");

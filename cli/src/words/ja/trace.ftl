@@ -1,0 +1,75 @@
+# `genkan trace` の言葉。ほかの言語と同じメッセージと引数を持つ。
+
+trace-comes-in = { $packet } が { $port } から届く
+trace-forwarded = 通過
+trace-answered = ルーター自身が応答
+trace-dropped = 破棄（{ $counter }）: { $reason }
+trace-leaves = { $port } から出る: { $packet }
+trace-remedies = 次のどれかで通るようになる:
+trace-answer = 受け手の応答:
+
+step-known-outbound = { $internal }（外側 { $external }）と { $remote } のセッションに属する外向きのパケット
+step-known-inbound = { $internal }（外側 { $external }）と { $remote } のセッションに属する内向きのパケット
+step-unknown = この端点のセッションはまだない（新しいセッションの最初のパケット）
+step-session-revoked = 現在のルールはそのセッションを許さないため、改めて判定する
+step-reopening = セッションは終了中で、この SYN は新しい接続を求めている
+step-addresses-plausible = 送信元アドレスは、このポートから届くものとして矛盾がない
+step-for-external = { $address } はこのルーターの外側アドレスである
+step-hairpin = 内側から外側アドレスへ: いったん外へ出て戻る（ヘアピン、RFC 4787 6 節）
+step-for-router = { $address } はルーター自身の内側アドレスである
+step-forward-takes = 転送ルール「{ $forward }」が受け、{ $to } へ送る
+step-forward-source = 転送ルール「{ $forward }」のポートだが、その `from` は { $from } だけを許す
+step-forward-disabled = 転送ルール「{ $forward }」のポートだが、無効になっている
+step-forward-expired = 転送ルール「{ $forward }」のポートだが、期限が切れている
+step-forward-out-of-hours = 転送ルール「{ $forward }」のポートだが、今は時間外である
+step-forward-clock-unknown = 転送ルール「{ $forward }」のポートだが、時計が信用できないため開かない
+step-no-forward = このポートの転送ルールはない
+step-one-to-one = このアドレスの全ポートは { $host } のものである（1:1）
+step-mapping-admits = ポートは { $internal } のマッピングのもので、{ $filtering } のフィルタリングは送信元を許す
+step-mapping-filters = ポートは { $internal } のマッピングのもので、{ $filtering } のフィルタリングは送信元を許さない
+step-no-mapping = このポートのマッピングはない
+step-dmz = DMZ が受け、{ $internal } へ送る
+step-no-dmz = 受ける DMZ はない
+step-forward-has-place = 転送ルールのセッションは { $sessions }（上限 { $most }）
+step-forward-full = 転送ルールのセッションは { $sessions } で、上限 { $most } に達している
+step-brake-admits = 送信元は今セッションを開いてよい
+step-brake-refuses = 送信元はセッションを速く開きすぎている
+step-route-direct = { $destination } は { $port } にある
+step-route-via = { $destination } へは { $port } から、次ホップ { $next }
+step-route-none = { $destination } への経路がない
+step-reaches = { $from } から { $to } へセッションを開いてよい
+step-reaches-not = { $from } から { $to } へはセッションを開けない
+step-leaves-one-to-one = { $internal } は専用の外側アドレスで { $external } として出る
+step-leaves-forward = { $internal } は、自分を指す転送ルール「{ $forward }」のポート { $external } として出る
+step-leaves-known-mapping = { $internal } にはマッピングがあり、{ $external } として出る
+step-leaves-new-mapping = マッピングを作り、{ $internal } は { $external } として出る
+step-leaves-address-only = { $internal } は { $external } として出る（ポートのないプロトコル）
+step-opened = セッションを開く: { $internal }（外側 { $external }）と { $remote }
+step-opened-routed = 変換なしでセッションを開く: { $internal } と { $remote }
+step-rewritten-source = 送信元 { $before } -> { $after }
+step-rewritten-destination = 宛先 { $before } -> { $after }
+step-turned-round = 外から届いたのと同じように、外側アドレスの前に立つ
+step-too-large = { $octets } オクテットは MTU { $mtu } を超える
+step-mss-lowered = TCP MSS を { $mss } に下げる
+step-next-hop = { $port } の次ホップ: { $mac }
+step-next-hop-asked = { $port } の次ホップを ARP で尋ね、パケットは待つ
+step-icmp-error-sent = { $to } に ICMP { $type }/{ $code } で知らせる
+step-reset-sent = { $to } に TCP リセットで知らせる
+
+remedy-forward-source = 転送ルール「{ $forward }」の `from` が許す送信元から: { $from }
+remedy-forward-enable = 転送ルール「{ $forward }」を有効にする: genkan forward enable { $forward }
+remedy-forward-opens = 転送ルール「{ $forward }」の時間帯が始まる { $time } から
+remedy-forward-schedule = 転送ルール「{ $forward }」の時間帯の中で
+remedy-forward-expires = 転送ルール「{ $forward }」の `expires` を延ばすか、なくす
+remedy-forward-add = 転送ルールを加える: { $command }
+remedy-dmz = ポートのないプロトコルも受ける DMZ を置く（ping は除く）
+remedy-filtered = { $internal } が先に送信元へ何か送るか、フィルタリングを endpoint-independent にする
+remedy-not-ours = このルーターの外側アドレス宛てにする: { $addresses }
+remedy-source-of-lan = { $prefix } のアドレスから送るか、「{ $lan }」の先に [[route]] を置く
+remedy-reaches = 相手の lan を `reaches` に加える
+remedy-ping = `ping = true` にする
+remedy-hairpin = `hairpin = true` にする
+remedy-route = { $destination } への経路を置く: wan の gateway か [[route]]
+remedy-tun = 機器自身へ届かせる `[router] tun` を置く
+remedy-syn = 接続の最初のパケット（SYN）か、開いた接続の中のパケットにする
+remedy-wait = 時間をおくか、上限を上げる
