@@ -3,21 +3,26 @@
 //!
 //! * [`sandbox`] runs the program again in private namespaces, so that a lab needs no root (where user namespaces
 //!   are allowed) and nothing of it outlives the program, however that ends.
-//! * [`topology`] builds and names the lab. What it looks like is written in one place,
-//!   `netns-scripts/topology.sh`, which is part of this crate as text.
+//! * [`description`] says what a lab of any shape is made of, as data; [`lab`] builds it.
+//! * [`topology`] is the lab of the tests and the demonstration, a description of its own.
 //! * [`namespace`] does things inside one of the namespaces: opens sockets there, starts programs there.
 //! * [`router`] runs the real router in its namespace and waits until it is ready.
 //! * [`capture`] listens on a device, as `tcpdump` would.
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod description;
+mod devices;
+pub mod lab;
 pub mod namespace;
 pub mod router;
 pub mod sandbox;
 pub mod topology;
 
 pub use capture::Capture;
+pub use description::{Description, Node};
+pub use lab::{Lab, LabError};
 pub use namespace::Namespace;
 pub use router::{RouterError, RouterProcess};
 pub use sandbox::{Sandbox, SandboxError};
-pub use topology::{Options, Topology, TopologyError};
+pub use topology::{Options, Topology};

@@ -29,6 +29,11 @@ impl Namespace {
         Ok(Namespace { name: name.to_owned(), file: Arc::new(file) })
     }
 
+    /// The namespace that `file` holds open, named so by the caller.
+    pub(crate) fn of(name: String, file: File) -> Namespace {
+        Namespace { name, file: Arc::new(file) }
+    }
+
     /// Its name, as `ip netns` prints it.
     pub fn name(&self) -> &str {
         &self.name

@@ -1,31 +1,14 @@
-//! The lab: what `netns-scripts/topology.sh` builds, with its names and addresses.
+//! The lab of the tests and the demonstration: what `netns-scripts/topology.sh` builds for shell users, with its names
+//! and addresses.
 
-use std::collections::HashMap;
-use std::io;
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
 
+use crate::description::{Description, Node};
+use crate::lab::{Lab, LabError};
 use crate::namespace::Namespace;
 
-/// The script itself. It is part of the program, so that a lab can be built where no source tree is.
+/// The script itself. It is part of the program for other scripts that ask it for the names.
 pub const SCRIPT: &str = include_str!("../../netns-scripts/topology.sh");
-
-/// Why a lab could not be built, or found.
-#[derive(Debug, thiserror::Error)]
-pub enum TopologyError {
-    /// No shell, or it could not be started.
-    #[error("cannot run the shell")]
-    Shell(#[source] io::Error),
-    /// The script ended with an error; what it said.
-    #[error("{0}")]
-    Script(String),
-    /// The script's `names` lack one that this program wants, or it is no address.
-    #[error("topology.sh names no {0}")]
-    Name(&'static str),
-    /// A namespace cannot be opened.
-    #[error("no namespace {0}")]
-    Namespace(String, #[source] io::Error),
-}
 
 /// What to build; see the script's head for the picture.
 #[derive(Clone, Copy, Debug)]
@@ -45,17 +28,22 @@ impl Default for Options {
 }
 
 macro_rules! named_addresses {
-    ($($(#[doc = $doc:literal])+ $field:ident,)+) => {
+    ($($(#[doc = $doc:literal])+ $field:ident = $address:expr,)+) => {
         /// The addresses of the lab.
         #[derive(Clone, Debug)]
         pub struct Addresses { $($(#[doc = $doc])+ pub $field: Ipv4Addr,)+ }
 
+        impl Default for Addresses {
+            fn default() -> Addresses {
+                Addresses { $($field: Ipv4Addr::from($address),)+ }
+            }
+        }
+
+        #[cfg(test)]
         impl Addresses {
-            fn from_names(names: &HashMap<String, String>) -> Result<Addresses, TopologyError> {
-                Ok(Addresses { $($field: {
-                    let text = names.get(concat!(stringify!($field), "_address"));
-                    text.and_then(|text| text.parse().ok()).ok_or(TopologyError::Name(stringify!($field)))?
-                },)+ })
+            /// Each with its name in the script.
+            fn named(&self) -> Vec<(&'static str, Ipv4Addr)> {
+                vec![$((concat!(stringify!($field), "_address"), self.$field),)+]
             }
         }
     };
@@ -63,31 +51,31 @@ macro_rules! named_addresses {
 
 named_addresses! {
     /// The router's first external address.
-    wan,
+    wan = [203, 0, 113, 1],
     /// Another address of the wan's network, free for 1:1 NAT and `address =`.
-    wan_spare,
+    wan_spare = [203, 0, 113, 5],
     /// The provider's router, the default gateway.
-    isp,
+    isp = [203, 0, 113, 2],
     /// The provider's router on its far side.
-    isp_far,
+    isp_far = [198, 51, 100, 1],
     /// The internet host.
-    remote,
+    remote = [198, 51, 100, 7],
     /// Its second address.
-    remote_second,
+    remote_second = [198, 51, 100, 8],
     /// Its third address.
-    remote_third,
+    remote_third = [198, 51, 100, 9],
     /// The router on the first lan.
-    lan,
+    lan = [192, 168, 0, 1],
     /// First host of the first lan.
-    nas,
+    nas = [192, 168, 0, 10],
     /// Second host of the first lan.
-    laptop,
+    laptop = [192, 168, 0, 20],
     /// Third host of the first lan.
-    console,
+    console = [192, 168, 0, 50],
     /// The router on the second lan.
-    lan2,
+    lan2 = [192, 168, 1, 1],
     /// The host of the second lan.
-    guest,
+    guest = [192, 168, 1, 10],
 }
 
 /// A host of the lab. Which of them exist depends on [`Options`].
@@ -128,11 +116,10 @@ impl Role {
     }
 }
 
-/// A lab that stands.
+/// A lab that stands. Dropping it takes it down.
 #[derive(Debug)]
 pub struct Topology {
-    prefix: String,
-    owned: bool,
+    lab: Lab,
     /// Who has which address.
     pub addresses: Addresses,
     /// The router's device towards the provider.
@@ -143,114 +130,131 @@ pub struct Topology {
     pub lan2_device: String,
 }
 
+const WAN_DEVICE: &str = "wan0";
+const LAN_DEVICE: &str = "lan0";
+const LAN2_DEVICE: &str = "lan1";
+
 impl Topology {
     /// Builds a lab; dropping the value takes it down.
     ///
     /// # Errors
-    /// When the script fails; it has taken down then what it had built.
-    pub fn up(prefix: &str, options: &Options) -> Result<Topology, TopologyError> {
-        let options = [
-            ("--hosts", u16::from(options.hosts)),
-            ("--lans", u16::from(options.lans)),
-            ("--remote-mtu", options.remote_mtu),
-        ];
-        let options = options.map(|(name, value)| [name.to_owned(), value.to_string()]).concat();
-        run_script("up", prefix, &options)?;
-        let mut topology = Topology::find(prefix)?;
-        topology.owned = true;
-        Ok(topology)
+    /// As [`Lab::up`].
+    pub fn up(prefix: &str, options: &Options) -> Result<Topology, LabError> {
+        Ok(Topology::of(Lab::up(prefix, &describe(options, &Addresses::default()))?))
+    }
+
+    fn of(lab: Lab) -> Topology {
+        let [wan_device, lan_device, lan2_device] = [WAN_DEVICE, LAN_DEVICE, LAN2_DEVICE].map(str::to_owned);
+        Topology { lab, addresses: Addresses::default(), wan_device, lan_device, lan2_device }
     }
 
     /// Leaves the lab standing when the value is dropped.
     #[must_use]
     pub fn keep(mut self) -> Topology {
-        self.owned = false;
+        self.lab = self.lab.keep();
         self
     }
 
-    /// A lab that somebody else has built and will take down.
+    /// A lab of whichever shape that somebody else has built and will take down.
     ///
     /// # Errors
-    /// When the script fails.
-    pub fn find(prefix: &str) -> Result<Topology, TopologyError> {
-        let names = run_script("names", prefix, &[])?;
-        let names: HashMap<String, String> = names
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        let name = |key: &'static str| names.get(key).cloned().ok_or(TopologyError::Name(key));
-        Ok(Topology {
-            prefix: prefix.to_owned(),
-            owned: false,
-            addresses: Addresses::from_names(&names)?,
-            wan_device: name("wan_device")?,
-            lan_device: name("lan_device")?,
-            lan2_device: name("lan2_device")?,
-        })
+    /// When there is none.
+    pub fn find(prefix: &str) -> Result<Topology, LabError> {
+        let shapes = [(3, 2), (3, 1), (2, 2), (2, 1), (1, 2), (1, 1)];
+        let mut found = shapes.into_iter().map(|(hosts, lans)| {
+            let options = Options { hosts, lans, ..Options::default() };
+            Lab::find(prefix, &describe(&options, &Addresses::default()))
+        });
+        let last = found.next_back();
+        found
+            .find(Result::is_ok)
+            .or(last)
+            .unwrap_or_else(|| unreachable!("there are shapes"))
+            .map(Topology::of)
     }
 
     /// Takes a lab down, also one that was built by another process.
     ///
     /// # Errors
-    /// When a namespace cannot be deleted.
-    pub fn down(prefix: &str) -> Result<(), TopologyError> {
-        run_script("down", prefix, &[]).map(drop)
+    /// When there is none, or a namespace cannot be deleted.
+    pub fn down(prefix: &str) -> Result<(), LabError> {
+        Lab::down(prefix, Topology::find(prefix)?.lab.description())
     }
 
     /// What its namespaces' names begin with.
     pub fn prefix(&self) -> &str {
-        &self.prefix
+        self.lab.prefix()
     }
 
     /// The namespace of a host.
     ///
     /// # Errors
     /// When the lab was built without this host.
-    pub fn namespace(&self, role: Role) -> Result<Namespace, TopologyError> {
-        let name = format!("{}-{}", self.prefix, role.name());
-        Namespace::open(&name).map_err(|source| TopologyError::Namespace(name, source))
+    pub fn namespace(&self, role: Role) -> Result<Namespace, LabError> {
+        self.lab.namespace(role.name())
     }
 }
 
-impl Drop for Topology {
-    fn drop(&mut self) {
-        if self.owned {
-            // Nobody is left to be told; and in a sandbox the kernel cleans up anyway.
-            let _ = run_script("down", &self.prefix, &[]);
-        }
+/// The picture at the head of the script, as data.
+fn describe(options: &Options, address: &Addresses) -> Description {
+    let far = [address.remote, address.remote_second, address.remote_third].map(|far| format!("{far}/24"));
+    let far: Vec<_> = far.iter().map(String::as_str).collect();
+    let with_prefix = |address: Ipv4Addr| format!("{address}/24");
+    let mut lab = Description::default();
+    lab.network("far").network("wan").network("home");
+    lab.networks[0].mtu = options.remote_mtu;
+    let remote = Node::host(Role::Remote.name()).port("eth0", "far", &far);
+    lab.node(remote.gateway(&address.isp_far.to_string()));
+    let isp = Node::forwarding(Role::Isp.name()).port("eth0", "wan", &[&with_prefix(address.isp)]);
+    lab.node(isp.port("eth1", "far", &[&with_prefix(address.isp_far)]));
+    let mut router =
+        Node::router(Role::Router.name()).port(WAN_DEVICE, "wan", &[]).port(LAN_DEVICE, "home", &[]);
+    if options.lans > 1 {
+        lab.network("guests");
+        router = router.port(LAN2_DEVICE, "guests", &[]);
+        let guest = Node::host(Role::Guest.name()).port("eth0", "guests", &[&with_prefix(address.guest)]);
+        lab.node(guest.gateway(&address.lan2.to_string()));
     }
-}
-
-fn run_script(action: &str, prefix: &str, options: &[String]) -> Result<String, TopologyError> {
-    let output = Command::new("sh")
-        .args(["-c", SCRIPT, "topology.sh", action, prefix])
-        .args(options)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(TopologyError::Shell)?;
-    if !output.status.success() {
-        return Err(TopologyError::Script(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    lab.node(router);
+    let hosts = [(Role::Nas, address.nas), (Role::Laptop, address.laptop), (Role::Console, address.console)];
+    for (role, own) in hosts.into_iter().take(options.hosts.into()) {
+        let host = Node::host(role.name()).port("eth0", "home", &[&with_prefix(own)]);
+        lab.node(host.gateway(&address.lan.to_string()));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    lab
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
-    fn every_name_of_the_script_is_known() {
+    fn the_script_says_the_same_names() {
         // `names` touches nothing, so this needs no privileges.
-        let lab = Topology::find("unit-test").expect("the script prints its names");
-        assert_eq!(lab.addresses.wan, Ipv4Addr::new(203, 0, 113, 1));
-        assert_eq!(lab.addresses.nas, Ipv4Addr::new(192, 168, 0, 10));
-        assert_eq!((lab.wan_device.as_str(), lab.lan_device.as_str()), ("wan0", "lan0"));
+        let output = Command::new("sh").args(["-c", SCRIPT, "topology.sh", "names", "unit-test"]).output();
+        let output = output.expect("there is a shell");
+        let said = String::from_utf8(output.stdout).expect("names are ASCII");
+        let said: Vec<_> = said.lines().filter_map(|line| line.split_once('=')).collect();
+        for (name, address) in Addresses::default().named() {
+            assert!(said.contains(&(name, &address.to_string())), "{name}={address} is not in {said:?}");
+        }
+        for role in Role::ALL {
+            assert!(said.contains(&(role.name(), &format!("unit-test-{}", role.name()))), "{said:?}");
+        }
+        let devices = [("wan_device", WAN_DEVICE), ("lan_device", LAN_DEVICE), ("lan2_device", LAN2_DEVICE)];
+        assert!(devices.iter().all(|device| said.contains(device)), "{said:?}");
     }
 
     #[test]
-    fn a_bad_prefix_is_refused() {
-        let error = Topology::find("no/slash").expect_err("a slash would leave /run/netns");
-        assert!(matches!(error, TopologyError::Script(text) if text.contains("letters, digits and dashes")));
+    fn every_shape_is_a_whole_lab() {
+        for (hosts, lans) in [(1, 1), (2, 1), (3, 2)] {
+            let options = Options { hosts, lans, ..Options::default() };
+            let lab = describe(&options, &Addresses::default());
+            assert_eq!(lab.check(), Ok(()));
+            assert_eq!(lab.has_bridge("home"), hosts > 1);
+            assert!(!lab.has_bridge("wan") && !lab.has_bridge("far"));
+        }
     }
 }

@@ -11,6 +11,7 @@ mod changes_under_load;
 mod flood;
 mod forward;
 mod lab;
+mod labs;
 mod lans;
 mod lifecycle;
 mod listing;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<Case> {
         service::all(),
         flood::all(),
         lab::all(),
+        labs::all(),
         tables::all(),
         tap::all(),
         top::all(),
