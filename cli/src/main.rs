@@ -7,6 +7,7 @@
 mod bench;
 mod commands;
 mod daemon;
+mod doctor;
 mod events;
 mod lab;
 mod output;
@@ -21,9 +22,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    capture, check, counters, dmz, events as events_command, forward, forwards, help_files, history, hosts,
-    lab as lab_command, listing, log_level, reload, replay as replay_command, run, status,
-    top as top_command, trace as trace_command, upgrade,
+    capture, check, counters, dmz, doctor as doctor_command, events as events_command, forward, forwards,
+    help_files, history, hosts, lab as lab_command, listing, log_level, reload, replay as replay_command,
+    run, status, top as top_command, trace as trace_command, upgrade,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -80,6 +81,7 @@ enum Command {
     Rollback(history::RollbackArguments),
     Upgrade(upgrade::Arguments),
     Trace(trace_command::Arguments),
+    Doctor(doctor_command::Arguments),
     Replay(replay_command::Arguments),
     Lab(lab_command::Arguments),
     Bench(Box<bench::Arguments>),
@@ -112,6 +114,7 @@ fn main() -> ExitCode {
         Command::Rollback(arguments) => history::rollback(&arguments),
         Command::Upgrade(arguments) => upgrade::run(&arguments),
         Command::Trace(arguments) => trace_command::run(&arguments),
+        Command::Doctor(arguments) => doctor_command::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Lab(arguments) => lab_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -5,6 +5,7 @@ pub(crate) mod change;
 pub(crate) mod check;
 pub(crate) mod counters;
 pub(crate) mod dmz;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod forward;
 pub(crate) mod forwards;

@@ -11,7 +11,7 @@ use crate::netlink::{Message, Netlink, NetlinkError, Request, as_text, as_u32, a
 
 mod settings;
 
-pub use settings::{DeviceOptions, PreparedDevice, restore_leftovers, switch_features};
+pub use settings::{DeviceOptions, PreparedDevice, is_feature_on, restore_leftovers, switch_features};
 
 /// Why a device cannot be used, or asked about.
 #[derive(Debug, thiserror::Error)]

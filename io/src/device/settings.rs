@@ -330,6 +330,17 @@ fn wanted_features(
     Ok(wanted)
 }
 
+/// Whether a feature of a device of the calling thread's network namespace is in force, by the kernel's name for it
+/// ("rx-lro"). One that the device lacks is not.
+///
+/// # Errors
+/// When there is no such device.
+pub fn is_feature_on(device: &str, name: &str) -> Result<bool, DeviceError> {
+    let netlink = route_socket(device)?;
+    let features = ethtool::features(netlink.as_fd(), device)?;
+    Ok(features.iter().any(|feature| feature.name == name && feature.active))
+}
+
 /// Switches features of a device of the calling thread's network namespace, by the kernel's names for them
 /// ("rx-gro"), and keeps no record: for devices that are nobody else's. Features that the device lacks are passed over.
 /// Returns those that were otherwise before, as they were.

@@ -1,0 +1,164 @@
+//! `genkan doctor`: what stops a forward from working.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use genkan_config::Loaded;
+use genkan_control::client::Client;
+
+use super::{Target, block_on};
+use crate::doctor::gather::{Live, Question, gather};
+use crate::doctor::judgement::{judge, of_invalid};
+use crate::doctor::{Diagnosis, Examined, Finding, StepState, Walk};
+use crate::output::{self, Exit, Failure, Format};
+use crate::words::{Language, Words};
+
+const AFTER_HELP: &str = "\
+To be run on the router's box, as somebody who may ask the router. It follows a packet from outside to the target and back:
+devices, external address, gateway, rules, limits, target, its port, and the way of the answers. What fails first is named
+first, with what would help. The target is asked with a few harmless packets (ARP, a SYN, a datagram, an echo request); no
+answer to them leaves by the wan. Without a running router, what the file of --config and the devices say is judged.
+
+Speaks Japanese where LC_ALL, LC_MESSAGES or LANG ask for it. docs/doctor.md lists the causes.
+Exit status: 0 when nothing is known that stops packets, 1 when something does, 2 for misuse.
+
+Examples:
+  genkan doctor                                  all forwards
+  genkan doctor web                              one of them
+  genkan doctor web --from 198.51.100.7          for somebody who says that it does not work
+  genkan doctor web --from 192.168.0.20          for a host at home that uses the public address (hairpin)
+  genkan doctor web --to home.example.net        by the name that people use
+  genkan doctor --config home.toml               the router does not run
+  genkan doctor --format json | jq '.findings[0].cause'";
+
+/// Find what stops a forward from working, and say what would help
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    /// The forward; all of them, if left out
+    forward: Option<String>,
+    /// From this address: one outside, or a host of a lan that uses the external address
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<Ipv4Addr>,
+    /// To this external address, or the name that leads to it
+    #[arg(long, value_name = "ADDRESS|NAME")]
+    to: Option<String>,
+    /// The configuration, instead of that of the running router
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Does it.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let words = Words::new(Language::of_environment());
+    let question = Question {
+        forward: arguments.forward.clone(),
+        from: arguments.from,
+        to: arguments.to.as_deref().map(resolve).transpose()?,
+    };
+    let diagnosis = block_on(diagnose(arguments, &question, &words))??;
+    match arguments.target.format {
+        Format::Json => output::print_json(&diagnosis)?,
+        Format::Table => output::print(&text(&diagnosis, &words))?,
+    }
+    Ok(super::answer(diagnosis.works))
+}
+
+async fn diagnose(arguments: &Arguments, question: &Question, words: &Words) -> Result<Diagnosis, Failure> {
+    let socket = &arguments.target.socket;
+    let live = Live::ask(Client::new(socket)).await?;
+    let live = live.as_ref();
+    let path = arguments.config.clone().or_else(|| live.map(Live::config));
+    let path = path.ok_or_else(|| {
+        let text = format!(
+            "error: no router answers at {}: give its configuration with --config FILE",
+            socket.display()
+        );
+        Failure::report(Exit::No, text)
+    })?;
+    let loaded = match genkan_config::load(&path) {
+        Ok(loaded) => loaded,
+        Err(errors) if errors.iter().any(|error| error.code == genkan_config::Code::Unreadable) => {
+            let color = output::color(&io::stderr());
+            return Err(Failure::report(Exit::Misuse, genkan_config::render(&errors, color)));
+        }
+        Err(errors) => {
+            let found = of_invalid(&genkan_config::render(&errors, false), live.is_some());
+            return Ok(Examined { facts: None, places: None, found: vec![found] }.tell(words));
+        }
+    };
+    check_name(&loaded, question)?;
+    let facts = gather(&loaded, live, socket.display().to_string(), question).await?;
+    let found = judge(&facts);
+    Ok(Examined { facts: Some(&facts), places: Some(&loaded.places), found }.tell(words))
+}
+
+fn check_name(loaded: &Loaded, question: &Question) -> Result<(), Failure> {
+    let Some(name) = &question.forward else { return Ok(()) };
+    let mut names = loaded.plan.forwards.iter().map(|rule| rule.name.as_str());
+    if names.clone().any(|known| known == name) {
+        return Ok(());
+    }
+    let known = names.by_ref().collect::<Vec<_>>().join(", ");
+    let text = format!("error: there is no forward called `{name}`; there are: {known}");
+    Err(Failure::report(Exit::Misuse, text))
+}
+
+/// An IPv4 address, or that of a name.
+fn resolve(text: &str) -> Result<Ipv4Addr, Failure> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let found = (text, 0)
+        .to_socket_addrs()
+        .map_err(|error| Failure::report(Exit::Misuse, format!("error: --to {text}: {error}")))?;
+    let address = found.map(|it| it.ip()).find_map(|address| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    address
+        .ok_or_else(|| Failure::report(Exit::Misuse, format!("error: --to {text}: it has no IPv4 address")))
+}
+
+/// The findings, then the walks.
+fn text(diagnosis: &Diagnosis, words: &Words) -> String {
+    let mut text = String::new();
+    if diagnosis.works {
+        text.push_str(&format!("✓ {}\n", words.say("doctor-works", &[])));
+    }
+    for finding in &diagnosis.findings {
+        text.push_str(&told(finding, words));
+    }
+    for walk in &diagnosis.walks {
+        text.push_str(&format!("\n{}\n", heading(walk)));
+        for step in &walk.steps {
+            let mark = match step.state {
+                StepState::Well => '✓',
+                StepState::Broken => '✗',
+                StepState::Unknown => '?',
+            };
+            text.push_str(&format!("  {mark} {}\n", step.text));
+        }
+    }
+    text
+}
+
+fn heading(walk: &Walk) -> String {
+    let Walk { forward, protocol, source, external, target, .. } = walk;
+    format!("{forward}: {protocol} {source} -> {external} -> {target}")
+}
+
+fn told(finding: &Finding, words: &Words) -> String {
+    let mark = if finding.certain { '✗' } else { '?' };
+    let forward = finding.forward.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+    let place = finding.place.as_ref().map(|place| format!("  ({place})")).unwrap_or_default();
+    let mut text = format!("{mark} {forward}{}{place}\n", finding.text);
+    text.push_str(&format!("  {} {}\n", words.say("doctor-remedy", &[]), finding.remedy));
+    for command in &finding.commands {
+        text.push_str(&format!("      {command}\n"));
+    }
+    text
+}

@@ -1,0 +1,251 @@
+//! What was found out, before anything is concluded from it.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use genkan_config::openings::State;
+use genkan_engine::DropReason;
+use genkan_engine::wire::ipv4::Protocol;
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// The router itself.
+    pub(crate) router: Running,
+    /// The configuration, where it was read.
+    pub(crate) config: String,
+    /// The devices of the ports, the wan first.
+    pub(crate) devices: Vec<Device>,
+    /// The outside.
+    pub(crate) wan: Wan,
+    /// Packets and protocols of the forwards that are looked into.
+    pub(crate) forwards: Vec<Forward>,
+}
+
+/// Whether the router runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Running {
+    /// It answers.
+    Yes {
+        /// Its sessions.
+        sessions: u32,
+        /// And how many there may be.
+        max_sessions: u32,
+    },
+    /// Nobody answers at this socket.
+    No {
+        /// The socket.
+        socket: String,
+    },
+}
+
+/// A device that is, or is to be, a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Device {
+    /// `wan`, or the name of the lan.
+    pub(crate) label: String,
+    /// Which `[[lan]]`; `None` for the wan.
+    pub(crate) lan: Option<usize>,
+    /// Its name.
+    pub(crate) name: String,
+    /// The largest IPv4 packet in octets that the configuration wants it to take.
+    pub(crate) wanted_mtu: u32,
+    /// What the kernel knows about it; `None`: there is none, or it is one that the router makes.
+    pub(crate) link: Option<Link>,
+    /// The router makes it itself.
+    pub(crate) is_made: bool,
+}
+
+/// What the kernel knows about a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// Switched on.
+    pub(crate) up: bool,
+    /// The other end is there.
+    pub(crate) carrier: bool,
+    /// The largest IPv4 packet in octets.
+    pub(crate) mtu: u32,
+    /// What it is a member of.
+    pub(crate) master: Option<String>,
+    /// Addresses of the kernel on it.
+    pub(crate) addresses: Vec<String>,
+    /// Other programs than the router that take its frames: process and name. Not those that only look.
+    pub(crate) holders: Vec<(u32, String)>,
+    /// Large receive offload is on.
+    pub(crate) large_receive: bool,
+}
+
+/// The outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wan {
+    /// The external address that the walk begins at.
+    pub(crate) address: Ipv4Addr,
+    /// The next hop outside.
+    pub(crate) gateway: Option<Ipv4Addr>,
+    /// Whether that is one to be asked, and answers ARP; `None`: not known.
+    pub(crate) gateway_answers: Option<bool>,
+    /// Another machine claimed an external address lately: what the router said about that.
+    pub(crate) conflict: Option<String>,
+}
+
+/// One protocol of one forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Forward {
+    /// Its position in the file.
+    pub(crate) index: usize,
+    /// Its name.
+    pub(crate) name: String,
+    /// TCP or UDP.
+    pub(crate) protocol: Protocol,
+    /// Where the packet that is followed goes to.
+    pub(crate) external: SocketAddrV4,
+    /// And comes from.
+    pub(crate) source: Ipv4Addr,
+    /// Whom its `from` admits, as the file says; empty: everybody.
+    pub(crate) admits: String,
+    /// Where the forward leads.
+    pub(crate) target: SocketAddrV4,
+    /// How the file and what is in force differ about it.
+    pub(crate) loading: Loading,
+    /// What keeps it closed.
+    pub(crate) state: State,
+    /// When it opens again, in words.
+    pub(crate) opens: Option<String>,
+    /// What the rules do with the packet.
+    pub(crate) ruling: Ruling,
+    /// What the rules do with an answer to it.
+    pub(crate) answer: Option<DropReason>,
+    /// The box itself is the target, by the host TUN; whether the kernel would refuse packets by their source.
+    pub(crate) to_box: Option<BoxItself>,
+    /// What the running router has counted; `None`: it does not run.
+    pub(crate) counts: Option<Counts>,
+    /// What the target said; `None`: it was not asked.
+    pub(crate) target_facts: Option<Target>,
+}
+
+/// Whether the file says the same as what is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loading {
+    /// The same, or nobody knows.
+    Same,
+    /// The router does not know the forward.
+    Absent,
+    /// The router knows it otherwise.
+    Differs,
+}
+
+/// What the rules do with a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ruling {
+    /// The forward takes it.
+    Takes,
+    /// The forward is closed.
+    Closed,
+    /// Another one does: its position in the file and its name.
+    Other(usize, String),
+    /// The source is not admitted.
+    NotFromThere,
+    /// It goes to an address that is none of ours; these are.
+    NotOurs(String),
+    /// The forward is for this external address only.
+    OtherAddress(Ipv4Addr),
+    /// Inside hosts may not use external addresses.
+    HairpinOff,
+    /// The lan of this index may not reach the target's.
+    NotReaching(usize, String),
+    /// There is no way to the target: the target is the router's own address.
+    ToRouter,
+    /// There is no way to the target; these are the networks inside.
+    Outside(String),
+    /// Dropped for another reason.
+    Dropped(DropReason),
+}
+
+/// The box itself as a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BoxItself {
+    /// Something listens there.
+    pub(crate) listens: bool,
+    /// The TUN's reverse path filter is strict and its sources are elsewhere.
+    pub(crate) filters: bool,
+}
+
+/// What a running router has counted for a forward.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Sessions now.
+    pub(crate) sessions: u64,
+    /// And how many there may be.
+    pub(crate) max_sessions: Option<u32>,
+    /// Sessions that it has admitted.
+    pub(crate) hits: u64,
+    /// Answers of the target.
+    pub(crate) answers: u64,
+    /// Where the last session came from.
+    pub(crate) last_source: Option<Ipv4Addr>,
+    /// Sources that `from` refused.
+    pub(crate) refused: u64,
+    /// The last of them.
+    pub(crate) last_refused: Option<Ipv4Addr>,
+    /// Who was braked lately.
+    pub(crate) braked: Option<Ipv4Addr>,
+    /// Packets of inside hosts to external addresses that were dropped because there is no hairpin.
+    pub(crate) hairpins_refused: u64,
+}
+
+/// What the target said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Whom ARP asks: the target, or the router that leads there.
+    pub(crate) next_hop: Option<Ipv4Addr>,
+    /// Which lan that is on.
+    pub(crate) lan: String,
+    /// The router's own address there.
+    pub(crate) gateway: Option<Ipv4Addr>,
+    /// MAC addresses that answered.
+    pub(crate) macs: Vec<String>,
+    /// What `[[host]]` says, and its position in the file.
+    pub(crate) configured: Option<(usize, String)>,
+    /// Another address at which the configured MAC address is.
+    pub(crate) now_at: Option<Ipv4Addr>,
+    /// The MAC address changed lately: what the router said about that.
+    pub(crate) moved: Option<String>,
+    /// The port, asked from the router's own address on the lan.
+    pub(crate) near: Answer,
+    /// The port, asked from an address outside.
+    pub(crate) far: Answer,
+    /// The same port of the other protocol, asked from the router's address.
+    pub(crate) other: Answer,
+    /// An echo request from the router's address.
+    pub(crate) near_echo: Answer,
+    /// An echo request from an address outside.
+    pub(crate) far_echo: Answer,
+    /// Addresses that the target asked for meanwhile, which are not the router's.
+    pub(crate) asked_for: Vec<Ipv4Addr>,
+    /// The target has sessions of its own by this router.
+    pub(crate) goes_out: bool,
+}
+
+/// The answer to a probe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Nobody asked.
+    #[default]
+    Unasked,
+    /// Yes: a SYN-ACK, a datagram, an echo reply.
+    Open,
+    /// No: a reset, a port unreachable.
+    #[expect(dead_code, reason = "what a probe finds out")]
+    Closed,
+    /// Refused by an ICMP error of another kind.
+    #[expect(dead_code, reason = "what a probe finds out")]
+    Prohibited,
+    /// Nothing came.
+    Silence,
+}
+
+impl Answer {
+    /// Something came back.
+    pub(crate) fn came(self) -> bool {
+        matches!(self, Answer::Open | Answer::Closed | Answer::Prohibited)
+    }
+}

@@ -1,0 +1,462 @@
+//! From facts to findings: a pure function. Each finding rests on its own facts; their order is that of a packet's walk,
+//! and of one step what explains the others goes first.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use genkan_config::openings::State;
+use genkan_engine::wire::ipv4::Protocol;
+use ipnet::Ipv4Net;
+
+use super::cause::{Cause, Step};
+use super::facts::{Answer, Facts, Forward, Loading, Ruling, Running, Target};
+
+/// How sure it is that packets do not get through because of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    /// They do not.
+    Broken,
+    /// They may, or it does harm elsewhere.
+    Doubt,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// What.
+    pub(crate) cause: Cause,
+    /// How bad it is.
+    pub(crate) severity: Severity,
+    /// Of which walk: a position in [`Facts::forwards`]. `None`: of all.
+    pub(crate) walk: Option<usize>,
+    /// For the words.
+    pub(crate) arguments: Vec<(&'static str, String)>,
+    /// What in the file decides: table, index, key.
+    pub(crate) place: Option<(&'static str, usize, &'static str)>,
+    /// What to type.
+    pub(crate) commands: Vec<String>,
+}
+
+impl Found {
+    fn new<const N: usize>(cause: Cause, arguments: [(&'static str, String); N]) -> Found {
+        let arguments = arguments.into();
+        Found { cause, severity: Severity::Broken, walk: None, arguments, place: None, commands: Vec::new() }
+    }
+
+    fn at(self, table: &'static str, index: usize, key: &'static str) -> Found {
+        Found { place: Some((table, index, key)), ..self }
+    }
+
+    fn doubt_if(self, doubt: bool) -> Found {
+        Found { severity: if doubt { Severity::Doubt } else { self.severity }, ..self }
+    }
+
+    fn of(self, walk: usize) -> Found {
+        Found { walk: Some(walk), ..self }
+    }
+
+    fn commands<const N: usize>(self, commands: [String; N]) -> Found {
+        Found { commands: commands.into(), ..self }
+    }
+}
+
+/// The findings, the first cause first.
+pub(crate) fn judge(facts: &Facts) -> Vec<Found> {
+    let mut all = of_router(facts);
+    all.extend(of_devices(facts));
+    all.extend(of_wan(facts));
+    for (walk, forward) in facts.forwards.iter().enumerate() {
+        let of_it = of_rule(forward).into_iter().chain(of_limits(forward)).chain(of_target(forward));
+        all.extend(of_it.map(|found| found.of(walk)));
+    }
+    if let Running::Yes { sessions, max_sessions } = facts.router
+        && sessions >= max_sessions
+    {
+        let found = Found::new(Cause::SessionsFull, [("most", max_sessions.to_string())]);
+        all.push(found.at("nat", 0, "max_sessions"));
+    }
+    all.sort_by_key(|found| (found.severity, found.cause, found.walk));
+    all
+}
+
+/// A file with these errors, as they are told.
+pub(crate) fn of_invalid(errors: &str, is_running: bool) -> Found {
+    // What runs goes on with what it read before.
+    Found::new(Cause::ConfigInvalid, [("errors", errors.trim_end().to_owned())]).doubt_if(is_running)
+}
+
+fn of_router(facts: &Facts) -> Vec<Found> {
+    let mut all = Vec::new();
+    if let Running::No { socket } = &facts.router {
+        let found = Found::new(Cause::RouterNotRunning, [("socket", socket.clone())]);
+        let config = if facts.config.is_empty() { "FILE" } else { &facts.config };
+        all.push(found.commands([format!("genkan run --config {config}")]));
+    }
+    for (walk, forward) in facts.forwards.iter().enumerate().filter(|(_, it)| it.loading != Loading::Same) {
+        let found = Found::new(Cause::ForwardNotLoaded, [("forward", forward.name.clone())]);
+        let found = found.at("forward", forward.index, "name").commands(["genkan reload".to_owned()]);
+        all.push(found.of(walk));
+    }
+    all
+}
+
+fn of_devices(facts: &Facts) -> Vec<Found> {
+    let is_running = matches!(facts.router, Running::Yes { .. });
+    let mut all = Vec::new();
+    for device in facts.devices.iter().filter(|device| !device.is_made) {
+        let (table, index) = device.lan.map_or(("wan", 0), |lan| ("lan", lan));
+        let named = |cause| {
+            let arguments = [("device", device.name.clone()), ("port", device.label.clone())];
+            Found::new(cause, arguments).at(table, index, "device")
+        };
+        // A lan that no target is on keeps no forward from working.
+        let is_elsewhere = device.lan.is_some()
+            && !facts
+                .forwards
+                .iter()
+                .any(|forward| forward.target_facts.as_ref().is_none_or(|target| target.lan == device.label));
+        let Some(link) = &device.link else {
+            all.push(named(Cause::DeviceAbsent).doubt_if(is_elsewhere && is_running));
+            continue;
+        };
+        if let Some(master) = &link.master {
+            let mut found = named(Cause::DeviceEnslaved);
+            found.arguments.push(("master", master.clone()));
+            all.push(found.commands([format!("ip link set {} nomaster", device.name)]));
+        }
+        if let Some((process, program)) = link.holders.first() {
+            let mut found = named(Cause::DeviceInUse);
+            found.arguments.extend([("program", program.clone()), ("process", process.to_string())]);
+            all.push(found.doubt_if(is_running));
+        }
+        if !link.addresses.is_empty() {
+            let mut found = named(Cause::KernelAddress);
+            found.arguments.push(("addresses", link.addresses.join(", ")));
+            found.commands = link
+                .addresses
+                .iter()
+                .map(|address| format!("ip address del {address} dev {}", device.name))
+                .collect();
+            // A router that runs keeps the kernel off the wire; the next start is refused.
+            all.push(found.doubt_if(is_running));
+        }
+        // The router switches its devices on when it starts.
+        if is_running && !(link.up && link.carrier) {
+            let cause = if device.lan.is_none() { Cause::WanDown } else { Cause::LanDown };
+            let found = named(cause).doubt_if(is_elsewhere);
+            let on = (!link.up).then(|| format!("ip link set {} up", device.name));
+            all.push(Found { commands: on.into_iter().collect(), ..found });
+        }
+        if link.mtu < device.wanted_mtu {
+            let mut found = named(Cause::MtuSmaller).at(table, index, "mtu");
+            found
+                .arguments
+                .extend([("mtu", link.mtu.to_string()), ("wanted", device.wanted_mtu.to_string())]);
+            all.push(found.doubt_if(true).commands([format!("mtu = {}", link.mtu)]));
+        }
+        if link.large_receive {
+            all.push(named(Cause::LargeReceive).commands([format!("ethtool -K {} lro off", device.name)]));
+        }
+    }
+    all
+}
+
+/// Whether the box's address outside is one that the internet leads to; else what it is.
+fn kind_of_address(address: Ipv4Addr) -> Option<Cause> {
+    let within = |network: [u8; 4], length| {
+        Ipv4Net::new(network.into(), length).is_ok_and(|network| network.contains(&address))
+    };
+    if within([192, 0, 0, 0], 29) {
+        return Some(Cause::WanDsLite);
+    }
+    if within([100, 64, 0, 0], 10) {
+        return Some(Cause::WanCgnat);
+    }
+    if address.is_link_local() {
+        return Some(Cause::WanLinkLocal);
+    }
+    address.is_private().then_some(Cause::WanPrivate)
+}
+
+fn of_wan(facts: &Facts) -> Vec<Found> {
+    let wan = &facts.wan;
+    let mut all = Vec::new();
+    if let Some(message) = &wan.conflict {
+        all.push(Found::new(Cause::AddressConflict, [("message", message.clone())]).at("wan", 0, "address"));
+    }
+    if let Some(cause) = kind_of_address(wan.address) {
+        // Who has come from outside all the same shows that whatever is in front passes packets on.
+        let passes = |forward: &Forward| {
+            let source = forward.counts.as_ref().and_then(|counts| counts.last_source);
+            source.is_some_and(|source| kind_of_address(source).is_none())
+        };
+        let found = Found::new(cause, [("address", wan.address.to_string())]).at("wan", 0, "address");
+        all.push(found.doubt_if(facts.forwards.iter().any(passes)));
+    }
+    match wan.gateway {
+        Some(gateway) if wan.gateway_answers == Some(false) => {
+            let found = Found::new(Cause::GatewaySilent, [("gateway", gateway.to_string())]);
+            all.push(found.at("wan", 0, "gateway"));
+        }
+        // A wan of one link only needs none.
+        None if facts.forwards.iter().any(|forward| forward.answer.is_some()) => {
+            let found = Found::new(Cause::GatewayMissing, []).at("wan", 0, "gateway");
+            all.push(found.commands(["gateway = \"ADDRESS\"".to_owned()]));
+        }
+        _ => {}
+    }
+    all
+}
+
+fn of_rule(forward: &Forward) -> Option<Found> {
+    let (name, at) = (forward.name.clone(), forward.index);
+    let named = |cause| Found::new(cause, [("forward", name.clone())]);
+    let source = ("source", forward.source.to_string());
+    match forward.state {
+        State::Disabled => {
+            let found = named(Cause::ForwardDisabled).at("forward", at, "enabled");
+            return Some(found.commands([format!("genkan forward enable {name}")]));
+        }
+        State::Expired => {
+            let found = named(Cause::ForwardExpired).at("forward", at, "expires");
+            return Some(found.commands([format!("genkan forward change {name} --without expires")]));
+        }
+        State::OutOfHours => {
+            let mut found = named(Cause::OutOfHours).at("forward", at, "schedule");
+            found.arguments.push(("opens", forward.opens.clone().unwrap_or_else(|| "?".to_owned())));
+            return Some(found.commands([format!("genkan forward change {name} --without schedule")]));
+        }
+        State::ClockUnknown => {
+            let found = named(Cause::ClockImplausible).at("forward", at, "schedule");
+            return Some(found.commands(["timedatectl set-ntp true".to_owned()]));
+        }
+        State::Open => {}
+    }
+    match &forward.ruling {
+        Ruling::Takes => {}
+        Ruling::Closed => return Some(named(Cause::ForwardDisabled).at("forward", at, "enabled")),
+        Ruling::Other(other, by) => {
+            let mut found = named(Cause::Shadowed).at("forward", *other, "port");
+            found.arguments.extend([("by", by.clone()), ("port", forward.external.port().to_string())]);
+            return Some(found.commands([format!("genkan forward remove {by}")]));
+        }
+        Ruling::NotFromThere => return Some(not_admitted(forward, forward.source)),
+        Ruling::NotOurs(ours) => {
+            let asked = ("address", forward.external.ip().to_string());
+            let found = Found::new(Cause::AddressNotOurs, [asked, ("ours", ours.clone())]);
+            return Some(found.at("wan", 0, "address"));
+        }
+        Ruling::OtherAddress(only) => {
+            let mut found = named(Cause::OtherAddress).at("forward", at, "address");
+            let asked = ("address", forward.external.ip().to_string());
+            found.arguments.extend([asked, ("only", only.to_string())]);
+            return Some(found.commands([format!("genkan forward change {name} --without address")]));
+        }
+        Ruling::HairpinOff => return Some(hairpin_off()),
+        Ruling::NotReaching(lan, lan_name) => {
+            let found = Found::new(Cause::LanNotReaching, [source, ("lan", lan_name.clone())]);
+            return Some(found.at("lan", *lan, "reaches"));
+        }
+        Ruling::ToRouter => {
+            let mut found = named(Cause::TargetIsRouter).at("forward", at, "to");
+            found.arguments.push(("target", forward.target.ip().to_string()));
+            return Some(found.commands(["[router]".to_owned(), "tun = \"genkan0\"".to_owned()]));
+        }
+        Ruling::Outside(inside) => {
+            let mut found = named(Cause::TargetOutside).at("forward", at, "to");
+            found.arguments.extend([("target", forward.target.ip().to_string()), ("inside", inside.clone())]);
+            return Some(found.commands([format!("genkan forward change {name} --to ADDRESS")]));
+        }
+        Ruling::Dropped(reason) => {
+            let reason = ("reason", format!("drop-{}", reason.name()));
+            let found = Found::new(Cause::Dropped, [("forward", name), reason]);
+            return Some(found.at("forward", at, "port"));
+        }
+    }
+    let counts = forward.counts.as_ref()?;
+    if counts.hits == 0
+        && let Some(source) = counts.last_refused
+    {
+        return Some(not_admitted(forward, source));
+    }
+    if counts.hairpins_refused > 0 {
+        return Some(hairpin_off());
+    }
+    None
+}
+
+fn hairpin_off() -> Found {
+    let found = Found::new(Cause::HairpinOff, []).at("nat", 0, "hairpin");
+    found.commands(["[nat]".to_owned(), "hairpin = true".to_owned()])
+}
+
+fn not_admitted(forward: &Forward, source: Ipv4Addr) -> Found {
+    let Forward { name, admits, .. } = forward;
+    let arguments = [("forward", name.clone()), ("source", source.to_string()), ("from", admits.clone())];
+    let found = Found::new(Cause::SourceNotAdmitted, arguments).at("forward", forward.index, "from");
+    let all = admits.replace(", ", ",");
+    found.commands([format!("genkan forward change {name} --from {all},{source}/32")])
+}
+
+fn of_limits(forward: &Forward) -> Vec<Found> {
+    let Some(counts) = &forward.counts else { return Vec::new() };
+    let (name, at) = (&forward.name, forward.index);
+    let mut all = Vec::new();
+    if let Some(most) = counts.max_sessions.filter(|most| counts.sessions >= u64::from(*most)) {
+        let arguments = [("forward", name.clone()), ("most", most.to_string())];
+        let found = Found::new(Cause::MaxSessions, arguments).at("forward", at, "max_sessions");
+        let more = most.saturating_mul(2);
+        all.push(found.commands([format!("genkan forward change {name} --max-sessions {more}")]));
+    }
+    if let Some(source) = counts.braked {
+        let arguments = [("forward", name.clone()), ("source", source.to_string())];
+        let found = Found::new(Cause::SourceBraked, arguments).at("forward", at, "max_new_per_source");
+        all.push(found.commands([format!("genkan forward change {name} --without max_new_per_source")]));
+    }
+    all
+}
+
+fn of_target(forward: &Forward) -> Vec<Found> {
+    if let Some(it) = forward.to_box {
+        let target = ("target", forward.target.to_string());
+        let mut all = Vec::new();
+        if !it.listens {
+            let arguments = [target.clone(), ("protocol", forward.protocol.to_string())];
+            all.push(Found::new(Cause::PortClosed, arguments).at("forward", forward.index, "to"));
+        }
+        if it.filters {
+            let found = Found::new(Cause::ReversePathFilter, [target]);
+            all.push(found.commands(["sysctl -w net.ipv4.conf.all.rp_filter=2".to_owned()]));
+        }
+        return all;
+    }
+    let Some(target) = &forward.target_facts else { return Vec::new() };
+    let Some(next_hop) = target.next_hop else { return Vec::new() };
+    let (at, to) = (forward.index, forward.target);
+    let is_via = next_hop != *to.ip();
+    if target.macs.is_empty() {
+        let cause = if is_via { Cause::ViaSilent } else { Cause::TargetSilent };
+        let arguments = [("target", next_hop.to_string()), ("lan", target.lan.clone())];
+        let silent = Found::new(cause, arguments).at("forward", at, "to");
+        let Some(now_at) = target.now_at else { return vec![silent] };
+        return vec![moved(forward, target, Some(now_at)), silent];
+    }
+    let mut all = Vec::new();
+    if let [first, second, ..] = &target.macs[..] {
+        let arguments =
+            [("target", next_hop.to_string()), ("first", first.clone()), ("second", second.clone())];
+        all.push(Found::new(Cause::TargetDuplicate, arguments).at("forward", at, "to"));
+    }
+    let is_other = |(_, mac): &(usize, String)| !target.macs.contains(mac);
+    let has_moved = target.configured.as_ref().is_some_and(is_other) || target.moved.is_some();
+    let port = of_port(forward, target);
+    let way_back = of_way_back(forward, target);
+    if has_moved {
+        // The machine that has the address now may well be the right one.
+        all.push(moved(forward, target, target.now_at).doubt_if(port.is_none() && way_back.is_none()));
+    }
+    all.extend(port.or(way_back));
+    all
+}
+
+fn moved(forward: &Forward, target: &Target, now_at: Option<Ipv4Addr>) -> Found {
+    let mac = target.macs.first().cloned().unwrap_or_else(|| "-".to_owned());
+    let known = match (&target.configured, &target.moved) {
+        (Some((_, mac)), _) => mac.clone(),
+        (None, Some(message)) => message.clone(),
+        (None, None) => "?".to_owned(),
+    };
+    let address = now_at.map_or_else(|| "?".to_owned(), |address| address.to_string());
+    let arguments =
+        [("target", forward.target.ip().to_string()), ("mac", mac), ("known", known), ("now-at", address)];
+    let found = Found::new(Cause::TargetMoved, arguments);
+    let found = match &target.configured {
+        Some((host, _)) => found.at("host", *host, "mac"),
+        None => found.at("forward", forward.index, "to"),
+    };
+    match now_at {
+        Some(address) => {
+            let to = SocketAddrV4::new(address, forward.target.port());
+            found.commands([format!("genkan forward change {} --to {to}", forward.name)])
+        }
+        None => found,
+    }
+}
+
+fn of_port(forward: &Forward, target: &Target) -> Option<Found> {
+    let (at, to) = (forward.index, forward.target);
+    let arguments = || [("target", to.to_string()), ("protocol", forward.protocol.to_string())];
+    let found = |cause| Found::new(cause, arguments()).at("forward", at, "to");
+    match target.near {
+        // A service that does not answer what it does not understand is silent as well.
+        Answer::Silence if forward.protocol == Protocol::UDP => None,
+        Answer::Silence | Answer::Prohibited => Some(found(Cause::PortFiltered)),
+        Answer::Closed => {
+            let other = if forward.protocol == Protocol::TCP { Protocol::UDP } else { Protocol::TCP };
+            let listens = match other {
+                Protocol::UDP => matches!(target.other, Answer::Open | Answer::Silence),
+                _ => target.other == Answer::Open,
+            };
+            // UDP that is silent may be a firewall: only a host that says no elsewhere says yes by that.
+            if listens {
+                let mut found = found(Cause::OtherProtocol).at("forward", at, "protocol");
+                found.arguments.push(("other", other.to_string()));
+                let command = format!("genkan forward change {} --protocol {other}", forward.name);
+                return Some(found.commands([command]));
+            }
+            Some(found(Cause::PortClosed))
+        }
+        Answer::Open | Answer::Unasked => None,
+    }
+}
+
+fn of_way_back(forward: &Forward, target: &Target) -> Option<Found> {
+    let to = forward.target;
+    let gateway = target.gateway.map_or_else(|| "?".to_owned(), |address| address.to_string());
+    let arguments =
+        |other: String| [("target", to.to_string()), ("gateway", gateway.clone()), ("other", other)];
+    let at = |found: Found| found.at("forward", forward.index, "to");
+    let firewall = || at(Found::new(Cause::TargetFirewall, arguments(String::new())));
+    // What says how the target treats strangers: its port, and for UDP, which may be silent to anybody, an echo.
+    let asked = [(target.near, target.far), (target.near_echo, target.far_echo)];
+    let refused = asked.iter().any(|(near, far)| near.came() && *far == Answer::Silence);
+    let prohibited = target.near == Answer::Open && matches!(target.far, Answer::Closed | Answer::Prohibited);
+    if prohibited {
+        return Some(firewall());
+    }
+    if refused && !(target.near.came() && target.far.came()) {
+        // ARP for somebody else, just when an answer has to go outside, names the wrong gateway.
+        if let Some(other) = target.asked_for.first() {
+            return Some(at(Found::new(Cause::ReplyElsewhere, arguments(other.to_string()))));
+        }
+        let others_come_back = target.far_echo.came() || target.far.came();
+        if others_come_back || target.goes_out {
+            let is_sure = target.near.came() && target.far == Answer::Silence;
+            return is_sure.then(firewall);
+        }
+        return Some(at(Found::new(Cause::ReplyElsewhere, arguments("?".to_owned()))));
+    }
+    let counts = forward.counts.as_ref()?;
+    if counts.hits > 0 && counts.answers == 0 && !(target.near == Answer::Open && target.far == Answer::Open)
+    {
+        let arguments = [("target", to.to_string()), ("hits", counts.hits.to_string())];
+        return Some(at(Found::new(Cause::Unanswered, arguments)));
+    }
+    None
+}
+
+/// The steps of a walk that were looked at, so that they are well where nothing was found.
+pub(crate) fn looked_at(facts: &Facts, walk: usize) -> Vec<Step> {
+    let Some(forward) = facts.forwards.get(walk) else { return Vec::new() };
+    let is_running = matches!(facts.router, Running::Yes { .. });
+    let target = forward.target_facts.as_ref();
+    let is_box = forward.to_box.is_some();
+    let is_known = |step: &Step| match step {
+        Step::Devices | Step::Address | Step::Rule | Step::Route => true,
+        Step::Router | Step::Limits => is_running,
+        Step::Gateway => facts.wan.gateway_answers.is_some() || facts.wan.gateway.is_none(),
+        Step::Target => is_box || target.is_some_and(|target| !target.macs.is_empty()),
+        Step::Port => is_box || target.is_some_and(|target| target.near.came()),
+        Step::WayBack => is_box || target.is_some_and(|target| target.far.came() || target.far_echo.came()),
+    };
+    Step::ALL.into_iter().filter(is_known).collect()
+}

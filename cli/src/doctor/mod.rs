@@ -1,0 +1,167 @@
+//! What stops forwards from working: facts are gathered, findings concluded from them, and said in words.
+
+mod boxed;
+pub(crate) mod cause;
+pub(crate) mod facts;
+pub(crate) mod gather;
+pub(crate) mod judgement;
+mod rules;
+
+use genkan_config::Places;
+use serde::Serialize;
+
+use self::cause::{Cause, Step};
+use self::facts::{Facts, Forward};
+use self::judgement::{Found, Severity};
+use crate::words::Words;
+
+/// All that there is to say.
+#[derive(Debug, Serialize)]
+pub(crate) struct Diagnosis {
+    /// Nothing is known that stops packets.
+    pub(crate) works: bool,
+    /// What is not as it should be, the first cause first.
+    pub(crate) findings: Vec<Finding>,
+    /// Each protocol of each forward, step by step.
+    pub(crate) walks: Vec<Walk>,
+}
+
+/// One thing that is not as it should be, in words.
+#[derive(Debug, Serialize)]
+pub(crate) struct Finding {
+    /// Its name, which stays.
+    pub(crate) cause: Cause,
+    /// The step that fails.
+    pub(crate) step: Step,
+    /// Packets do not get through because of it, as opposed to: they may not.
+    pub(crate) certain: bool,
+    /// Which forward it is about; absent when it is about all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) forward: Option<String>,
+    /// What is wrong.
+    pub(crate) text: String,
+    /// What would help.
+    pub(crate) remedy: String,
+    /// Commands, or lines of the configuration, to type.
+    pub(crate) commands: Vec<String>,
+    /// `FILE:LINE:COLUMN` of what decides it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<String>,
+}
+
+/// The walk of a packet.
+#[derive(Debug, Serialize)]
+pub(crate) struct Walk {
+    /// The forward.
+    pub(crate) forward: String,
+    /// `tcp` or `udp`.
+    pub(crate) protocol: String,
+    /// From this address.
+    pub(crate) source: String,
+    /// To this external endpoint.
+    pub(crate) external: String,
+    /// Which leads there.
+    pub(crate) target: String,
+    /// The steps, in order.
+    pub(crate) steps: Vec<StepTaken>,
+}
+
+/// One step.
+#[derive(Debug, Serialize)]
+pub(crate) struct StepTaken {
+    /// Which.
+    pub(crate) step: Step,
+    /// How it went.
+    pub(crate) state: StepState,
+    /// In words.
+    pub(crate) text: String,
+}
+
+/// How a step went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StepState {
+    /// Well.
+    Well,
+    /// Packets get no further.
+    Broken,
+    /// Nobody knows, or perhaps.
+    Unknown,
+}
+
+/// What was found, and on what.
+pub(crate) struct Examined<'a> {
+    /// The facts; absent where there is no usable file.
+    pub(crate) facts: Option<&'a Facts>,
+    /// Where things are written.
+    pub(crate) places: Option<&'a Places>,
+    /// What was concluded.
+    pub(crate) found: Vec<Found>,
+}
+
+impl Examined<'_> {
+    /// Puts it into words.
+    pub(crate) fn tell(&self, words: &Words) -> Diagnosis {
+        let forwards = self.facts.map_or(&[][..], |facts| &facts.forwards);
+        let finding = |found: &Found| Finding {
+            cause: found.cause,
+            step: found.cause.step(),
+            certain: found.severity == Severity::Broken,
+            forward: found.walk.and_then(|walk| forwards.get(walk)).map(|forward| forward.name.clone()),
+            text: what(found, words),
+            remedy: say(&format!("doctor-remedy-{}", found.cause.id()), found, words),
+            commands: found.commands.clone(),
+            place: found.place.zip(self.places).and_then(|(place, places)| written_at(places, place)),
+        };
+        let walk = |(walk, forward): (usize, &Forward)| Walk {
+            forward: forward.name.clone(),
+            protocol: forward.protocol.to_string(),
+            source: forward.source.to_string(),
+            external: forward.external.to_string(),
+            target: forward.target.to_string(),
+            steps: Step::ALL.into_iter().map(|step| self.step(step, walk, words)).collect(),
+        };
+        Diagnosis {
+            works: self.found.iter().all(|found| found.severity != Severity::Broken),
+            findings: self.found.iter().map(finding).collect(),
+            walks: forwards.iter().enumerate().map(walk).collect(),
+        }
+    }
+
+    fn step(&self, step: Step, walk: usize, words: &Words) -> StepTaken {
+        let here = |found: &&Found| found.cause.step() == step && found.walk.is_none_or(|of| of == walk);
+        let is_seen = self.facts.is_some_and(|facts| judgement::looked_at(facts, walk).contains(&step));
+        let (state, text) = match self.found.iter().find(here) {
+            Some(found) if found.severity == Severity::Broken => (StepState::Broken, what(found, words)),
+            Some(found) => (StepState::Unknown, what(found, words)),
+            None if is_seen => (StepState::Well, words.say(&format!("doctor-step-{}", step.id()), &[])),
+            None => (StepState::Unknown, words.say(&format!("doctor-unknown-{}", step.id()), &[])),
+        };
+        StepTaken { step, state, text }
+    }
+}
+
+fn what(found: &Found, words: &Words) -> String {
+    say(&format!("doctor-cause-{}", found.cause.id()), found, words)
+}
+
+fn say(id: &str, found: &Found, words: &Words) -> String {
+    let arguments: Vec<(&str, String)> = found
+        .arguments
+        .iter()
+        .map(|(name, value)| match *name {
+            // Has its own words.
+            "reason" => ("reason", words.say(value, &[])),
+            name => (name, value.clone()),
+        })
+        .collect();
+    words.say(id, &arguments)
+}
+
+fn written_at(places: &Places, (table, index, key): (&str, usize, &str)) -> Option<String> {
+    let position = places.position(&places.key(table, index, key)?);
+    Some(format!("{}:{}:{}", places.file.name(), position.line, position.column))
+}
+
+#[cfg(test)]
+mod tests;
