@@ -17,7 +17,8 @@ fi
 # The runner must be of the library's version.
 version=$(sed -n 's/^gungraun = "\(.*\)"$/\1/p' ../Cargo.toml)
 if [[ "$(gungraun-runner --version 2>/dev/null || true)" != *"$version"* ]]; then
-    cargo install --quiet --locked "gungraun-runner@$version"
+    # Unoptimised: it only starts what is counted.
+    cargo install --quiet --locked --debug "gungraun-runner@$version"
 fi
 
 counts=$(mktemp)

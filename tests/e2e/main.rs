@@ -28,6 +28,8 @@ mod stream;
 mod terminal;
 
 use std::process::ExitCode;
+use std::sync::{PoisonError, RwLock};
+use std::thread;
 
 use genkan_lab::{Sandbox, sandbox};
 use libtest_mimic::{Arguments, Completion, Trial};
@@ -47,17 +49,48 @@ fn main() -> ExitCode {
             Err(error) => return without_namespaces(&error),
         }
     }
-    // Side by side, the tests would measure each other's load; each is short.
-    arguments.test_threads.get_or_insert(1);
+    // Most tests wait more than they work; each has a lab of its own.
+    arguments
+        .test_threads
+        .get_or_insert_with(|| thread::available_parallelism().map_or(1, usize::from).min(4));
     let trials = cases::all().into_iter().filter(|case| case.applies()).map(trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
+/// Modules whose tests measure, or send as fast as they can: nothing may run beside them.
+const ALONE: &[&str] = &[
+    "backend",
+    "bench",
+    "bursts",
+    "changes_beside_traffic",
+    "changes_under_load",
+    "flood",
+    "listing",
+    "nat_log",
+    "programs",
+    "upgrade",
+    "upgrade_trouble",
+];
+
+/// Held to write by a test that runs alone, to read by any other.
+static SIDE_BY_SIDE: RwLock<()> = RwLock::new(());
+
 fn trial(case: Case) -> Trial {
-    Trial::ignorable_test(case.name, move || match case.run() {
-        Ok(()) => Ok(Completion::Completed),
-        Err(skip) if setup::is_ci() => Err(format!("nothing may be skipped here: {skip}").into()),
-        Err(skip) => Ok(Completion::ignored_with(skip)),
+    let module = case.name.split("::").next().unwrap_or_default();
+    let is_alone = ALONE.contains(&module);
+    Trial::ignorable_test(case.name, move || {
+        let outcome = if is_alone {
+            let _alone = SIDE_BY_SIDE.write().unwrap_or_else(PoisonError::into_inner);
+            case.run()
+        } else {
+            let _with_others = SIDE_BY_SIDE.read().unwrap_or_else(PoisonError::into_inner);
+            case.run()
+        };
+        match outcome {
+            Ok(()) => Ok(Completion::Completed),
+            Err(skip) if setup::is_ci() => Err(format!("nothing may be skipped here: {skip}").into()),
+            Err(skip) => Ok(Completion::ignored_with(skip)),
+        }
     })
 }
 

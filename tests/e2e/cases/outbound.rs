@@ -125,8 +125,12 @@ fn inside_hosts_are_listed_with_what_they_use() -> Outcome {
         Lab::start("[[host]]\nname = \"nas\"\nmac = \"52:54:00:12:34:56\"\naddress = \"192.168.0.10\"\n");
     let _server = Server::udp(&lab.host(Remote), 7);
     let remote = SocketAddrV4::new(lab.address.remote, 7);
-    for port in [5001, 5002] {
-        ask(&udp(&lab.host(Laptop), port), remote, b"hello", SILENCE).expect("an answer");
+    // What a host uses is drawn from frames that arrive together, and few draws may all miss it.
+    let sockets = [5001, 5002].map(|port| udp(&lab.host(Laptop), port));
+    for _ in 0..50 {
+        for socket in &sockets {
+            ask(socket, remote, b"hello", PATIENCE).expect("an answer");
+        }
     }
     let said = lab.genkan(&["hosts", "--format", "json"]).expect_ok();
     let rows: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
@@ -140,10 +144,10 @@ fn inside_hosts_are_listed_with_what_they_use() -> Outcome {
     assert_eq!(laptop["external"], lab.address.wan.to_string());
     let nas = of(lab.address.nas);
     assert_eq!((&nas["name"], &nas["sessions"]), (&"nas".into(), &0.into()), "{nas}");
-    // Who uses the line; two small datagrams each way, within a moment of each other.
+    // Who uses the line; a hundred small datagrams each way, within a few seconds of each other.
     for way in ["octets_per_second_in", "octets_per_second_out"] {
         let rate = |row: &serde_json::Value| row[way].as_u64().expect("a number");
-        assert!((5..=60).contains(&rate(&laptop)) && rate(&nas) == 0, "{laptop}");
+        assert!((250..=3000).contains(&rate(&laptop)) && rate(&nas) == 0, "{laptop}");
     }
     let said = lab.genkan(&["hosts", "--sort", "traffic", "--limit", "1", "--format", "json"]).expect_ok();
     let busiest: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
