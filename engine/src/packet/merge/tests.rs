@@ -471,9 +471,13 @@ fn play(steps: &[Step], whole_partial: bool, atomic: bool) -> Vec<(Vec<u8>, Offl
 
 /// As `refill`, for frames that etherparse may not be able to read.
 fn refill_if_possible(frame: &mut [u8]) {
-    let readable =
-        etherparse::SlicedPacket::from_ethernet(frame).is_ok_and(|packet| packet.transport.is_some());
-    if readable {
+    let is_readable =
+        etherparse::SlicedPacket::from_ethernet(frame).is_ok_and(|packet| match packet.transport {
+            // A length of 0, which stands for the rest of a packet in IPv6 only, is taken there as well.
+            Some(etherparse::TransportSlice::Udp(udp)) => udp.length() >= 8,
+            other => other.is_some(),
+        });
+    if is_readable {
         refill(frame);
     }
 }
