@@ -97,6 +97,8 @@ pub enum Step {
         rule: RuleId,
         /// Whether the source may open one now.
         admits: bool,
+        /// How many more it may open at once; `None`: there is no such limit, or it does not hold for the source.
+        left: Option<u32>,
     },
     /// Where the packet has to leave, before it is rewritten for packets from inside.
     Route {

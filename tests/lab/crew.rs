@@ -154,6 +154,12 @@ impl Crew {
         (slot.verdict, steps)
     }
 
+    /// A router for one frame, of what all have read out for it.
+    pub fn excerpt(&self, now: Timestamp, wall: UnixTime, port: PortId, frame: &[u8]) -> Option<Router> {
+        let excerpts = self.routers.iter().map(|router| router.excerpt(now, port, frame)).collect();
+        Router::of_excerpts(now, wall, excerpts)
+    }
+
     /// [`Router::handle_batch`], every frame of it somewhere else.
     pub fn handle_batch(&mut self, now: Timestamp, port: PortId, batch: FrameBatch<'_>) {
         self.now = now;

@@ -22,6 +22,16 @@ pub(crate) struct Step {
     pub(crate) drops: Vec<DropReason>,
 }
 
+/// What became of a frame, to the last octet.
+#[derive(Debug, PartialEq)]
+struct Foretold {
+    verdict: Verdict,
+    /// What the router made or let go because of it.
+    made: Vec<Transmit>,
+    /// The frame, where it was sent on.
+    sent: Option<Vec<u8>>,
+}
+
 /// A router and its surroundings.
 pub(crate) struct World {
     router: Crew,
@@ -156,6 +166,9 @@ impl World {
         self.packets += 1;
         let now = self.clock.now();
         let offload = Offload::default();
+        // Not of every packet: the tables of a router made for one cost more than all that it does.
+        let foretold = self.packets.is_multiple_of(4).then(|| self.foretell(port, &bytes));
+        let frame_before = bytes.clone();
         let mut frame = bytes.as_mut_slice();
         let (verdict, bytes) = match self.packets % 3 {
             0 => {
@@ -173,9 +186,40 @@ impl World {
                 (verdict, frame.to_vec())
             }
         };
+        let made: Vec<Transmit> = std::iter::from_fn(|| self.router.poll_transmit()).collect();
+        let told = self.told(verdict, made.clone(), &bytes);
+        // The answers of neighbours are between them and the router alone.
+        let is_packet = matches!(Frame::parse(&frame_before), Some(Frame { body: Body::Ipv4(_), .. }));
+        if let Some(foretold) = foretold.filter(|_| is_packet) {
+            assert_eq!(foretold, told, "by the excerpt, and in truth");
+        }
+        made.into_iter().for_each(|made| self.leave(made, step));
         self.drain(step);
         if let Verdict::Transmit(port) = verdict {
             self.leave(Transmit { port, bytes, offload }, step);
+        }
+    }
+
+    /// What becomes of a frame, by an excerpt of the router.
+    fn foretell(&self, port: PortId, bytes: &[u8]) -> Foretold {
+        let now = self.clock.now();
+        let excerpt = self.router.excerpt(now, self.clock.wall(), port, bytes);
+        let mut router = excerpt.expect("all workers follow one plan");
+        let mut bytes = bytes.to_vec();
+        let mut frame = bytes.as_mut_slice();
+        let (verdict, _) = router.explain(now, port, &mut frame, Offload::default());
+        let made = std::iter::from_fn(|| router.poll_transmit()).collect();
+        self.told(verdict, made, frame)
+    }
+
+    fn told(&self, verdict: Verdict, made: Vec<Transmit>, frame: &[u8]) -> Foretold {
+        let sent = matches!(verdict, Verdict::Transmit(_)).then(|| frame.to_vec());
+        match verdict {
+            // Each of several workers has its own neighbours to ask, before it sends the same.
+            Verdict::Transmit(_) | Verdict::Consumed if self.router.workers() > 1 => {
+                Foretold { verdict: Verdict::Consumed, made: Vec::new(), sent: None }
+            }
+            _ => Foretold { verdict, made, sent },
         }
     }
 

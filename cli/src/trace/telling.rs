@@ -94,7 +94,7 @@ impl Scene<'_> {
                     "max_sessions",
                 )
             }
-            Step::Brake { rule, admits } => {
+            Step::Brake { rule, admits, left: _ } => {
                 self.forward(rule.0)?.max_new_per_source?;
                 let id = if *admits { "step-brake-admits" } else { "step-brake-refuses" };
                 Said::plain(id).at("forward", rule.0 as usize, "max_new_per_source")

@@ -61,12 +61,41 @@ impl Brake {
         self.rate
     }
 
-    /// Takes a token out of the bucket of `source`, if there is one. `key` is to be the same at every call.
-    pub(crate) fn admit(&mut self, now: Timestamp, source: Ipv4Addr, key: HashKey) -> bool {
+    /// When the bucket is full that `source` would take a token out of; `None` where all are.
+    pub(crate) fn bucket(&self, source: Ipv4Addr, key: HashKey) -> Option<Timestamp> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let set = set_of(source, key);
+        let set = &self.entries[set..set + WAYS];
+        let own = set.iter().find(|entry| entry.source == source);
+        own.or_else(|| set.iter().min_by_key(|entry| entry.full_at)).map(|entry| entry.full_at)
+    }
+
+    /// Gives `source` a bucket that will be full then.
+    pub(crate) fn set_bucket(&mut self, source: Ipv4Addr, full_at: Timestamp, key: HashKey) {
+        self.make_room();
+        self.entries[set_of(source, key)] = Entry { source, full_at };
+    }
+
+    /// Tokens in the bucket of `source`.
+    pub(crate) fn tokens(&self, now: Timestamp, source: Ipv4Addr, key: HashKey) -> u32 {
+        let missing =
+            self.bucket(source, key).map_or(Duration::ZERO, |full_at| full_at.saturating_since(now));
+        let missing = missing.as_nanos().div_ceil(self.token.as_nanos().max(1));
+        self.rate.count.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX))
+    }
+
+    fn make_room(&mut self) {
         if self.entries.is_empty() {
             self.entries = vec![Entry { source: Ipv4Addr::UNSPECIFIED, full_at: Timestamp::ZERO }; SOURCES];
         }
-        let set = key.hash_4(source.to_bits()) as usize % (SOURCES / WAYS) * WAYS;
+    }
+
+    /// Takes a token out of the bucket of `source`, if there is one. `key` is to be the same at every call.
+    pub(crate) fn admit(&mut self, now: Timestamp, source: Ipv4Addr, key: HashKey) -> bool {
+        self.make_room();
+        let set = set_of(source, key);
         let set = &mut self.entries[set..set + WAYS];
         let own = set.iter().position(|entry| entry.source == source);
         let fullest = || (0..WAYS).min_by_key(|&at| set[at].full_at).unwrap_or(0);
@@ -79,6 +108,11 @@ impl Brake {
         set[at] = Entry { source, full_at };
         true
     }
+}
+
+/// Where the entries begin that a source may have.
+fn set_of(source: Ipv4Addr, key: HashKey) -> usize {
+    key.hash_4(source.to_bits()) as usize % (SOURCES / WAYS) * WAYS
 }
 
 #[cfg(test)]

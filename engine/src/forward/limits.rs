@@ -70,4 +70,25 @@ impl Limits {
         let brake = self.of.get_mut(rule.0 as usize).and_then(|limit| limit.brake.as_mut());
         brake.is_none_or(|brake| brake.admit(now, source, self.key))
     }
+
+    /// When the bucket of `source` at a forward is full, if it is not; see [`Brake::bucket`].
+    pub(crate) fn bucket(&self, rule: RuleId, source: Ipv4Addr) -> Option<Timestamp> {
+        self.brake(rule)?.bucket(source, self.key)
+    }
+
+    /// Gives `source` such a bucket.
+    pub(crate) fn set_bucket(&mut self, rule: RuleId, source: Ipv4Addr, full_at: Timestamp) {
+        if let Some(brake) = self.of.get_mut(rule.0 as usize).and_then(|limit| limit.brake.as_mut()) {
+            brake.set_bucket(source, full_at, self.key);
+        }
+    }
+
+    /// Sessions that `source` may open through a forward at once; `None`: as many as it likes.
+    pub(crate) fn tokens(&self, now: Timestamp, rule: RuleId, source: Ipv4Addr) -> Option<u32> {
+        Some(self.brake(rule)?.tokens(now, source, self.key))
+    }
+
+    fn brake(&self, rule: RuleId) -> Option<&Brake> {
+        self.of.get(rule.0 as usize)?.brake.as_deref()
+    }
 }

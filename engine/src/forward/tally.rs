@@ -109,6 +109,18 @@ impl Tally {
         self.counts.get(rule.0 as usize + 1).map_or(0, |count| count.sessions)
     }
 
+    /// Sets how many do, for an excerpt.
+    pub(crate) fn set_sessions(&mut self, rule: RuleId, sessions: u32) {
+        if let Some(count) = self.counts.get_mut(rule.0 as usize + 1) {
+            count.sessions = sessions;
+        }
+    }
+
+    /// The rule that a session counts for.
+    pub(crate) fn rule_of(&self, id: SessionId) -> Option<RuleId> {
+        self.positions.get(id as usize)?.checked_sub(1).map(RuleId)
+    }
+
     /// The count of a session that a forward has admitted.
     fn count_of(&mut self, id: SessionId) -> Option<&mut Count> {
         self.counts.get_mut(*self.positions.get(id as usize)? as usize)

@@ -25,6 +25,7 @@
 //! earliest after [`NeighborConfig::recycle_after`]; this bounds the rate of ARP requests too. When the table is full,
 //! room is made from entries that failed, then those never used, then those not used lately; entries in use stay.
 
+mod excerpt;
 mod types;
 
 use std::collections::{HashMap, VecDeque};
@@ -43,6 +44,7 @@ use crate::view::NeighborView;
 use crate::wire::arp;
 use crate::wire::ethernet::MacAddr;
 
+pub(crate) use excerpt::NeighborExcerpt;
 pub use types::{HeldFrame, NeighborAction, NeighborConfig};
 
 /// Entries that one [`NeighborTable::handle_timeout`] looks after.

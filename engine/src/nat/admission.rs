@@ -32,7 +32,10 @@ impl Nat {
             return Err(DropReason::ForwardSessionLimit);
         }
         let admits = from_inside || self.limits.admit(now, rule, *source.ip());
-        self.note(|| Step::Brake { rule, admits });
+        self.note(|| {
+            let left = if from_inside { None } else { self.limits.tokens(now, rule, *source.ip()) };
+            Step::Brake { rule, admits, left }
+        });
         if !admits {
             self.tally.brake(rule, *source.ip());
             return Err(DropReason::ForwardSourceRate);

@@ -126,6 +126,15 @@ impl EvictionQueues {
         (0..CLOSED).filter_map(oldest).min_by_key(|&id| idle_since(&sessions[id])).or_else(|| oldest(CLOSED))
     }
 
+    /// Up to so many of the oldest of every queue.
+    pub(crate) fn oldest(&self, sessions: &SessionTable, count: usize) -> Vec<SessionId> {
+        let some = |id: SessionId| Some(id).filter(|&id| id != NONE);
+        let first = |ends: &Ends| {
+            std::iter::successors(some(ends.oldest), |&id| some(sessions[id].evict_next)).take(count)
+        };
+        self.ends.iter().flat_map(first).collect()
+    }
+
     /// The oldest session of `protocol`, unanswered or else closed, that `frees` what is wanted; looks at
     /// no more than `limit` of each.
     pub(crate) fn victim_for(

@@ -33,6 +33,14 @@ pub(crate) struct Host {
     pub(crate) traffic: HostTraffic,
 }
 
+impl Host {
+    /// One that has nothing yet.
+    pub(crate) fn new(address: Ipv4Addr, paired: Ipv4Addr) -> Host {
+        let traffic = HostTraffic::default();
+        Host { address, paired, sessions: 0, ports: [0; 3], hop: None, traffic }
+    }
+}
+
 /// The hosts that have sessions or mappings now.
 #[derive(Debug)]
 pub(crate) struct HostTable {
@@ -116,9 +124,7 @@ impl HostTable {
 
     /// Makes a host that is not there; `None` when there is no room for another one.
     pub(crate) fn insert(&mut self, address: Ipv4Addr, paired: Ipv4Addr) -> Option<u32> {
-        let traffic = HostTraffic::default();
-        let host = Host { address, paired, sessions: 0, ports: [0; 3], hop: None, traffic };
-        let id = self.hosts.insert(host)?;
+        let id = self.hosts.insert(Host::new(address, paired))?;
         self.index.insert(self.hash(address), id);
         Some(id)
     }

@@ -1,6 +1,7 @@
 //! Dynamic mappings: an internal endpoint and the external endpoint that it has for as long as it has
 //! sessions.
 
+mod excerpt;
 mod restored;
 
 use std::collections::BTreeMap;

@@ -30,6 +30,7 @@ mod admission;
 pub mod catch_up;
 pub mod event_log;
 pub(crate) mod eviction;
+pub(crate) mod excerpt;
 pub(crate) mod fast_path;
 pub(crate) mod hairpin;
 pub mod hash;

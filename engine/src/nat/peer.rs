@@ -57,6 +57,12 @@ impl PeerTable {
         self.find(mapping, remote, self.hash(mapping, remote)).is_some()
     }
 
+    /// How many such sessions it has.
+    pub(crate) fn sessions(&self, mapping: u32, remote: Ipv4Addr) -> u32 {
+        let found = self.find(mapping, remote, self.hash(mapping, remote));
+        found.map_or(0, |id| self.peers[id].sessions.get())
+    }
+
     /// Mapping, remote address and sessions of every pair.
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, Ipv4Addr, u32)> {

@@ -17,6 +17,7 @@
 //! became of it here; who has it is decided in [`PortOwners`], which this one lays claim to.
 
 mod bitmap;
+mod excerpt;
 
 use std::net::Ipv4Addr;
 use std::ops::{Range, RangeInclusive};

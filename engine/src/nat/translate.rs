@@ -498,13 +498,7 @@ impl Nat {
         let parity = self.settings.port_parity;
         let create = |nat: &mut Nat| nat.mappings.create(now, wanted, external, host, parity, &mut nat.rng);
         let created = create(self).or_else(|| {
-            let mappings = &self.mappings;
-            let frees = |session: &Session| {
-                session.external_address == external
-                    && session.external() != wanted.remote
-                    && mappings.get(session.mapping).is_some_and(|mapping| mapping.sessions == 1)
-            };
-            let victim = self.queues.victim_for(&self.sessions, wanted.protocol, VICTIMS_LOOKED_AT, frees)?;
+            let victim = self.port_victim(&wanted, external)?;
             self.end_session(now, victim);
             self.stages.sessions_evicted += 1;
             create(self)
@@ -517,6 +511,16 @@ impl Nat {
         self.stages.mappings_created += 1;
         self.log_mapping_created(now, mapping);
         Ok(mapping)
+    }
+
+    /// The session that gives up the port of its mapping for one that is wanted.
+    pub(super) fn port_victim(&self, wanted: &Wanted, external: Ipv4Addr) -> Option<SessionId> {
+        let frees = |session: &Session| {
+            session.external_address == external
+                && session.external() != wanted.remote
+                && self.mappings.get(session.mapping).is_some_and(|mapping| mapping.sessions == 1)
+        };
+        self.queues.victim_for(&self.sessions, wanted.protocol, VICTIMS_LOOKED_AT, frees)
     }
 
     /// Whether a new session may have this key, whose hash is given: nobody has it, or only one that is over in

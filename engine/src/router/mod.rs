@@ -9,6 +9,7 @@
 
 mod arp;
 mod established;
+mod excerpt;
 mod forwarding;
 mod fragments;
 mod hand_over;
@@ -27,6 +28,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+pub use self::excerpt::Excerpt;
 use self::fragments::FragmentRoute;
 use self::ingress::Prepared;
 use crate::counters::{Counters, PortCounters};

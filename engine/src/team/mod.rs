@@ -348,6 +348,12 @@ impl Quota {
         used < self.granted
     }
 
+    /// How many more than `used` are within what all workers may have, `most`.
+    pub(crate) fn room(&self, used: u32, most: u32) -> u32 {
+        let granted = self.member.team.granted.load(Ordering::Acquire);
+        self.granted.saturating_sub(used).saturating_add(most.saturating_sub(granted))
+    }
+
     /// Gives back what is not used, beyond a reserve.
     pub(crate) fn settle(&mut self, used: u32, most: u32) {
         let spare = self.granted.saturating_sub(used);
