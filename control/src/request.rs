@@ -13,6 +13,7 @@ use genkan_engine::WorkerId;
 use genkan_engine::counters::Counters;
 use genkan_engine::frame::PortId;
 use genkan_engine::nat::saved::SavedSession;
+use genkan_engine::router::Excerpt;
 use genkan_engine::view::{ForwardView, HostView, MappingView, NeighborView, SessionView};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -91,6 +92,15 @@ pub enum WorkerRequest {
         /// Where the answer goes.
         reply: oneshot::Sender<Vec<NeighborView>>,
     },
+    /// What decides about a frame.
+    Excerpt {
+        /// Where it comes in.
+        port: PortId,
+        /// The frame; its link addresses do not matter.
+        frame: Vec<u8>,
+        /// Where the answer goes, with the worker's time.
+        reply: oneshot::Sender<(Timestamp, Box<Excerpt>)>,
+    },
     /// Let this tap see all packets, in place of any other. What moves the packets does so, not the router.
     Capture {
         /// The tap.
@@ -152,6 +162,9 @@ impl WorkerRequest {
             }
             WorkerRequest::Neighbors { reply } => {
                 let _ = reply.send(router.neighbors());
+            }
+            WorkerRequest::Excerpt { port, frame, reply } => {
+                let _ = reply.send((now, Box::new(router.excerpt(now, port, &frame))));
             }
             // Who cannot do it gives no answer.
             WorkerRequest::Capture { .. } => {}

@@ -138,7 +138,11 @@ impl Bench {
                         reply.send(Ok(report)).expect("the handler waits");
                         continue;
                     }
-                    ChangeRequest::History { .. } | ChangeRequest::Diff { .. } => continue,
+                    ChangeRequest::History { .. }
+                    | ChangeRequest::Diff { .. }
+                    | ChangeRequest::Trace { .. } => {
+                        continue;
+                    }
                 };
                 reply.send(answer.clone()).expect("the handler waits");
             }

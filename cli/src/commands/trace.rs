@@ -1,25 +1,25 @@
 //! `genkan trace`: what would happen to a packet, and why.
 
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use clap::ValueEnum;
+use genkan_control::api::{ErrorCode, TraceAnswer, TraceQuery};
+use genkan_control::client::{Client, ClientError};
 use genkan_engine::UnixTime;
-use genkan_engine::wire::ipv4::Protocol;
 use jiff::Timestamp;
 
-use super::configuration;
+use super::{block_on, configuration};
 use crate::output::{self, Exit, Failure, Format};
-use crate::simulation::Packet;
-use crate::trace::{Answer, Fate, Line, Scene};
+use crate::trace::{Answer, Asked, Endpoint, Fate, Flags, Icmp, Kind, Line, Scene};
 use crate::words::{Language, Words};
 
 const AFTER_HELP: &str = "\
-The packet goes through the router's own engine, with the rules of the file and no connections: nothing on this machine
-is touched, no privileges are needed, and neighbours answer ARP. It is the first of something new: a SYN, a datagram, an
-echo request. What its receiver would answer is followed as well.
+With --config the packet goes through the router's own engine with the rules of the file and no connections: nothing on
+this machine is touched, no privileges are needed, and neighbours answer ARP. It is the first of something new: a SYN, a
+datagram, an echo request. What its receiver would answer is followed as well.
+
+Without it the running router is asked: the packet meets the sessions, mappings, limits and neighbours of this moment.
+Nothing of them is changed, and nothing is sent.
 
 Speaks Japanese where LC_ALL, LC_MESSAGES or LANG ask for it.
 Exit status: 0 when the packet passes (or the router answers it), 1 when it is dropped, 2 for misuse.
@@ -29,15 +29,19 @@ Examples:
   genkan trace --config home.toml --in home --protocol udp --from 192.168.0.20:5000 --to 198.51.100.7:53
   genkan trace --config home.toml --in wan --protocol icmp --from 198.51.100.7 --to 203.0.113.1
   genkan trace --config home.toml --at 2026-12-24T23:00:00+09:00 --in wan --protocol tcp --from 198.51.100.7:40000 \\
-    --to 203.0.113.1:80 --format json";
+    --to 203.0.113.1:80 --format json
+  genkan trace --in wan --protocol tcp --flags ack --from 198.51.100.7:40000 --to 203.0.113.1:80";
 
-/// Follow one made-up packet through the rules of a file, and say which of them decide
+/// Follow one made-up packet through the rules of a file, or the running router, and say what decides about it
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// The configuration to follow
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// The configuration to follow, without connections; without it the running router is asked
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
+    /// Control socket of the router to ask
+    #[arg(long, value_name = "PATH", default_value = genkan_control::DEFAULT_SOCKET)]
+    socket: PathBuf,
     /// Where it comes in: `wan`, the name of a lan, or `host` (the box itself)
     #[arg(long = "in", value_name = "PORT")]
     port: String,
@@ -50,75 +54,47 @@ pub(crate) struct Arguments {
     /// Where it goes to
     #[arg(long, value_name = "ENDPOINT")]
     to: Endpoint,
+    /// TCP flags: of syn, ack, fin, rst, psh, urg, joined by commas; or none [default: syn]
+    #[arg(long, value_name = "FLAGS")]
+    flags: Option<Flags>,
+    /// Which ICMP query [default: echo-request]
+    #[arg(long, value_name = "KIND", value_enum)]
+    icmp: Option<Icmp>,
     /// When, for schedules and `expires` (RFC 3339; now, if left out)
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", requires = "config")]
     at: Option<Timestamp>,
     /// Shape of the answer
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: Format,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    /// A SYN
-    Tcp,
-    /// A datagram
-    Udp,
-    /// An echo request (ping)
-    Icmp,
-    /// IPsec's payload
-    Esp,
-    /// PPTP's, among others
-    Gre,
-}
-
-impl Kind {
-    fn protocol(self) -> Protocol {
-        match self {
-            Kind::Tcp => Protocol::TCP,
-            Kind::Udp => Protocol::UDP,
-            Kind::Icmp => Protocol::ICMP,
-            Kind::Esp => Protocol::ESP,
-            Kind::Gre => Protocol::GRE,
-        }
-    }
-}
-
-/// An address, with or without a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Endpoint(Ipv4Addr, Option<u16>);
-
-impl FromStr for Endpoint {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Endpoint, String> {
-        let (address, port) = match text.split_once(':') {
-            Some((address, port)) => (address, Some(port)),
-            None => (text, None),
-        };
-        let wrong = || "accepted: an IPv4 address with a port, as 198.51.100.7:40000, or without".to_owned();
-        let address = address.parse().map_err(|_| wrong())?;
-        let port = port.map(|port| port.parse().map_err(|_| wrong())).transpose()?;
-        Ok(Endpoint(address, port))
-    }
-}
-
 /// Does it.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let loaded = configuration(&arguments.config)?;
-    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let wall = arguments.at.map_or_else(|| now() as i64, Timestamp::as_second);
-    let scene = Scene::new(&loaded, UnixTime(wall));
-    let Some(port) = scene.port(&arguments.port) else {
-        let known: Vec<&str> = scene.ports().map(|port| scene.port_name(port)).collect();
-        let text = format!("error: --in {}: no such port; accepted: {}", arguments.port, known.join(", "));
-        return Err(Failure::report(Exit::Misuse, text));
+    let Arguments { protocol, from, to, flags, icmp, .. } = *arguments;
+    let asked = Asked { protocol, from, to, flags, icmp };
+    let language = Language::of_environment();
+    let words = Words::new(language);
+    let answer = match &arguments.config {
+        Some(config) => offline(arguments, config, &asked, &words)?.into(),
+        None => {
+            asked.packet().map_err(misuse)?;
+            let query = TraceQuery {
+                port: arguments.port.clone(),
+                protocol: protocol.name().to_owned(),
+                from: from.to_string(),
+                to: to.to_string(),
+                flags: flags.map(|flags| flags.to_string()),
+                icmp: icmp.map(|icmp| icmp.name().to_owned()),
+                language: Some(language.code().to_owned()),
+            };
+            match block_on(Client::new(&arguments.socket).trace(&query))? {
+                Err(ClientError::Refused(body)) if body.code == ErrorCode::BadRequest => {
+                    return Err(misuse(body.message));
+                }
+                answer => answer?,
+            }
+        }
     };
-    let (from, to) = (arguments.from, arguments.to);
-    let packet = Packet::first(arguments.protocol.protocol(), (from.0, from.1), (to.0, to.1))
-        .map_err(|error| Failure::report(Exit::Misuse, format!("error: {error}")))?;
-    let words = Words::new(Language::of_environment());
-    let answer = scene.trace(port, packet, &words);
     match arguments.format {
         Format::Json => output::print_json(&answer)?,
         Format::Table => output::print(&text(&answer, &words))?,
@@ -126,36 +102,56 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(if answer.fate == Fate::Dropped { Exit::No } else { Exit::Done })
 }
 
+fn misuse(message: String) -> Failure {
+    Failure::report(Exit::Misuse, format!("error: {message}"))
+}
+
+fn offline(arguments: &Arguments, config: &Path, asked: &Asked, words: &Words) -> Result<Answer, Failure> {
+    let loaded = configuration(config)?;
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let wall = arguments.at.map_or_else(|| now() as i64, Timestamp::as_second);
+    let scene = Scene::new(&loaded, UnixTime(wall));
+    let port = scene.known_port(&arguments.port).map_err(misuse)?;
+    Ok(scene.trace(port, asked.packet().map_err(misuse)?, words))
+}
+
 /// The answer as people read it.
-fn text(answer: &Answer, words: &Words) -> String {
-    let arguments = [("packet", answer.packet.to_string()), ("port", answer.port.clone())];
-    let mut text = words.say("trace-comes-in", &arguments) + "\n";
+pub(crate) fn text(answer: &TraceAnswer, words: &Words) -> String {
+    let arguments = [("packet", answer.packet.clone()), ("port", answer.port.clone())];
+    let mut told = words.say("trace-comes-in", &arguments) + "\n";
+    if !answer.now.is_empty() {
+        told.push_str(&format!("  {}\n", words.say("trace-now", &[])));
+        for known in &answer.now {
+            told.push_str(&format!("  -  {}\n", line(known)));
+        }
+    }
     for (step, number) in answer.steps.iter().zip(1..) {
-        text.push_str(&format!("{number:3}  {}\n", line(step)));
+        told.push_str(&format!("{number:3}  {}\n", line(step)));
     }
     let fate = match (&answer.reason, answer.fate) {
         (Some(reason), _) => {
             words.say("trace-dropped", &[("counter", reason.id.clone()), ("reason", reason.text.clone())])
         }
         (None, Fate::Answered) => words.say("trace-answered", &[]),
+        (None, Fate::Waiting) => words.say("trace-waiting", &[]),
         (None, Fate::Forwarded | Fate::Dropped) => words.say("trace-forwarded", &[]),
     };
-    text.push_str(&format!("  => {fate}\n"));
+    told.push_str(&format!("  => {fate}\n"));
     for left in &answer.left {
-        let arguments = [("packet", left.packet.to_string()), ("port", left.port.clone())];
-        text.push_str(&format!("     {}\n", words.say("trace-leaves", &arguments)));
+        let arguments = [("packet", left.packet.clone()), ("port", left.port.clone())];
+        told.push_str(&format!("     {}\n", words.say("trace-leaves", &arguments)));
     }
     if !answer.remedies.is_empty() {
-        text.push_str(&format!("\n{}\n", words.say("trace-remedies", &[])));
+        told.push_str(&format!("\n{}\n", words.say("trace-remedies", &[])));
         for remedy in &answer.remedies {
-            text.push_str(&format!("  - {}\n", line(remedy)));
+            told.push_str(&format!("  - {}\n", line(remedy)));
         }
     }
     if let Some(back) = &answer.answer {
-        text.push_str(&format!("\n{}\n", words.say("trace-answer", &[])));
-        text.push_str(&self::text(back, words));
+        told.push_str(&format!("\n{}\n", words.say("trace-answer", &[])));
+        told.push_str(&text(back, words));
     }
-    text
+    told
 }
 
 /// A sentence, and in brackets where the file says so.

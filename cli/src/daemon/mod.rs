@@ -38,6 +38,7 @@ mod service_manager;
 mod sessions;
 mod state_folder;
 mod suggest;
+mod traced;
 mod upgrade;
 mod watch;
 mod worker;

@@ -90,7 +90,7 @@ impl Packet {
     }
 
     /// An Ethernet frame of it, to this MAC address.
-    pub(super) fn to_frame(self, to: MacAddr) -> Vec<u8> {
+    pub(crate) fn to_frame(self, to: MacAddr) -> Vec<u8> {
         let Packet { source, destination, transport } = self;
         let builder =
             PacketBuilder::ethernet2(NEIGHBOR.0, to.0).ipv4(source.octets(), destination.octets(), TTL);
@@ -104,6 +104,18 @@ impl Packet {
                 }
                 if flags.contains(TcpFlags::ACK) {
                     builder = builder.ack(2_000);
+                }
+                if flags.contains(TcpFlags::FIN) {
+                    builder = builder.fin();
+                }
+                if flags.contains(TcpFlags::RST) {
+                    builder = builder.rst();
+                }
+                if flags.contains(TcpFlags::PSH) {
+                    builder = builder.psh();
+                }
+                if flags.contains(TcpFlags::URG) {
+                    builder = builder.urg(0);
                 }
                 builder.write(&mut frame, &[])
             }
@@ -121,7 +133,7 @@ impl Packet {
     }
 
     /// The IPv4 packet in a frame.
-    pub(super) fn from_frame(frame: &[u8]) -> Option<Packet> {
+    pub(crate) fn from_frame(frame: &[u8]) -> Option<Packet> {
         // ARP, for one.
         if frame.get(12..14) != Some(&[0x08, 0x00]) {
             return None;

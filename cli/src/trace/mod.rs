@@ -3,16 +3,22 @@
 //! The engine notes its steps while it judges ([`genkan_engine::trail`]); here they get words and the places in the file
 //! that decided them. Nothing is judged here.
 
+mod asked;
+mod now;
 mod remedies;
+mod running;
 mod telling;
 
 use genkan_config::Loaded;
-use genkan_config::openings::{Openings, State};
+use genkan_config::openings::{Judgement, Openings, State};
+use genkan_control::api::{TraceAnswer, TraceLeft};
+pub(crate) use genkan_control::api::{TraceFate as Fate, TraceLine as Line};
 use genkan_engine::plan::ForwardRule;
 use genkan_engine::trail::Step;
 use genkan_engine::{DropReason, PortId, UnixTime, Verdict};
-use serde::Serialize;
 
+pub(crate) use self::asked::{Asked, Endpoint, Flags, Icmp, Kind};
+pub(crate) use self::running::Moment;
 use crate::simulation::{Outcome, Packet, Simulation};
 use crate::words::Words;
 
@@ -28,54 +34,30 @@ pub(crate) struct Scene<'a> {
 }
 
 /// All that there is to say about a packet.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     /// The packet.
     pub(crate) packet: Packet,
     /// Where it comes in.
     pub(crate) port: String,
+    /// What a running router has that has a part in it.
+    pub(crate) now: Vec<Line>,
     /// What was asked on its way.
     pub(crate) steps: Vec<Line>,
     /// What became of it.
     pub(crate) fate: Fate,
     /// Why it was dropped: the name of the counter, and what that means.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<Line>,
     /// What left the router because of it.
     pub(crate) left: Vec<Left>,
     /// What would have to be otherwise for it to pass.
     pub(crate) remedies: Vec<Line>,
     /// The same for what its receiver would answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) answer: Option<Box<Answer>>,
 }
 
-/// What became of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Fate {
-    /// It leaves.
-    Forwarded,
-    /// The router answers it itself.
-    Answered,
-    /// It does not leave.
-    Dropped,
-}
-
-/// A sentence, and what it rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Line {
-    /// Which message of the catalogue.
-    pub(crate) id: String,
-    /// The sentence.
-    pub(crate) text: String,
-    /// `FILE:LINE:COLUMN` of what decided it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) place: Option<String>,
-}
-
 /// A packet that left.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Left {
     /// Out of which port.
     pub(crate) port: String,
@@ -86,8 +68,12 @@ pub(crate) struct Left {
 impl<'a> Scene<'a> {
     /// What holds at `wall`.
     pub(crate) fn new(loaded: &'a Loaded, wall: UnixTime) -> Scene<'a> {
-        let judgement = Openings::new(None, []).judge(loaded, wall);
-        let genkan_config::openings::Judgement { plan, states, opens, .. } = judgement;
+        Scene::running(loaded, Openings::new(None, []).judge(loaded, wall), wall)
+    }
+
+    /// What holds at `wall` by this judgement.
+    pub(crate) fn running(loaded: &'a Loaded, judgement: Judgement, wall: UnixTime) -> Scene<'a> {
+        let Judgement { plan, states, opens, .. } = judgement;
         Scene { loaded, states, opens, plan, wall }
     }
 
@@ -105,6 +91,17 @@ impl<'a> Scene<'a> {
         self.ports().find(|port| self.port_name(*port) == name)
     }
 
+    /// [`Scene::port`].
+    ///
+    /// # Errors
+    /// In words, when there is none.
+    pub(crate) fn known_port(&self, name: &str) -> Result<PortId, String> {
+        self.port(name).ok_or_else(|| {
+            let known: Vec<&str> = self.ports().map(|port| self.port_name(port)).collect();
+            format!("no such port: `{name}`; accepted: {}", known.join(", "))
+        })
+    }
+
     /// Every port that there is.
     pub(crate) fn ports(&self) -> impl Iterator<Item = PortId> {
         let lans = (0..self.plan.lans.len()).map(PortId::lan);
@@ -118,13 +115,36 @@ impl<'a> Scene<'a> {
     /// Follows a packet that comes in by `port`, and what its receiver would answer.
     pub(crate) fn trace(&self, port: PortId, packet: Packet, words: &Words) -> Answer {
         let mut router = Simulation::new(self.plan.clone(), self.wall);
-        let outcome = router.send(port, &packet);
+        self.follow(port, packet, |port, packet| router.send(port, packet), words)
+    }
+
+    /// The same at a moment of a running router.
+    pub(crate) fn trace_running(
+        &self,
+        moment: &mut Moment,
+        port: PortId,
+        packet: Packet,
+        words: &Words,
+    ) -> Answer {
+        let now = self.now(moment, port, words);
+        let answer = self.follow(port, packet, |port, packet| moment.send(port, packet), words);
+        Answer { now, ..answer }
+    }
+
+    fn follow(
+        &self,
+        port: PortId,
+        packet: Packet,
+        mut send: impl FnMut(PortId, &Packet) -> Outcome,
+        words: &Words,
+    ) -> Answer {
+        let outcome = send(port, &packet);
         let mut answer = self.tell(port, packet, &outcome, words);
         if answer.fate == Fate::Forwarded
             && let Some((out, sent)) = outcome.left.last()
             && let Some(back) = sent.answer()
         {
-            let outcome = router.send(*out, &back);
+            let outcome = send(*out, &back);
             answer.answer = Some(Box::new(self.tell(*out, back, &outcome, words)));
         }
         answer
@@ -140,6 +160,7 @@ impl<'a> Scene<'a> {
         let has_session = |step: &Step| matches!(step, Step::Known { .. } | Step::Opened { .. });
         let fate = match dropped {
             Some(_) => Fate::Dropped,
+            None if waits(&outcome.steps) && outcome.left.is_empty() => Fate::Waiting,
             None if outcome.steps.iter().any(has_session) => Fate::Forwarded,
             None => Fate::Answered,
         };
@@ -147,6 +168,7 @@ impl<'a> Scene<'a> {
         Answer {
             port: name(port),
             packet,
+            now: Vec::new(),
             steps: outcome.steps.iter().filter_map(|step| self.line(step, words)).collect(),
             fate,
             reason: dropped.map(|reason| drop_line(reason, words)),
@@ -157,6 +179,30 @@ impl<'a> Scene<'a> {
                 .collect(),
             remedies: remedies.unwrap_or_default(),
             answer: None,
+        }
+    }
+}
+
+/// Whether the next hop has to be asked for first.
+fn waits(steps: &[Step]) -> bool {
+    matches!(steps.last(), Some(Step::NextHop { mac: None, .. }))
+}
+
+impl From<Answer> for TraceAnswer {
+    fn from(answer: Answer) -> TraceAnswer {
+        let Answer { packet, port, now, steps, fate, reason, left, remedies, answer } = answer;
+        let left =
+            left.into_iter().map(|Left { port, packet }| TraceLeft { port, packet: packet.to_string() });
+        TraceAnswer {
+            packet: packet.to_string(),
+            port,
+            now,
+            steps,
+            fate,
+            reason,
+            left: left.collect(),
+            remedies,
+            answer: answer.map(|answer| Box::new((*answer).into())),
         }
     }
 }

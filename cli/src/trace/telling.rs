@@ -94,10 +94,17 @@ impl Scene<'_> {
                     "max_sessions",
                 )
             }
-            Step::Brake { rule, admits, left: _ } => {
-                self.forward(rule.0)?.max_new_per_source?;
-                let id = if *admits { "step-brake-admits" } else { "step-brake-refuses" };
-                Said::plain(id).at("forward", rule.0 as usize, "max_new_per_source")
+            Step::Brake { rule, admits, left } => {
+                let rate = self.forward(rule.0)?.max_new_per_source?;
+                let said = match (admits, left) {
+                    (true, None) => Said::plain("step-brake-free"),
+                    (true, Some(left)) => {
+                        let arguments = [("left", left.to_string()), ("most", rate.count.to_string())];
+                        Said::with("step-brake-admits", arguments)
+                    }
+                    (false, _) => Said::plain("step-brake-refuses"),
+                };
+                said.at("forward", rule.0 as usize, "max_new_per_source")
             }
             Step::Route { destination, to } => match to {
                 Some((port, next)) => {

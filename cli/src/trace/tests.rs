@@ -168,12 +168,16 @@ fn the_router_answers_what_is_for_itself() {
 /// Every message that the code asks for is in the catalogue, and every message of the catalogue is asked for.
 #[test]
 fn no_message_is_missing_and_none_is_idle() {
-    let sources =
-        [include_str!("telling.rs"), include_str!("remedies.rs"), include_str!("../commands/trace.rs")];
+    let sources = [
+        include_str!("telling.rs"),
+        include_str!("remedies.rs"),
+        include_str!("now.rs"),
+        include_str!("../commands/trace.rs"),
+    ];
     let asked: std::collections::BTreeSet<&str> = sources
         .iter()
         .flat_map(|source| source.split('"'))
-        .filter(|text| ["step-", "remedy-", "trace-"].iter().any(|prefix| text.starts_with(prefix)))
+        .filter(|text| ["step-", "remedy-", "trace-", "now-"].iter().any(|prefix| text.starts_with(prefix)))
         .collect();
     let catalogue: std::collections::BTreeSet<&str> = include_str!("../words/en/trace.ftl")
         .lines()

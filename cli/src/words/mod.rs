@@ -26,6 +26,14 @@ impl Language {
         Language::of_locale(asked.as_deref().unwrap_or_default())
     }
 
+    /// Its two letters (ISO 639).
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Language::English => "en",
+            Language::Japanese => "ja",
+        }
+    }
+
     /// The language of a locale's name, as `ja_JP.UTF-8`.
     fn of_locale(name: &str) -> Language {
         match name.split(['_', '.', '@']).next() {

@@ -16,6 +16,7 @@ mod list_query;
 mod log;
 mod status;
 mod tables;
+mod trace;
 mod upgrade;
 
 pub use self::capture::CaptureQuery;
@@ -29,4 +30,5 @@ pub use self::list_query::*;
 pub use self::log::{LogLevelReport, LogLevelSource, NewLogLevel};
 pub use self::status::*;
 pub use self::tables::*;
+pub use self::trace::*;
 pub use self::upgrade::*;

@@ -7,7 +7,7 @@ use hyper::Method;
 use super::{Client, ClientError};
 use crate::api::{
     ChangeQuery, ChangeReport, DiffQuery, ForwardPatch, ForwardRow, History, HistoryDiff, NewDmz, NewForward,
-    Rollback, UpgradeReport,
+    Rollback, TraceAnswer, TraceQuery, UpgradeReport,
 };
 
 impl Client {
@@ -18,6 +18,14 @@ impl Client {
     /// goes on.
     pub async fn upgrade(&self) -> Result<UpgradeReport, ClientError> {
         self.request(Method::POST, "/v1/upgrade").await
+    }
+
+    /// `POST /v1/trace`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn trace(&self, query: &TraceQuery) -> Result<TraceAnswer, ClientError> {
+        self.send(Method::POST, "/v1/trace", Some(query)).await
     }
 
     /// `GET /v1/forwards`.

@@ -12,7 +12,8 @@ use super::openapi::{AsksDaemon, Changes, IfMatch, Names, TakesBody, TakesQuery}
 use super::{Control, Failure, Peer};
 use crate::api::{
     ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, History, HistoryDiff,
-    LogLevelReport, MAX_CONFIRM_SECONDS, NewDmz, NewForward, Rollback, UpgradeReport,
+    LogLevelReport, MAX_CONFIRM_SECONDS, NewDmz, NewForward, Rollback, TraceAnswer, TraceQuery,
+    UpgradeReport,
 };
 
 /// Where an outcome goes.
@@ -56,6 +57,13 @@ pub enum ChangeRequest {
         who: Peer,
         /// Where it goes.
         reply: Reply<LogLevelReport>,
+    },
+    /// What would become of a packet.
+    Trace {
+        /// Which.
+        query: TraceQuery,
+        /// Where it goes.
+        reply: Reply<TraceAnswer>,
     },
     /// The last revisions.
     History {

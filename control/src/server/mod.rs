@@ -19,6 +19,7 @@ mod openapi;
 mod pages;
 mod peer;
 mod tables;
+mod trace;
 mod upgrade;
 
 use std::sync::Arc;
@@ -156,6 +157,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(metrics::metrics))
         .routes(routes!(events::events))
         .routes(routes!(capture::capture))
+        .routes(routes!(trace::trace))
         .routes(routes!(forwards::forwards, changes::add_forward))
         .routes(routes!(forwards::forward, changes::patch_forward, changes::remove_forward))
         .routes(routes!(changes::set_dmz, changes::clear_dmz))

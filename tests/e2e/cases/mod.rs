@@ -26,6 +26,7 @@ mod service;
 mod tables;
 mod tap;
 mod top;
+mod trace_live;
 mod upgrade;
 mod upgrade_trouble;
 
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<Case> {
         tables::all(),
         tap::all(),
         top::all(),
+        trace_live::all(),
         backend::all(),
         bench::all(),
         bursts::all(),

@@ -111,6 +111,11 @@ impl Hours {
         &self.plan
     }
 
+    /// What is known about the clock.
+    pub(super) fn openings(&self) -> Openings {
+        self.openings.clone()
+    }
+
     /// What they are to follow under a configuration that is about to be in force.
     pub(super) fn follow(&mut self, loaded: &Loaded) -> Arc<Plan> {
         self.judge(loaded, Now::read());

@@ -2,11 +2,22 @@
 
 trace-comes-in = { $packet } comes in by { $port }
 trace-forwarded = passes
+trace-waiting = passes once the next hop answers ARP
+trace-now = As of now:
 trace-answered = the router answers it itself
 trace-dropped = dropped, { $counter }: { $reason }
 trace-leaves = leaves by { $port }: { $packet }
 trace-remedies = It would pass:
 trace-answer = What its receiver answers:
+
+now-link-down = the link of { $port } is down: no packet comes in by it
+now-session = session { $protocol } { $internal }, outside { $external }, with { $remote }: { $state }, ends in { $left } if nothing refreshes it
+now-mapping = mapping { $protocol } { $internal } -> { $external }, used by { $sessions } sessions
+now-host = { $host } has { $sessions } sessions of at most { $most }, and { $ports } ports of { $external }
+now-neighbor = { $address } on { $port } is at { $mac }
+now-neighbor-asked = { $address } on { $port } has been asked for by ARP, and not answered yet
+now-neighbor-silent = { $address } on { $port } does not answer ARP
+now-sessions = { $sessions } sessions in all, of at most { $most }
 
 step-known-outbound = it belongs to the session of { $internal }, outside { $external }, with { $remote }: on its way out
 step-known-inbound = it belongs to the session of { $internal }, outside { $external }, with { $remote }: on its way in
@@ -32,7 +43,8 @@ step-dmz = the DMZ takes it, to { $internal }
 step-no-dmz = no DMZ takes it
 step-forward-has-place = the forward has { $sessions } of at most { $most } sessions
 step-forward-full = the forward has { $sessions } sessions, and may have { $most }
-step-brake-admits = the source may open a session now
+step-brake-admits = the source may open a session now, and { $left } more of { $most } at once
+step-brake-free = a host inside is not held to how fast sources may open sessions
 step-brake-refuses = the source opens sessions too fast
 step-route-direct = { $destination } is on { $port }
 step-route-via = { $destination } is reached by { $port }, next hop { $next }

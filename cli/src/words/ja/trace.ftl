@@ -2,11 +2,22 @@
 
 trace-comes-in = { $packet } が { $port } から届く
 trace-forwarded = 通過
+trace-waiting = 次ホップが ARP に答えれば通過
+trace-now = 現在の状態:
 trace-answered = ルーター自身が応答
 trace-dropped = 破棄（{ $counter }）: { $reason }
 trace-leaves = { $port } から出る: { $packet }
 trace-remedies = 次のどれかで通るようになる:
 trace-answer = 受け手の応答:
+
+now-link-down = { $port } のリンクが切れているため、そこからパケットは届かない
+now-session = セッション { $protocol } { $internal }（外側 { $external }）と { $remote }: { $state }、このまま何も通らなければ { $left } で終わる
+now-mapping = マッピング { $protocol } { $internal } -> { $external }、使っているセッション { $sessions }
+now-host = { $host } のセッションは { $sessions }（上限 { $most }）、{ $external } のポートは { $ports }
+now-neighbor = { $port } の { $address } は { $mac } にいる
+now-neighbor-asked = { $port } の { $address } を ARP で尋ねているが、まだ答えがない
+now-neighbor-silent = { $port } の { $address } は ARP に答えない
+now-sessions = セッションは全部で { $sessions }（上限 { $most }）
 
 step-known-outbound = { $internal }（外側 { $external }）と { $remote } のセッションに属する外向きのパケット
 step-known-inbound = { $internal }（外側 { $external }）と { $remote } のセッションに属する内向きのパケット
@@ -32,7 +43,8 @@ step-dmz = DMZ が受け、{ $internal } へ送る
 step-no-dmz = 受ける DMZ はない
 step-forward-has-place = 転送ルールのセッションは { $sessions }（上限 { $most }）
 step-forward-full = 転送ルールのセッションは { $sessions } で、上限 { $most } に達している
-step-brake-admits = 送信元は今セッションを開いてよい
+step-brake-admits = 送信元は今セッションを開いてよく、続けてあと { $left } 開ける（一度に { $most } まで）
+step-brake-free = 内側のホストは、セッションを開く速さの制限を受けない
 step-brake-refuses = 送信元はセッションを速く開きすぎている
 step-route-direct = { $destination } は { $port } にある
 step-route-via = { $destination } へは { $port } から、次ホップ { $next }

@@ -1,0 +1,90 @@
+//! Packets that somebody makes up, against the router as it is: each is explained in a router of its own, made of what
+//! the workers read out for it.
+
+use genkan_control::api::{ErrorBody, ErrorCode, TraceAnswer, TraceQuery};
+use genkan_control::request::WorkerRequest;
+use genkan_control::server::Reply;
+use genkan_engine::router::Excerpt;
+use genkan_engine::wire::ethernet::MacAddr;
+use genkan_engine::{PortId, Router, Timestamp, UnixTime};
+
+use super::changes::wall_seconds;
+use super::event_loop::Daemon;
+use crate::simulation::Packet;
+use crate::trace::{Asked, Moment, Scene};
+use crate::words::{Language, Words};
+
+impl Daemon {
+    /// Asks the workers, and has the rest done beside the event loop.
+    pub(super) async fn trace(&self, query: TraceQuery, reply: Reply<TraceAnswer>) {
+        let wall = wall_seconds();
+        let judgement = self.hours.openings().judge(&self.loaded, wall);
+        let asked = match asked(&query, &Scene::running(&self.loaded, judgement.clone(), wall)) {
+            Ok(asked) => asked,
+            Err(message) => {
+                let _ = reply.send(Err(ErrorBody { code: ErrorCode::BadRequest, message }));
+                return;
+            }
+        };
+        let frame = asked.packet.to_frame(MacAddr::ZERO);
+        let port = asked.port;
+        let told = |reply| WorkerRequest::Excerpt { port, frame: frame.clone(), reply };
+        // Not one after the other with a change of the plan between: that comes by the same event loop.
+        let told = match self.control.worker.ask_all(told).await {
+            Ok(told) => told,
+            Err(error) => {
+                let refusal = ErrorBody { code: ErrorCode::WorkerUnavailable, message: error.to_string() };
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
+        let loaded = self.loaded.clone();
+        tokio::task::spawn_blocking(move || {
+            let scene = Scene::running(&loaded, judgement, wall);
+            let _ = reply.send(answer(&scene, &asked, wall, told));
+        });
+    }
+}
+
+/// What is asked, from its words.
+fn asked(query: &TraceQuery, scene: &Scene<'_>) -> Result<Question, String> {
+    let TraceQuery { port, protocol, from, to, flags, icmp, language } = query;
+    let asked = Asked {
+        protocol: protocol.parse()?,
+        from: from.parse()?,
+        to: to.parse()?,
+        flags: flags.as_deref().map(str::parse).transpose()?,
+        icmp: icmp.as_deref().map(str::parse).transpose()?,
+    };
+    let language = match language.as_deref() {
+        None | Some("en") => Language::English,
+        Some("ja") => Language::Japanese,
+        Some(other) => return Err(format!("language: `{other}`; accepted: en, ja")),
+    };
+    Ok(Question { port: scene.known_port(port)?, packet: asked.packet()?, language })
+}
+
+/// A packet, and in which language it is to be told about.
+struct Question {
+    port: PortId,
+    packet: Packet,
+    language: Language,
+}
+
+fn answer(
+    scene: &Scene<'_>,
+    question: &Question,
+    wall: UnixTime,
+    told: Vec<(Timestamp, Box<Excerpt>)>,
+) -> Result<TraceAnswer, ErrorBody> {
+    let now = told.iter().map(|(now, _)| *now).max().unwrap_or(Timestamp::ZERO);
+    let sessions = told.iter().map(|(_, excerpt)| excerpt.sessions_in_all()).sum();
+    let excerpts = told.into_iter().map(|(_, excerpt)| *excerpt).collect();
+    let Some(router) = Router::of_excerpts(now, wall, excerpts) else {
+        let message = "the rules have changed meanwhile: ask again".to_owned();
+        return Err(ErrorBody { code: ErrorCode::WorkerUnavailable, message });
+    };
+    let mut moment = Moment { router, now, sessions };
+    let words = Words::new(question.language);
+    Ok(scene.trace_running(&mut moment, question.port, question.packet, &words).into())
+}
