@@ -140,7 +140,7 @@ pub(crate) fn refill_packet(packet: &mut [u8]) {
             let sum = Sum16BitWords::new().add_slice(segment).ones_complement();
             segment[2..4].copy_from_slice(&sum.to_ne_bytes());
         }
-        // UDP-Lite that covers everything, and DCCP likewise.
+        // UDP-Lite that covers everything, and DCCP likewise, which has no rule against a checksum of 0.
         IpNumber(136) | IpNumber(33) => {
             segment[6..8].fill(0);
             let sum = Sum16BitWords::new()
@@ -149,7 +149,11 @@ pub(crate) fn refill_packet(packet: &mut [u8]) {
                 .add_2bytes([0, ip.protocol.0])
                 .add_2bytes((segment.len() as u16).to_be_bytes())
                 .add_slice(segment);
-            segment[6..8].copy_from_slice(&sum.to_ones_complement_with_no_zero().to_ne_bytes());
+            let checksum = match ip.protocol {
+                IpNumber(33) => sum.ones_complement(),
+                _ => sum.to_ones_complement_with_no_zero(),
+            };
+            segment[6..8].copy_from_slice(&checksum.to_ne_bytes());
         }
         _ => {}
     }
