@@ -46,8 +46,11 @@ fn drop_null(schema: &mut Schema) {
 }
 
 /// Keys by table, the top of the file as `""`.
-fn index() -> &'static BTreeMap<String, Vec<String>> {
-    static INDEX: OnceLock<BTreeMap<String, Vec<String>>> = OnceLock::new();
+pub(crate) type Keys = BTreeMap<String, Vec<String>>;
+
+/// The keys of every table of a configuration.
+pub(crate) fn keys() -> &'static Keys {
+    static INDEX: OnceLock<Keys> = OnceLock::new();
     INDEX.get_or_init(|| {
         let schema = schema_json();
         let mut index = BTreeMap::new();
@@ -76,14 +79,4 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
         .and_then(Value::as_str)
         .and_then(|reference| root.pointer(reference.trim_start_matches('#')))
         .unwrap_or(schema)
-}
-
-/// The keys of a table, by its path (`""` is the top of the file).
-pub(crate) fn keys(table: &str) -> &'static [String] {
-    index().get(table).map_or(&[], Vec::as_slice)
-}
-
-/// The paths of all tables.
-pub(crate) fn tables() -> impl Iterator<Item = &'static str> {
-    index().keys().map(String::as_str)
 }

@@ -18,6 +18,7 @@ pub mod diff;
 pub mod edit;
 pub mod error;
 mod json_schema;
+pub mod lab_file;
 mod later;
 mod lint;
 pub mod openings;

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use crate::Backend;
 use crate::error::{Code, Report, Span};
 use crate::schedule::{Schedule, Zone};
-use crate::table::Table;
+use crate::table::{CONFIGURATION, Table};
 use crate::value::address::{Address, InterfaceAddress, Mac, Network, WanAddress};
 use crate::value::duration::Humane;
 use crate::value::moment::Moment;
@@ -315,7 +315,7 @@ pub(crate) struct Services {
 impl File {
     /// Reads the whole file.
     pub(crate) fn read(root: &DeTable<'_>, report: &mut Report) -> File {
-        let mut top = Table::new("", 0..0, root, report);
+        let mut top = Table::top(&CONFIGURATION, root, report);
         let wan = top.table("wan", "wan", Wan::read);
         let lan = top.tables("lan", "lan", Lan::read);
         let file = File {

@@ -3,14 +3,31 @@
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{Code, Report, Span};
-use crate::json_schema::{keys, tables};
+use crate::json_schema::{self, Keys};
 use crate::later;
 use crate::suggest::closest;
 use crate::validate::list;
 use crate::value::{Field, Place, Spanned, Value, kind, shorten};
 
+/// A kind of file: what messages about unknown keys say.
+pub(crate) struct Grammar {
+    /// What it is, with an article.
+    pub(crate) what: &'static str,
+    /// The keys of its tables.
+    pub(crate) keys: fn() -> &'static Keys,
+    /// Why a key of a table does not work yet.
+    pub(crate) later: fn(table: &str, key: &str) -> Option<&'static str>,
+    /// Table, other words that people use for a key of it, and the key.
+    pub(crate) synonyms: &'static [(&'static str, &'static [&'static str], &'static str)],
+}
+
+/// Of a configuration.
+pub(crate) static CONFIGURATION: Grammar =
+    Grammar { what: "a configuration", keys: json_schema::keys, later: later::key, synonyms: SYNONYMS };
+
 /// A table being read. Each key is asked for once; [`Table::finish`] reports the ones that nobody asked for.
 pub(crate) struct Table<'a, 'd> {
+    grammar: &'static Grammar,
     /// `nat.timeouts`; empty for the top of the file.
     path: &'static str,
     span: Span,
@@ -22,14 +39,29 @@ pub(crate) struct Table<'a, 'd> {
 }
 
 impl<'a, 'd> Table<'a, 'd> {
+    /// The top of a file of this kind.
+    pub(crate) fn top(
+        grammar: &'static Grammar,
+        entries: &'a DeTable<'d>,
+        report: &'a mut Report,
+    ) -> Table<'a, 'd> {
+        Table::new(grammar, "", 0..0, entries, report)
+    }
+
     /// The table at `path`, whose header (or braces) is at `span`.
-    pub(crate) fn new(
+    fn new(
+        grammar: &'static Grammar,
         path: &'static str,
         span: Span,
         entries: &'a DeTable<'d>,
         report: &'a mut Report,
     ) -> Table<'a, 'd> {
-        Table { path, span, entries, asked: Vec::new(), missing: Vec::new(), report }
+        Table { grammar, path, span, entries, asked: Vec::new(), missing: Vec::new(), report }
+    }
+
+    /// Whether a key is there.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// Where the table begins: its header, or its braces.
@@ -71,7 +103,7 @@ impl<'a, 'd> Table<'a, 'd> {
     ) -> Option<T> {
         let (value, span) = self.entry(key)?;
         match value {
-            DeValue::Table(entries) => Some(read(Table::new(path, span, entries, self.report))),
+            DeValue::Table(entries) => Some(read(Table::new(self.grammar, path, span, entries, self.report))),
             // What `[[wan]]` gives: one table is as good as `[wan]`, but it is not how this file is written.
             DeValue::Array(array) if array.iter().any(|element| element.get_ref().is_table()) => {
                 let second = array.get(1).map(|element| element.span());
@@ -121,7 +153,7 @@ impl<'a, 'd> Table<'a, 'd> {
                     .help(format!("write `[[{path}]]`"));
                 // Its keys are read all the same, so that their mistakes show up in the same run.
                 if let DeValue::Table(entries) = other {
-                    return vec![read(Table::new(path, span, entries, self.report))];
+                    return vec![read(Table::new(self.grammar, path, span, entries, self.report))];
                 }
                 return Vec::new();
             }
@@ -130,7 +162,7 @@ impl<'a, 'd> Table<'a, 'd> {
         for element in elements.iter() {
             match element.get_ref() {
                 DeValue::Table(entries) => {
-                    tables.push(read(Table::new(path, element.span(), entries, self.report)));
+                    tables.push(read(Table::new(self.grammar, path, element.span(), entries, self.report)));
                 }
                 other => {
                     self.report
@@ -168,12 +200,12 @@ impl<'a, 'd> Table<'a, 'd> {
             };
             let span = if header { value_span } else { key.span() };
             let path = self.path_of(name);
-            if let Some(what) = later::key(self.path, name) {
+            if let Some(what) = (self.grammar.later)(self.path, name) {
                 self.report
                     .error(Code::NotYet, &span, format!("`{path}` is not in this version yet"))
                     .label(what)
                     .help("take it out for now: this version would not do what it says");
-            } else if let Some(meant) = unknown(self.path, name, table, &span, self.report) {
+            } else if let Some(meant) = unknown(self.grammar, self.path, name, table, &span, self.report) {
                 // A misspelt key is one mistake, not also a missing one.
                 self.missing.retain(|(key, _)| *key != meant);
             }
@@ -201,6 +233,7 @@ impl<'a, 'd> Table<'a, 'd> {
 
 /// Reports an unknown key or table, and returns the key that was most likely meant.
 fn unknown(
+    grammar: &Grammar,
     table: &'static str,
     name: &str,
     is_a_table: bool,
@@ -208,6 +241,8 @@ fn unknown(
     report: &mut Report,
 ) -> Option<&'static str> {
     let path_of = |key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+    let tables = (grammar.keys)();
+    let keys = |table: &str| tables.get(table).map_or(&[][..], Vec::as_slice);
     let is_table = |key: &str| !keys(&path_of(key)).is_empty();
     // A table is shown with the brackets it is written with.
     let shown = |key: &str| if is_table(key) { brackets(&path_of(key)) } else { key.to_owned() };
@@ -220,16 +255,18 @@ fn unknown(
     let what = if is_a_table { "table" } else { "key" };
     // What is written as a table was meant to be one.
     let here = || keys(table).iter().map(String::as_str).filter(|key| is_table(key) == is_a_table);
-    let guess =
-        synonym(table, name).filter(|key| is_table(key) == is_a_table).or_else(|| closest(name, here()));
-    let elsewhere: Vec<String> = tables()
-        .filter(|other| *other != table && keys(other).iter().any(|key| key == name))
-        .map(owner)
+    let guess = synonym(grammar, table, name)
+        .filter(|key| is_table(key) == is_a_table)
+        .or_else(|| closest(name, here()));
+    let elsewhere: Vec<String> = tables
+        .iter()
+        .filter(|(other, keys)| *other != table && keys.iter().any(|key| key == name))
+        .map(|(other, _)| owner(other))
         .collect();
     let diagnostic =
         report.error(Code::UnknownKey, span, format!("there is no {what} `{}`", shorten(&written)));
     diagnostic.label(match table {
-        "" => format!("a configuration has no such {what}"),
+        "" => format!("{} has no such {what}", grammar.what),
         _ => format!("{} has no such {what}", owner(table)),
     });
     if let Some(guess) = guess {
@@ -250,56 +287,56 @@ fn unknown(
 /// How a table's header is written.
 pub(crate) fn brackets(table: &str) -> String {
     match table {
-        "lan" | "route" | "host" | "forward" => format!("[[{table}]]"),
+        "lan" | "route" | "host" | "forward" | "test" | "test.step" => format!("[[{table}]]"),
+        "network" | "gateway" | "link" => format!("[[{table}]]"),
         _ => format!("[{table}]"),
     }
 }
 
 /// Other words that people use for a key, of iptables, of other routers' files.
-fn synonym(table: &str, name: &str) -> Option<&'static str> {
-    const SYNONYMS: &[(&str, &[&str], &str)] = &[
-        ("", &["interface", "internet", "external", "uplink"], "wan"),
-        ("", &["network", "internal", "subnet"], "lan"),
-        ("", &["port_forward", "portforward", "port_forwards", "rule", "dnat", "redirect"], "forward"),
-        ("", &["static_route", "gateway"], "route"),
-        ("", &["client", "clients", "device", "devices", "static"], "host"),
-        ("wan", &["interface", "iface", "if", "name", "nic"], "device"),
-        ("wan", &["ip", "cidr"], "address"),
-        ("wan", &["router", "via", "gw", "next_hop"], "gateway"),
-        ("wan", &["aliases", "ips", "extra_addresses"], "addresses"),
-        ("wan", &["icmp", "answer_ping"], "ping"),
-        ("lan", &["interface", "iface", "if", "nic"], "device"),
-        ("lan", &["ip", "cidr", "gateway"], "address"),
-        ("lan", &["reach", "allow", "access"], "reaches"),
-        ("route", &["network", "destination", "prefix", "dst"], "to"),
-        ("route", &["gateway", "gw", "next_hop", "nexthop"], "via"),
-        ("host", &["ip"], "address"),
-        ("host", &["hostname", "label"], "name"),
-        ("host", &["mac_address", "hwaddr", "ether"], "mac"),
-        ("forward", &["proto", "type"], "protocol"),
-        ("forward", &["external_port", "dport", "source_port", "from_port", "listen"], "port"),
-        (
-            "forward",
-            &["target", "destination", "dest", "internal", "internal_ip", "host", "to_address"],
-            "to",
-        ),
-        ("forward", &["source", "src", "sources", "allow", "allowed", "whitelist"], "from"),
-        ("forward", &["external", "external_ip", "external_address", "wan_address", "dst"], "address"),
-        ("forward", &["enable", "active", "on"], "enabled"),
-        ("forward", &["expire", "expiry", "until", "valid_until"], "expires"),
-        ("forward", &["hours", "open", "opening_hours", "times", "time"], "schedule"),
-        ("forward", &["comment", "description", "label", "title"], "name"),
-        ("dmz", &["host", "target", "address", "ip"], "to"),
-        ("nat", &["loopback", "nat_loopback", "reflection"], "hairpin"),
-        ("nat", &["port_range", "dynamic_ports"], "ports"),
-        ("nat.timeouts", &["tcp"], "tcp_established"),
-        ("services", &["control", "api"], "socket"),
-        ("services", &["state_dir", "state_directory"], "state"),
-        ("router", &["threads", "cores"], "workers"),
-        ("router", &["tz", "time_zone", "zone"], "timezone"),
-    ];
+const SYNONYMS: &[(&str, &[&str], &str)] = &[
+    ("", &["interface", "internet", "external", "uplink"], "wan"),
+    ("", &["network", "internal", "subnet"], "lan"),
+    ("", &["port_forward", "portforward", "port_forwards", "rule", "dnat", "redirect"], "forward"),
+    ("", &["static_route", "gateway"], "route"),
+    ("", &["client", "clients", "device", "devices", "static"], "host"),
+    ("wan", &["interface", "iface", "if", "name", "nic"], "device"),
+    ("wan", &["ip", "cidr"], "address"),
+    ("wan", &["router", "via", "gw", "next_hop"], "gateway"),
+    ("wan", &["aliases", "ips", "extra_addresses"], "addresses"),
+    ("wan", &["icmp", "answer_ping"], "ping"),
+    ("lan", &["interface", "iface", "if", "nic"], "device"),
+    ("lan", &["ip", "cidr", "gateway"], "address"),
+    ("lan", &["reach", "allow", "access"], "reaches"),
+    ("route", &["network", "destination", "prefix", "dst"], "to"),
+    ("route", &["gateway", "gw", "next_hop", "nexthop"], "via"),
+    ("host", &["ip"], "address"),
+    ("host", &["hostname", "label"], "name"),
+    ("host", &["mac_address", "hwaddr", "ether"], "mac"),
+    ("forward", &["proto", "type"], "protocol"),
+    ("forward", &["external_port", "dport", "source_port", "from_port", "listen"], "port"),
+    ("forward", &["target", "destination", "dest", "internal", "internal_ip", "host", "to_address"], "to"),
+    ("forward", &["source", "src", "sources", "allow", "allowed", "whitelist"], "from"),
+    ("forward", &["external", "external_ip", "external_address", "wan_address", "dst"], "address"),
+    ("forward", &["enable", "active", "on"], "enabled"),
+    ("forward", &["expire", "expiry", "until", "valid_until"], "expires"),
+    ("forward", &["hours", "open", "opening_hours", "times", "time"], "schedule"),
+    ("forward", &["comment", "description", "label", "title"], "name"),
+    ("dmz", &["host", "target", "address", "ip"], "to"),
+    ("nat", &["loopback", "nat_loopback", "reflection"], "hairpin"),
+    ("nat", &["port_range", "dynamic_ports"], "ports"),
+    ("nat.timeouts", &["tcp"], "tcp_established"),
+    ("services", &["control", "api"], "socket"),
+    ("services", &["state_dir", "state_directory"], "state"),
+    ("router", &["threads", "cores"], "workers"),
+    ("router", &["tz", "time_zone", "zone"], "timezone"),
+];
+
+/// The key of a table that people also call `name`.
+fn synonym(grammar: &Grammar, table: &str, name: &str) -> Option<&'static str> {
     let name = name.to_lowercase().replace('-', "_");
-    SYNONYMS
+    grammar
+        .synonyms
         .iter()
         .find(|(of, words, _)| *of == table && words.contains(&name.as_str()))
         .map(|(_, _, key)| *key)

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -87,7 +87,9 @@ impl RouterProcess {
             .env("STATE_DIRECTORY", directory.join("state"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log);
+            .stderr(log)
+            // What a terminal sends to the program that runs a lab is not meant for its routers.
+            .process_group(0);
         // A process that has taken over becomes our child when the one before it ends, as with a service manager.
         prctl::set_child_subreaper(true).map_err(io::Error::from)?;
         let child = namespace.start(&mut command)?;
@@ -196,6 +198,11 @@ impl RouterProcess {
                 None => thread::sleep(POLL),
             }
         }
+    }
+
+    /// Leaves it running, for whoever ends the lab.
+    pub fn keep(self) {
+        std::mem::forget(self);
     }
 
     /// Ends it with SIGTERM and returns its status; `None` when it had to be killed.

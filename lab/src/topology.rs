@@ -140,45 +140,10 @@ impl Topology {
     /// # Errors
     /// As [`Lab::up`].
     pub fn up(prefix: &str, options: &Options) -> Result<Topology, LabError> {
-        Ok(Topology::of(Lab::up(prefix, &describe(options, &Addresses::default()))?))
-    }
-
-    fn of(lab: Lab) -> Topology {
+        let addresses = Addresses::default();
+        let lab = Lab::up(prefix, &describe(options, &addresses))?;
         let [wan_device, lan_device, lan2_device] = [WAN_DEVICE, LAN_DEVICE, LAN2_DEVICE].map(str::to_owned);
-        Topology { lab, addresses: Addresses::default(), wan_device, lan_device, lan2_device }
-    }
-
-    /// Leaves the lab standing when the value is dropped.
-    #[must_use]
-    pub fn keep(mut self) -> Topology {
-        self.lab = self.lab.keep();
-        self
-    }
-
-    /// A lab of whichever shape that somebody else has built and will take down.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn find(prefix: &str) -> Result<Topology, LabError> {
-        let shapes = [(3, 2), (3, 1), (2, 2), (2, 1), (1, 2), (1, 1)];
-        let mut found = shapes.into_iter().map(|(hosts, lans)| {
-            let options = Options { hosts, lans, ..Options::default() };
-            Lab::find(prefix, &describe(&options, &Addresses::default()))
-        });
-        let last = found.next_back();
-        found
-            .find(Result::is_ok)
-            .or(last)
-            .unwrap_or_else(|| unreachable!("there are shapes"))
-            .map(Topology::of)
-    }
-
-    /// Takes a lab down, also one that was built by another process.
-    ///
-    /// # Errors
-    /// When there is none, or a namespace cannot be deleted.
-    pub fn down(prefix: &str) -> Result<(), LabError> {
-        Lab::down(prefix, Topology::find(prefix)?.lab.description())
+        Ok(Topology { lab, addresses, wan_device, lan_device, lan2_device })
     }
 
     /// What its namespaces' names begin with.

@@ -30,10 +30,11 @@ impl Visitors {
 }
 
 /// Starts a web server with one page.
-pub(crate) fn web_server(host: &Namespace, port: u16, page: &'static str) -> io::Result<Visitors> {
+pub(crate) fn web_server(host: &Namespace, port: u16, page: &str) -> io::Result<Visitors> {
     let listener = host.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
     let visitors = Visitors::default();
     let book = visitors.clone();
+    let page: Arc<str> = page.into();
     thread::spawn(move || {
         for stream in listener.incoming() {
             // A visitor who left again is none.
@@ -41,7 +42,8 @@ pub(crate) fn web_server(host: &Namespace, port: u16, page: &'static str) -> io:
             if let Ok(visitor) = stream.peer_addr() {
                 book.note(visitor);
             }
-            thread::spawn(move || serve(&mut stream, page));
+            let page = Arc::clone(&page);
+            thread::spawn(move || serve(&mut stream, &page));
         }
     });
     Ok(visitors)

@@ -1,5 +1,8 @@
-//! The lab on the command line: the demonstration, shells at its hosts, labs that stay.
+//! Labs on the command line: the demonstration, programs at their computers, labs that stay.
 //!
+//! * [`topologies`] are the labs that come with the program, and those from files; [`standing`] builds one, [`record`]
+//!   is what is known about it afterwards.
+//! * [`persistent`] are labs that stay, [`shell`] runs programs in them and in private ones.
 //! * [`demo`] tells the story; [`screen`] is the paper it is written on.
 //! * [`hosts`] are the computers: small servers and clients with real sockets.
 //! * [`comparison`] shows one captured packet on both sides of the router.
@@ -10,8 +13,11 @@ pub(crate) mod demo;
 mod hosts;
 pub(crate) mod persistent;
 mod probe;
+pub(crate) mod record;
 mod screen;
 pub(crate) mod shell;
+mod standing;
+pub(crate) mod topologies;
 
 use std::path::PathBuf;
 

@@ -61,7 +61,7 @@ fn nothing_survives_a_kill() -> Outcome {
         .stdin(Stdio::null())
         .spawn()
         .expect("the program is there");
-    let router = "/run/genkan/genkan.toml";
+    let router = "/run/genkan-lab/lab/router/genkan.toml";
     wait_for("the shell's command runs", || runs("sleep") && runs(router));
     outer.kill().expect("it runs");
     outer.wait().expect("it is our child");

@@ -1,20 +1,35 @@
 //! Labs of any shape, from their description: `genkan lab` and what it is made of.
 
 use std::fs;
+use std::io::Write;
+use std::net::SocketAddrV4;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use genkan_lab::description::{Description, KernelForward, Kind, Node};
-use genkan_lab::{Lab, LabError};
+use genkan_lab::{Lab, LabError, Namespace};
 
 use crate::cases;
+use crate::cases::lab::runs;
+use crate::fixture::{SILENCE, wait_for};
 use crate::outcome::Outcome;
-use crate::programs::{need, run};
+use crate::programs::{Said, need, run};
+use crate::servers::{self, Server, connect, connect_within, greeting};
+use crate::setup;
 
 cases![;
     only_genkan:
     computers_reach_each_other_over_cables_switches_and_kernel_routers,
     eight_labs_at_once_keep_apart,
     a_name_that_is_taken_is_refused_and_the_first_lab_stays,
+    a_lab_that_stays_is_listed_used_and_leaves_nothing,
+    a_forward_leads_through_two_nats,
+    a_carrier_shares_its_addresses_and_hides_its_customers,
+    each_of_two_consoles_is_reached_at_a_port_of_its_own,
+    an_office_keeps_its_networks_apart,
+    private_labs_run_side_by_side_and_pass_on_the_status,
+    nothing_of_a_private_lab_survives_a_kill,
+    a_file_with_mistakes_builds_nothing,
 ];
 
 /// A host far away, a router that forwards, the kernel's NAT, and two hosts behind it.
@@ -87,5 +102,183 @@ fn a_name_that_is_taken_is_refused_and_the_first_lab_stays() -> Outcome {
     Lab::down("labs-twice", &described()).expect("it can be taken down by others");
     assert_eq!(names("labs-twice"), [""; 0]);
     Lab::find("labs-twice", &described()).expect_err("it is gone");
+    Ok(())
+}
+
+/// `genkan lab ARGUMENTS`; what is written to its input.
+fn genkan_lab(arguments: &[&str], input: &str) -> Said {
+    let mut command = Command::new(setup::binary());
+    command.arg("lab").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program is there");
+    // Whoever does not read it has ended already.
+    let _ = child.stdin.take().expect("it is a pipe").write_all(input.as_bytes());
+    Said::from(child.wait_with_output().expect("it is our child"))
+}
+
+/// A lab of a topology with its routers running; dropping it takes it down.
+struct Standing(&'static str);
+
+impl Standing {
+    fn up(name: &'static str, topology: &str) -> Standing {
+        genkan_lab(&["up", name, "--topology", topology, "--start"], "").expect_ok();
+        Standing(name)
+    }
+
+    fn at(&self, computer: &str) -> Namespace {
+        Namespace::open(&format!("{}-{computer}", self.0)).expect("it is there")
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        genkan_lab(&["down", self.0], "").expect_ok();
+        assert_eq!(names(self.0), [""; 0]);
+    }
+}
+
+fn endpoint(text: &str) -> SocketAddrV4 {
+    text.parse().expect("an endpoint")
+}
+
+fn a_lab_that_stays_is_listed_used_and_leaves_nothing() -> Outcome {
+    let lab = Standing::up("labs-stay", "home");
+    let listed = genkan_lab(&["list", "--format", "json"], "").expect_ok();
+    let listed: serde_json::Value = serde_json::from_str(&listed.stdout).expect("it is JSON");
+    let rows = listed.as_array().expect("it is a list");
+    let row = rows.iter().find(|row| row["name"] == "labs-stay").expect("it is listed");
+    assert_eq!((row["source"].as_str(), row["processes"].as_array().map(Vec::len)), (Some("home"), Some(1)));
+    assert!(genkan_lab(&["list"], "").expect_ok().stdout.contains("labs-stay  home"));
+
+    let exec = |arguments: &[&str], input: &str| {
+        genkan_lab(&[&["exec", "--name", "labs-stay"], arguments].concat(), input)
+    };
+    let copied = exec(&["nas", "--", "cat"], "as it is\n").expect_ok();
+    assert_eq!(copied.stdout, "as it is\n");
+    assert_eq!(exec(&["nas", "--", "sh", "-c", "exit 7"], "").code, Some(7));
+    let seen = exec(&["nas", "--", "ip", "-4", "-br", "address"], "").expect_ok();
+    assert!(seen.stdout.contains("192.168.0.10/24"), "{seen:?}");
+    // At the router the router is asked, without being told where it is.
+    exec(&["router", "--", "genkan", "status"], "").expect_ok();
+    let nobody = exec(&["nasty", "--", "true"], "");
+    assert!(
+        nobody.code == Some(1) && nobody.stderr.contains("there are isp, router, remote, nas"),
+        "{nobody:?}"
+    );
+
+    let second = genkan_lab(&["up", "labs-stay"], "");
+    assert!(second.code == Some(1) && second.stderr.contains("is up already"), "{second:?}");
+    let _server = Server::tcp(&lab.at("nas"), 8080);
+    connect(&lab.at("remote"), endpoint("203.0.113.1:80")).expect("the first one still works");
+
+    drop(lab);
+    assert!(!runs("/run/genkan-lab/labs-stay/router/genkan.toml"), "the router outlived the lab");
+    assert!(!fs::exists("/run/genkan-lab/labs-stay").expect("it can be looked at"));
+    assert_eq!(genkan_lab(&["down", "labs-stay"], "").code, Some(1));
+    Ok(())
+}
+
+fn a_forward_leads_through_two_nats() -> Outcome {
+    let lab = Standing::up("labs-double", "double-nat");
+    let _server = Server::tcp(&lab.at("nas"), 8080);
+    let visitor =
+        connect(&lab.at("remote"), endpoint("203.0.113.1:80")).map(|mut stream| greeting(&mut stream));
+    assert_eq!(visitor.expect("both forward").ip().to_string(), "198.51.100.7");
+    let echo = Server::tcp(&lab.at("remote"), 7);
+    let mut out = connect(&lab.at("laptop"), endpoint("198.51.100.7:7")).expect("both translate");
+    assert_eq!(greeting(&mut out).ip().to_string(), "203.0.113.1");
+    drop(echo);
+    Ok(())
+}
+
+fn a_carrier_shares_its_addresses_and_hides_its_customers() -> Outcome {
+    let lab = Standing::up("labs-carrier", "cgnat");
+    let _echo = Server::tcp(&lab.at("remote"), 7);
+    for customer in ["alice", "carol", "customer3"] {
+        let mut out = connect(&lab.at(customer), endpoint("198.51.100.7:7")).expect(customer);
+        let seen = greeting(&mut out).ip().to_string();
+        assert!(["203.0.113.1", "203.0.113.5"].contains(&seen.as_str()), "{customer} is seen as {seen}");
+    }
+    let _servers = ["alice", "bob"].map(|home| Server::tcp(&lab.at(home), 8080));
+    connect(&lab.at("remote"), endpoint("203.0.113.1:20080")).expect("the carrier forwards this port");
+    connect_within(&lab.at("remote"), endpoint("203.0.113.1:80"), SILENCE)
+        .expect_err("nobody forwards that one");
+    connect(&lab.at("alice"), endpoint("100.64.0.12:80"))
+        .expect("neighbours at the carrier reach each other");
+    Ok(())
+}
+
+fn each_of_two_consoles_is_reached_at_a_port_of_its_own() -> Outcome {
+    let lab = Standing::up("labs-consoles", "two-consoles");
+    let peer = Server::udp(&lab.at("remote"), 3074);
+    for (console, port) in [("console1", 3074), ("console2", 3075)] {
+        let socket = servers::udp(&lab.at(console), 3074);
+        let seen = servers::ask(&socket, endpoint("198.51.100.7:3074"), b"hello", crate::fixture::PATIENCE);
+        assert_eq!(seen, Some(SocketAddrV4::new([203, 0, 113, 1].into(), port)), "{console}");
+        let visitor = servers::udp(&lab.at("remote"), 0);
+        visitor.send_to(b"unasked", endpoint(&format!("203.0.113.1:{port}"))).expect("there is a route");
+        let came =
+            servers::receive(&socket, crate::fixture::PATIENCE, |text, _| (text == b"unasked").then_some(()));
+        came.unwrap_or_else(|| panic!("{console} is not reached"));
+    }
+    drop(peer);
+    Ok(())
+}
+
+fn an_office_keeps_its_networks_apart() -> Outcome {
+    let lab = Standing::up("labs-office", "office");
+    let _servers = [("web", 8080), ("mail", 25)].map(|(host, port)| Server::tcp(&lab.at(host), port));
+    let mail = endpoint("10.30.0.25:25");
+    connect(&lab.at("desk1"), mail).expect("staff reach the servers");
+    connect_within(&lab.at("visitor"), mail, SILENCE).expect_err("guests do not");
+    connect(&lab.at("remote"), endpoint("203.0.113.6:25"))
+        .expect("the mail server has this address to itself");
+    connect(&lab.at("remote"), endpoint("203.0.113.5:80")).expect("the web server has a forward");
+    let _echo = Server::tcp(&lab.at("remote"), 7);
+    for (from, seen) in [("mail", "203.0.113.6"), ("visitor", "203.0.113.1")] {
+        let mut out = connect(&lab.at(from), endpoint("198.51.100.7:7")).expect(from);
+        let address = greeting(&mut out).ip().to_string();
+        assert!(address == seen || (from == "visitor" && address == "203.0.113.5"), "{from}: {address}");
+    }
+    Ok(())
+}
+
+fn private_labs_run_side_by_side_and_pass_on_the_status() -> Outcome {
+    need("ping")?;
+    thread::scope(|scope| {
+        for number in 0..8 {
+            scope.spawn(move || {
+                let script = format!("ping -c1 -W5 198.51.100.7 && exit {number}");
+                let said = genkan_lab(&["run", "--at", "laptop", "--", "sh", "-c", &script], "");
+                assert_eq!(said.code, Some(number), "{said:?}");
+            });
+        }
+    });
+    let script = "genkan lab exec remote -- cat && genkan lab list";
+    let said = genkan_lab(&["run", "--", "sh", "-c", script], "over there\n").expect_ok();
+    assert!(said.stdout.starts_with("over there\n") && said.stdout.contains("lab   home"), "{said:?}");
+    Ok(())
+}
+
+fn nothing_of_a_private_lab_survives_a_kill() -> Outcome {
+    const SECONDS: &str = "86397";
+    let mut command = Command::new(setup::binary());
+    command.args(["lab", "run", "--topology", "double-nat", "--", "sleep", SECONDS]);
+    let mut outer = command.stdin(Stdio::null()).spawn().expect("the program is there");
+    let routers = ["box", "router"].map(|name| format!("/run/genkan-lab/lab/{name}/genkan.toml"));
+    wait_for("the command runs", || runs(SECONDS) && routers.iter().all(|router| runs(router)));
+    outer.kill().expect("it runs");
+    outer.wait().expect("it is our child");
+    wait_for("everything is gone", || !runs(SECONDS) && !routers.iter().any(|router| runs(router)));
+    Ok(())
+}
+
+fn a_file_with_mistakes_builds_nothing() -> Outcome {
+    let file = "/run/genkan-e2e/labs-mistake.toml";
+    fs::create_dir_all("/run/genkan-e2e").expect("/run is ours in here");
+    fs::write(file, "[[network]]\nname = \"home\"\n[[hots]]\nname = \"nas\"\n").expect("it can be written");
+    let said = genkan_lab(&["up", "labs-mistake", "--file", file], "");
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("labs-mistake.toml:3:1") && said.stderr.contains("`[[host]]`"), "{said:?}");
+    assert_eq!(names("labs-mistake"), [""; 0]);
     Ok(())
 }
