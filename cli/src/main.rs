@@ -11,6 +11,7 @@ mod doctor;
 mod events;
 mod lab;
 mod output;
+mod reflector;
 mod replay;
 mod simulation;
 mod top;
@@ -23,8 +24,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     capture, check, counters, dmz, doctor as doctor_command, events as events_command, forward, forwards,
-    help_files, history, hosts, lab as lab_command, listing, log_level, reload, replay as replay_command,
-    run, status, top as top_command, trace as trace_command, upgrade,
+    help_files, history, hosts, lab as lab_command, listing, log_level, reflector as reflector_command,
+    reload, replay as replay_command, run, status, top as top_command, trace as trace_command, upgrade,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -83,6 +84,7 @@ enum Command {
     Trace(trace_command::Arguments),
     Doctor(doctor_command::Arguments),
     Replay(replay_command::Arguments),
+    Reflector(reflector_command::Arguments),
     Lab(lab_command::Arguments),
     Bench(Box<bench::Arguments>),
     #[command(hide = true)]
@@ -115,6 +117,7 @@ fn main() -> ExitCode {
         Command::Upgrade(arguments) => upgrade::run(&arguments),
         Command::Trace(arguments) => trace_command::run(&arguments),
         Command::Doctor(arguments) => doctor_command::run(&arguments),
+        Command::Reflector(arguments) => reflector_command::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Lab(arguments) => lab_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -12,6 +12,7 @@ use crate::doctor::gather::{Live, Question, gather};
 use crate::doctor::judgement::{judge, of_invalid};
 use crate::doctor::{Diagnosis, Examined, Finding, StepState, Walk};
 use crate::output::{self, Exit, Failure, Format};
+use crate::reflector::outside::{self, Inside};
 use crate::words::{Language, Words};
 
 const AFTER_HELP: &str = "\
@@ -19,6 +20,10 @@ To be run on the router's box, as somebody who may ask the router. It follows a 
 devices, external address, gateway, rules, limits, target, its port, and the way of the answers. What fails first is named
 first, with what would help. The target is asked with a few harmless packets (ARP, a SYN, a datagram, an echo request); no
 answer to them leaves by the wan. Without a running router, what the file of --config and the devices say is judged.
+
+With --reflector it asks a machine outside (`genkan reflector`, docs/reflector.md) which of the forwards' ports are open as
+seen from there, how the NAT on the way behaves (RFC 5780), and what games consoles would call it. That works from any host
+behind any router; forwards are asked for where the control socket is.
 
 Speaks Japanese where LC_ALL, LC_MESSAGES or LANG ask for it. docs/doctor.md lists the causes.
 Exit status: 0 when nothing is known that stops packets, 1 when something does, 2 for misuse.
@@ -30,6 +35,8 @@ Examples:
   genkan doctor web --from 192.168.0.20          for a host at home that uses the public address (hairpin)
   genkan doctor web --to home.example.net        by the name that people use
   genkan doctor --config home.toml               the router does not run
+  genkan doctor --reflector vps.example.net      seen from outside as well, by a machine that runs `genkan reflector`
+  genkan doctor --reflector vps.example.net --port tcp:80       from any host behind the router
   genkan doctor --format json | jq '.findings[0].cause'";
 
 /// Find what stops a forward from working, and say what would help
@@ -48,6 +55,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
+    outside: outside::Options,
+    #[command(flatten)]
     target: Target,
 }
 
@@ -59,7 +68,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         from: arguments.from,
         to: arguments.to.as_deref().map(resolve).transpose()?,
     };
-    let diagnosis = block_on(diagnose(arguments, &question, &words))??;
+    let mut diagnosis = block_on(diagnose(arguments, &question, &words))??;
+    if let Some(reflector) = &arguments.outside.reflector {
+        let client = Client::new(&arguments.target.socket);
+        let inside = block_on(Inside::ask(&client, arguments.forward.as_deref(), diagnosis.broken()))?;
+        diagnosis.add_outside(outside::look(reflector, &arguments.outside.ports, &inside, &words)?);
+    }
     match arguments.target.format {
         Format::Json => output::print_json(&diagnosis)?,
         Format::Table => output::print(&text(&diagnosis, &words))?,
@@ -72,13 +86,17 @@ async fn diagnose(arguments: &Arguments, question: &Question, words: &Words) -> 
     let live = Live::ask(Client::new(socket)).await?;
     let live = live.as_ref();
     let path = arguments.config.clone().or_else(|| live.map(Live::config));
-    let path = path.ok_or_else(|| {
+    let Some(path) = path else {
+        // Any host behind a router may look from outside.
+        if arguments.outside.reflector.is_some() && arguments.forward.is_none() {
+            return Ok(Diagnosis::of_nothing());
+        }
         let text = format!(
             "error: no router answers at {}: give its configuration with --config FILE",
             socket.display()
         );
-        Failure::report(Exit::No, text)
-    })?;
+        return Err(Failure::report(Exit::No, text));
+    };
     let loaded = match genkan_config::load(&path) {
         Ok(loaded) => loaded,
         Err(errors) if errors.iter().any(|error| error.code == genkan_config::Code::Unreadable) => {
@@ -126,7 +144,8 @@ fn resolve(text: &str) -> Result<Ipv4Addr, Failure> {
 /// The findings, then the walks.
 fn text(diagnosis: &Diagnosis, words: &Words) -> String {
     let mut text = String::new();
-    if diagnosis.works {
+    let looked_inside = diagnosis.outside.is_none() || !diagnosis.walks.is_empty();
+    if diagnosis.works && looked_inside {
         text.push_str(&format!("✓ {}\n", words.say("doctor-works", &[])));
     }
     for finding in &diagnosis.findings {
@@ -142,6 +161,10 @@ fn text(diagnosis: &Diagnosis, words: &Words) -> String {
             };
             text.push_str(&format!("  {mark} {}\n", step.text));
         }
+    }
+    if let Some(outside) = &diagnosis.outside {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text.push_str(&format!("{gap}{}", outside.text(words)));
     }
     text
 }

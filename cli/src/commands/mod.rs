@@ -15,6 +15,7 @@ pub(crate) mod hosts;
 pub(crate) mod lab;
 pub(crate) mod listing;
 pub(crate) mod log_level;
+pub(crate) mod reflector;
 pub(crate) mod reload;
 pub(crate) mod replay;
 pub(crate) mod run;

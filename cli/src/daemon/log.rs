@@ -36,6 +36,12 @@ pub(super) struct Log {
     set: Option<LogLevel>,
 }
 
+/// Starts the log of a program that has no configuration: as [`VARIABLE`] says, in the form that suits standard error.
+pub(crate) fn start_plainly() {
+    let (level, format) = (LogLevel::default(), LogFormat::Auto);
+    drop(Log::start(&Config { level, format, nat_events: None, nat_destinations: false }));
+}
+
 impl Log {
     /// Starts it. What is in the way of its form is told by [`Log::follow`], once there is somebody to tell.
     pub(super) fn start(config: &Config) -> Log {

@@ -45,4 +45,5 @@ mod worker;
 mod workers;
 
 pub(crate) use event_loop::run;
+pub(crate) use log::start_plainly as start_log;
 pub(crate) use upgrade::Predecessor;

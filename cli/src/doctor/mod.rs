@@ -13,6 +13,7 @@ use serde::Serialize;
 use self::cause::{Cause, Step};
 use self::facts::{Facts, Forward};
 use self::judgement::{Found, Severity};
+use crate::reflector::outside::Outside;
 use crate::words::Words;
 
 /// All that there is to say.
@@ -24,6 +25,28 @@ pub(crate) struct Diagnosis {
     pub(crate) findings: Vec<Finding>,
     /// Each protocol of each forward, step by step.
     pub(crate) walks: Vec<Walk>,
+    /// What a reflector sees, where one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outside: Option<Outside>,
+}
+
+impl Diagnosis {
+    /// Of a machine that is no router: nothing was looked at.
+    pub(crate) fn of_nothing() -> Diagnosis {
+        Diagnosis { works: true, findings: Vec::new(), walks: Vec::new(), outside: None }
+    }
+
+    /// The forwards that packets do not get through; an empty name stands for all of them.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        let broken = self.findings.iter().filter(|finding| finding.certain);
+        broken.map(|finding| finding.forward.clone().unwrap_or_default()).collect()
+    }
+
+    /// Adds what a reflector sees.
+    pub(crate) fn add_outside(&mut self, outside: Outside) {
+        self.works &= outside.works;
+        self.outside = Some(outside);
+    }
 }
 
 /// One thing that is not as it should be, in words.
@@ -125,6 +148,7 @@ impl Examined<'_> {
             works: self.found.iter().all(|found| found.severity != Severity::Broken),
             findings: self.found.iter().map(finding).collect(),
             walks: forwards.iter().enumerate().map(walk).collect(),
+            outside: None,
         }
     }
 

@@ -44,12 +44,18 @@ impl Language {
 
     fn catalogue(self) -> &'static [&'static str] {
         match self {
-            Language::English => {
-                &[include_str!("en/drops.ftl"), include_str!("en/trace.ftl"), include_str!("en/doctor.ftl")]
-            }
-            Language::Japanese => {
-                &[include_str!("ja/drops.ftl"), include_str!("ja/trace.ftl"), include_str!("ja/doctor.ftl")]
-            }
+            Language::English => &[
+                include_str!("en/drops.ftl"),
+                include_str!("en/outside.ftl"),
+                include_str!("en/trace.ftl"),
+                include_str!("en/doctor.ftl"),
+            ],
+            Language::Japanese => &[
+                include_str!("ja/drops.ftl"),
+                include_str!("ja/outside.ftl"),
+                include_str!("ja/trace.ftl"),
+                include_str!("ja/doctor.ftl"),
+            ],
         }
     }
 

@@ -21,6 +21,7 @@ mod nat_log;
 mod outbound;
 mod persistence;
 mod programs;
+mod reflector;
 mod sandbox;
 mod service;
 mod tables;
@@ -39,6 +40,7 @@ pub(crate) fn all() -> Vec<Case> {
         forward::all(),
         lans::all(),
         programs::all(),
+        reflector::all(),
         lifecycle::all(),
         listing::all(),
         log::all(),
