@@ -6,6 +6,7 @@
 
 mod bench;
 mod commands;
+mod conformance;
 mod daemon;
 mod doctor;
 mod events;
@@ -23,9 +24,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    capture, check, counters, dmz, doctor as doctor_command, events as events_command, forward, forwards,
-    help_files, history, hosts, lab as lab_command, listing, log_level, reflector as reflector_command,
-    reload, replay as replay_command, run, status, top as top_command, trace as trace_command, upgrade,
+    capture, check, conformance as conformance_command, counters, dmz, doctor as doctor_command,
+    events as events_command, forward, forwards, help_files, history, hosts, lab as lab_command, listing,
+    log_level, reflector as reflector_command, reload, replay as replay_command, run, status,
+    top as top_command, trace as trace_command, upgrade,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -86,6 +88,7 @@ enum Command {
     Replay(replay_command::Arguments),
     Reflector(reflector_command::Arguments),
     Lab(lab_command::Arguments),
+    Conformance(conformance_command::Arguments),
     Bench(Box<bench::Arguments>),
     #[command(hide = true)]
     HelpFiles(help_files::Arguments),
@@ -120,6 +123,7 @@ fn main() -> ExitCode {
         Command::Reflector(arguments) => reflector_command::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),
         Command::Lab(arguments) => lab_command::run(&arguments),
+        Command::Conformance(arguments) => conformance_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::HelpFiles(arguments) => help_files::run::<Cli>(&arguments),
     };

@@ -9,6 +9,7 @@ mod statistics;
 
 use std::time::Duration;
 
+pub(crate) use self::network::contender::kernel_nat;
 use self::report::Delivery;
 use crate::output::{Exit, Failure};
 

@@ -3,6 +3,7 @@
 pub(crate) mod capture;
 pub(crate) mod change;
 pub(crate) mod check;
+pub(crate) mod conformance;
 pub(crate) mod counters;
 pub(crate) mod dmz;
 pub(crate) mod doctor;

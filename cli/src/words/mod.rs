@@ -45,12 +45,14 @@ impl Language {
     fn catalogue(self) -> &'static [&'static str] {
         match self {
             Language::English => &[
+                include_str!("en/conformance.ftl"),
                 include_str!("en/drops.ftl"),
                 include_str!("en/outside.ftl"),
                 include_str!("en/trace.ftl"),
                 include_str!("en/doctor.ftl"),
             ],
             Language::Japanese => &[
+                include_str!("ja/conformance.ftl"),
                 include_str!("ja/drops.ftl"),
                 include_str!("ja/outside.ftl"),
                 include_str!("ja/trace.ftl"),

@@ -8,6 +8,7 @@ mod capture;
 mod changes;
 mod changes_beside_traffic;
 mod changes_under_load;
+mod conformance;
 mod flood;
 mod forward;
 mod lab;
@@ -53,6 +54,7 @@ pub(crate) fn all() -> Vec<Case> {
         changes_beside_traffic::all(),
         changes_under_load::all(),
         api::all(),
+        conformance::all(),
         capture::all(),
         sandbox::all(),
         service::all(),

@@ -116,7 +116,7 @@ impl Running {
                 Ok(Running::Genkan(process))
             }
             Contender::Kernel | Contender::KernelTuned => {
-                kernel_nat(lab, directory)?;
+                kernel_nat(lab, directory, &[format!("tcp:{PORT}:{}:{PORT}", lab.addresses.nas)])?;
                 if contender == Contender::KernelTuned {
                     let wanted = TUNING.map(|name| (name.to_owned(), true));
                     for device in [&lab.wan_device, &lab.lan_device] {
@@ -201,7 +201,11 @@ to       = "{}"
     text
 }
 
-fn kernel_nat(lab: &Topology, directory: &Path) -> Result<(), Failure> {
+/// Installs the kernel's NAT in the router's place, with these forwards, as `kernel-nat.sh` takes them.
+///
+/// # Errors
+/// When the kernel refuses, or `nft` is missing.
+pub(crate) fn kernel_nat(lab: &Topology, directory: &Path, forwards: &[String]) -> Result<(), Failure> {
     if !program::is_there("nft") {
         return Err(Failure::message(
             "the kernel's NAT is set up by the program 'nft', which is missing (package nftables)",
@@ -213,8 +217,11 @@ fn kernel_nat(lab: &Topology, directory: &Path) -> Result<(), Failure> {
         fs::write(&path, text)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     }
-    let forward = format!("tcp:{PORT}:{}:{PORT}", lab.addresses.nas);
     let mut command = Command::new(directory.join("kernel-nat.sh"));
-    program::output(None, "kernel-nat.sh", command.args(["up", lab.prefix(), "--forward", &forward]))?;
+    command.args(["up", lab.prefix()]);
+    for forward in forwards {
+        command.args(["--forward", forward]);
+    }
+    program::output(None, "kernel-nat.sh", &mut command)?;
     Ok(())
 }
