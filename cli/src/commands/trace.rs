@@ -141,10 +141,12 @@ pub(crate) fn text(answer: &TraceAnswer, words: &Words) -> String {
         let arguments = [("packet", left.packet.clone()), ("port", left.port.clone())];
         told.push_str(&format!("     {}\n", words.say("trace-leaves", &arguments)));
     }
-    if !answer.remedies.is_empty() {
-        told.push_str(&format!("\n{}\n", words.say("trace-remedies", &[])));
-        for remedy in &answer.remedies {
-            told.push_str(&format!("  - {}\n", line(remedy)));
+    match answer.remedies.as_slice() {
+        [] => {}
+        [nothing] if nothing.id.starts_with("design-") => told.push_str(&format!("\n{}\n", nothing.text)),
+        remedies => {
+            told.push_str(&format!("\n{}\n", words.say("trace-remedies", &[])));
+            remedies.iter().for_each(|remedy| told.push_str(&format!("  - {}\n", line(remedy))));
         }
     }
     if let Some(back) = &answer.answer {

@@ -16,7 +16,7 @@ use crate::replay::Neighbors;
 pub(crate) use self::packet::{Packet, Transport};
 
 /// Fixed: the same question has the same answer.
-const SEED: [u64; 2] = [0x6765_6e6b_616e_0001, 0x7369_6d75_6c61_7465];
+pub(crate) const SEED: [u64; 2] = [0x6765_6e6b_616e_0001, 0x7369_6d75_6c61_7465];
 
 /// Frames that may follow from one packet; a router that makes more of them is stuck.
 const MOST_FRAMES: usize = 1_000;

@@ -42,7 +42,20 @@ impl Scene<'_> {
             DropReason::ForwardSessionLimit | DropReason::ForwardSourceRate => {
                 vec![Said::plain("remedy-wait")]
             }
-            _ => Vec::new(),
+            DropReason::SessionLimit => vec![Said::plain("remedy-sessions").at("nat", 0, "max_sessions")],
+            DropReason::HostSessionLimit => {
+                vec![Said::plain("remedy-host-sessions").at("nat", 0, "max_sessions_per_host")]
+            }
+            DropReason::HostPortLimit => {
+                vec![Said::plain("remedy-host-ports").at("nat", 0, "max_ports_per_host")]
+            }
+            DropReason::PortsExhausted => vec![Said::plain("remedy-ports").at("nat", 0, "ports")],
+            DropReason::PortResting => {
+                let said = Said::plain("remedy-resting").at("nat.timeouts", 0, "udp");
+                std::iter::once(said).chain(forward_command(packet)).collect()
+            }
+            DropReason::HostUnreachable => steps.iter().rev().find_map(of_next_hop).into_iter().collect(),
+            reason => always(reason).map(Said::plain).into_iter().collect(),
         };
         said.into_iter().map(|said| self.spoken(said, words)).collect()
     }
@@ -81,11 +94,64 @@ impl Scene<'_> {
     }
 
     fn of_lan(&self, port: PortId) -> Vec<Said> {
-        let Some(index) = port.lan_index() else { return Vec::new() };
+        let Some(index) = port.lan_index() else { return vec![Said::plain("remedy-source-of-host")] };
         let Some(lan) = self.plan.lans.get(index) else { return Vec::new() };
         let arguments = [("lan", lan.name.clone()), ("prefix", lan.address.trunc().to_string())];
         vec![Said::with("remedy-source-of-lan", arguments).at("lan", index, "address")]
     }
+}
+
+/// What holds wherever a reason comes up: what would help, or that nothing does, by design.
+fn always(reason: DropReason) -> Option<&'static str> {
+    Some(match reason {
+        DropReason::VlanTagged => "remedy-vlan",
+        DropReason::FragmentUnmatched => "remedy-fragments",
+        DropReason::TtlExceeded => "remedy-ttl",
+        DropReason::FragmentationNeeded => "remedy-mtu",
+        DropReason::PlanChanged => "remedy-again",
+        DropReason::FragmentLimit
+        | DropReason::NeighborQueueFull
+        | DropReason::NeighborTableFull
+        | DropReason::TransmitQueueFull
+        | DropReason::HandOverFull => "remedy-later",
+        DropReason::PortDown => "remedy-link",
+        DropReason::IcmpNoSession => "remedy-icmp-request",
+        DropReason::IcmpErrorNoSession => "remedy-icmp-error",
+        DropReason::SessionConflict => "remedy-conflict",
+        DropReason::ProtocolInUse => "remedy-protocol",
+        DropReason::FrameTruncated
+        | DropReason::ArpMalformed
+        | DropReason::IpVersion
+        | DropReason::IpHeaderLength
+        | DropReason::IpTotalLength
+        | DropReason::IpHeaderChecksum
+        | DropReason::IpOptionMalformed
+        | DropReason::TransportTruncated
+        | DropReason::PortZero
+        | DropReason::TcpFlags
+        | DropReason::Land
+        | DropReason::FragmentTiny
+        | DropReason::FragmentOverlap
+        | DropReason::IcmpErrorMalformed
+        | DropReason::IcmpChecksum => "design-malformed",
+        DropReason::SourceZero
+        | DropReason::SourceLoopback
+        | DropReason::SourceMulticast
+        | DropReason::SourceBroadcast
+        | DropReason::SourceOurs
+        | DropReason::SourceLanFromWan => "design-source",
+        DropReason::SourceRoute => "design-source-route",
+        DropReason::NotOurMac | DropReason::ArpNotForUs => "design-other-machine",
+        DropReason::Ipv6NotSupported | DropReason::UnknownEthertype => "design-ipv4-only",
+        DropReason::DestinationNotUnicast => "design-unicast-only",
+        DropReason::IcmpType => "design-icmp-type",
+        _ => return None,
+    })
+}
+
+fn of_next_hop(step: &Step) -> Option<Said> {
+    let Step::Route { to: Some((_, next)), .. } = step else { return None };
+    Some(Said::with("remedy-next-hop", [("next", next.to_string())]))
 }
 
 /// How the port would be opened.

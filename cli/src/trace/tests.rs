@@ -1,3 +1,4 @@
+use genkan_engine::trail::{ForwardSays, Step};
 use genkan_engine::wire::ipv4::Protocol;
 
 use super::*;
@@ -165,6 +166,36 @@ fn the_router_answers_what_is_for_itself() {
     assert_eq!(left(&answer), ["home: icmp echo reply 1 192.168.0.1 -> 192.168.0.20"]);
 }
 
+#[test]
+fn every_reason_has_a_remedy_or_it_is_said_that_there_is_none() {
+    let loaded = genkan_config::parse(FILE, "home.toml").expect("a good file");
+    let scene = Scene::new(&loaded, NOON);
+    let words = Words::new(Language::English);
+    let (from, to) = (([192, 0, 2, 9].into(), Some(4)), ([203, 0, 113, 1].into(), Some(80)));
+    let packet = Packet::first(Protocol::TCP, from, to).expect("TCP with ports");
+    // Where a remedy hangs on what was asked on the way.
+    let steps = [
+        Step::Forward { rule: genkan_engine::forward::rules::RuleId(1), says: ForwardSays::NotFromThere },
+        Step::Mapping {
+            internal: std::net::SocketAddrV4::new([192, 168, 0, 10].into(), 5000),
+            filtering: genkan_engine::nat::policy::FilteringBehavior::AddressDependent,
+            admits: false,
+        },
+        Step::Route {
+            destination: [192, 168, 0, 10].into(),
+            to: Some((PortId::lan(0), [192, 168, 0, 10].into())),
+        },
+        Step::Reaches { from: PortId::lan(0), to: PortId::HOST, may: false },
+    ];
+    for &reason in DropReason::ALL {
+        let remedies = scene.remedies(reason, PortId::lan(0), &packet, &steps, &words);
+        assert!(!remedies.is_empty(), "{}", reason.name());
+        let design = remedies.iter().filter(|line| line.id.starts_with("design-")).count();
+        assert!(design == 0 || remedies.len() == 1, "{}: {remedies:?}", reason.name());
+        assert!(remedies.iter().all(|line| line.text != line.id), "{remedies:?}");
+    }
+}
+
 /// Every message that the code asks for is in the catalogue, and every message of the catalogue is asked for.
 #[test]
 fn no_message_is_missing_and_none_is_idle() {
@@ -177,7 +208,12 @@ fn no_message_is_missing_and_none_is_idle() {
     let asked: std::collections::BTreeSet<&str> = sources
         .iter()
         .flat_map(|source| source.split('"'))
-        .filter(|text| ["step-", "remedy-", "trace-", "now-"].iter().any(|prefix| text.starts_with(prefix)))
+        .filter(|text| {
+            *text != "design-"
+                && ["step-", "remedy-", "design-", "trace-", "now-"]
+                    .iter()
+                    .any(|prefix| text.starts_with(prefix))
+        })
         .collect();
     let catalogue: std::collections::BTreeSet<&str> = include_str!("../words/en/trace.ftl")
         .lines()
@@ -187,3 +223,5 @@ fn no_message_is_missing_and_none_is_idle() {
         .collect();
     assert_eq!(asked, catalogue);
 }
+
+mod agreement;

@@ -78,6 +78,7 @@ remedy-dmz = with a DMZ, which takes protocols without ports (but no pings)
 remedy-filtered = after { $internal } has sent something to the source, or with endpoint-independent filtering
 remedy-not-ours = to an external address of this router: { $addresses }
 remedy-source-of-lan = from an address of { $prefix }, or with a [[route]] behind "{ $lan }"
+remedy-source-of-host = from an address of the box: those that the router has on its lans
 remedy-reaches = with the other lan in `reaches`
 remedy-ping = with `ping = true`
 remedy-hairpin = with `hairpin = true`
@@ -85,3 +86,28 @@ remedy-route = with a route to { $destination }: a gateway of the wan, or a [[ro
 remedy-tun = with `[router] tun`, by which the box itself is reached
 remedy-syn = as the first packet of a connection (a SYN), or within an open one
 remedy-wait = later, or with a higher limit
+remedy-sessions = once sessions have ended, or with a higher `max_sessions`
+remedy-host-sessions = once the host has fewer sessions, or with a higher `max_sessions_per_host`
+remedy-host-ports = once the host has fewer external ports, or with a higher `max_ports_per_host`
+remedy-ports = once external ports have come free, with a wider `ports`, or with more external addresses
+remedy-resting = once the port has rested, which takes as long as the timeout `udp`
+remedy-next-hop = once { $next } answers ARP: it has to be on, on that link, and have that address
+remedy-vlan = without a VLAN tag: a VLAN of its own is a device of its own, as `device = "eth1.7"`
+remedy-fragments = together with its first fragment, which has to come within seconds
+remedy-ttl = with a greater TTL
+remedy-mtu = in smaller packets, or without the DF flag
+remedy-again = when it is sent again: the rules have changed while it waited
+remedy-later = a moment later: a queue or table is full
+remedy-link = once the link is up
+remedy-icmp-request = as the answer to a request that is still open
+remedy-icmp-error = when it is about a packet of a session that lives
+remedy-conflict = from another port: these two endpoints are connected through another external port already
+remedy-protocol = once the other host has ended its session, or from a host with an external address of its own
+
+design-malformed = Nothing would let it pass, by design: no honest sender makes such a packet.
+design-source = Nothing would let it pass, by design: nobody can have this source address there.
+design-source-route = Nothing would let it pass, by design: a sender does not choose the route (RFC 6274 section 3.13.2).
+design-other-machine = Nothing would let it pass, by design: it is meant for another machine of the link.
+design-ipv4-only = Nothing would let it pass: this version routes IPv4 only.
+design-unicast-only = Nothing would let it pass: this version does not forward broadcast or multicast.
+design-icmp-type = Nothing would let it pass, by design: such ICMP messages are for one link, or obsolete.

@@ -78,6 +78,7 @@ remedy-dmz = ポートのないプロトコルも受ける DMZ を置く（ping 
 remedy-filtered = { $internal } が先に送信元へ何か送るか、フィルタリングを endpoint-independent にする
 remedy-not-ours = このルーターの外側アドレス宛てにする: { $addresses }
 remedy-source-of-lan = { $prefix } のアドレスから送るか、「{ $lan }」の先に [[route]] を置く
+remedy-source-of-host = 機器自身のアドレス（ルーターが各 lan で持つもの）から送る
 remedy-reaches = 相手の lan を `reaches` に加える
 remedy-ping = `ping = true` にする
 remedy-hairpin = `hairpin = true` にする
@@ -85,3 +86,28 @@ remedy-route = { $destination } への経路を置く: wan の gateway か [[rou
 remedy-tun = 機器自身へ届かせる `[router] tun` を置く
 remedy-syn = 接続の最初のパケット（SYN）か、開いた接続の中のパケットにする
 remedy-wait = 時間をおくか、上限を上げる
+remedy-sessions = セッションが減るのを待つか、`max_sessions` を上げる
+remedy-host-sessions = そのホストのセッションが減るのを待つか、`max_sessions_per_host` を上げる
+remedy-host-ports = そのホストの外側ポートが減るのを待つか、`max_ports_per_host` を上げる
+remedy-ports = 外側ポートが空くのを待つか、`ports` の範囲を広げるか、外側アドレスを増やす
+remedy-resting = ポートの休止（タイムアウト `udp` と同じ長さ）が明けてから
+remedy-next-hop = { $next } が ARP に答えるようにする（電源が入り、そのリンクで、そのアドレスを持つこと）
+remedy-vlan = VLAN タグを付けずに送る（VLAN は `device = "eth1.7"` のような別のデバイスにする）
+remedy-fragments = 先頭フラグメントが数秒のうちに届くようにする
+remedy-ttl = TTL を大きくする
+remedy-mtu = パケットを小さくするか、DF フラグを外す
+remedy-again = もう一度送る（待っている間にルールが変わった）
+remedy-later = 少し後で（キューかテーブルがいっぱい）
+remedy-link = リンクが上がってから
+remedy-icmp-request = まだ開いている要求への応答として
+remedy-icmp-error = 生きているセッションのパケットについてのエラーとして
+remedy-conflict = 別のポートから（この二つの端点は、別の外側ポートですでにつながっている）
+remedy-protocol = もう一方のホストのセッションが終わってから、または専用の外側アドレスを持つホストから
+
+design-malformed = 何をしても通らない（設計による）: 正しい送信者はこのようなパケットを作らない。
+design-source = 何をしても通らない（設計による）: そこにこの送信元アドレスを持つ者はいない。
+design-source-route = 何をしても通らない（設計による）: 経路は送信者が選ぶものではない（RFC 6274 3.13.2 節）。
+design-other-machine = 何をしても通らない（設計による）: リンク上の別の機器に宛てたものである。
+design-ipv4-only = 何をしても通らない: この版が中継するのは IPv4 だけである。
+design-unicast-only = 何をしても通らない: この版はブロードキャストとマルチキャストを転送しない。
+design-icmp-type = 何をしても通らない（設計による）: この ICMP は一つのリンクのためのものか、廃止されたものである。
