@@ -14,6 +14,7 @@ mod lab;
 mod output;
 mod reflector;
 mod replay;
+mod rule_tests;
 mod simulation;
 mod top;
 mod trace;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::test as test_command;
 use crate::commands::{
     capture, check, conformance as conformance_command, counters, dmz, doctor as doctor_command,
     events as events_command, forward, forwards, help_files, history, hosts, lab as lab_command, listing,
@@ -90,6 +92,7 @@ enum Command {
     Lab(lab_command::Arguments),
     Conformance(conformance_command::Arguments),
     Bench(Box<bench::Arguments>),
+    Test(test_command::Arguments),
     #[command(hide = true)]
     HelpFiles(help_files::Arguments),
 }
@@ -125,6 +128,7 @@ fn main() -> ExitCode {
         Command::Lab(arguments) => lab_command::run(&arguments),
         Command::Conformance(arguments) => conformance_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Test(arguments) => test_command::run(&arguments),
         Command::HelpFiles(arguments) => help_files::run::<Cli>(&arguments),
     };
     output::exit(outcome)

@@ -17,6 +17,7 @@ pub use genkan_engine::Plan;
 pub mod diff;
 pub mod edit;
 pub mod error;
+pub mod expectations;
 mod json_schema;
 pub mod lab_file;
 mod later;

@@ -15,6 +15,8 @@ pub(crate) struct Grammar {
     pub(crate) what: &'static str,
     /// The keys of its tables.
     pub(crate) keys: fn() -> &'static Keys,
+    /// Keys that take a table as well as a value.
+    pub(crate) either: &'static [&'static str],
     /// Why a key of a table does not work yet.
     pub(crate) later: fn(table: &str, key: &str) -> Option<&'static str>,
     /// Table, other words that people use for a key of it, and the key.
@@ -22,8 +24,13 @@ pub(crate) struct Grammar {
 }
 
 /// Of a configuration.
-pub(crate) static CONFIGURATION: Grammar =
-    Grammar { what: "a configuration", keys: json_schema::keys, later: later::key, synonyms: SYNONYMS };
+pub(crate) static CONFIGURATION: Grammar = Grammar {
+    what: "a configuration",
+    keys: json_schema::keys,
+    either: &[],
+    later: later::key,
+    synonyms: SYNONYMS,
+};
 
 /// A table being read. Each key is asked for once; [`Table::finish`] reports the ones that nobody asked for.
 pub(crate) struct Table<'a, 'd> {
@@ -57,6 +64,16 @@ impl<'a, 'd> Table<'a, 'd> {
         report: &'a mut Report,
     ) -> Table<'a, 'd> {
         Table { grammar, path, span, entries, asked: Vec::new(), missing: Vec::new(), report }
+    }
+
+    /// Whether a key is there and holds a table.
+    pub(crate) fn holds_table(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Whether a key is there.
@@ -245,7 +262,9 @@ fn unknown(
     let keys = |table: &str| tables.get(table).map_or(&[][..], Vec::as_slice);
     let is_table = |key: &str| !keys(&path_of(key)).is_empty();
     // A table is shown with the brackets it is written with.
-    let shown = |key: &str| if is_table(key) { brackets(&path_of(key)) } else { key.to_owned() };
+    let shown = |key: &str| {
+        if is_table(key) && !grammar.either.contains(&key) { brackets(&path_of(key)) } else { key.to_owned() }
+    };
     let owner = |table: &str| match table {
         "" => "the top of the file".to_owned(),
         _ => format!("`{}`", brackets(table)),
@@ -254,10 +273,9 @@ fn unknown(
     let written = if written.starts_with('[') { written.to_owned() } else { path_of(name) };
     let what = if is_a_table { "table" } else { "key" };
     // What is written as a table was meant to be one.
-    let here = || keys(table).iter().map(String::as_str).filter(|key| is_table(key) == is_a_table);
-    let guess = synonym(grammar, table, name)
-        .filter(|key| is_table(key) == is_a_table)
-        .or_else(|| closest(name, here()));
+    let fits = |key: &str| grammar.either.contains(&key) || is_table(key) == is_a_table;
+    let here = || keys(table).iter().map(String::as_str).filter(|key| fits(key));
+    let guess = synonym(grammar, table, name).filter(|key| fits(key)).or_else(|| closest(name, here()));
     let elsewhere: Vec<String> = tables
         .iter()
         .filter(|(other, keys)| *other != table && keys.iter().any(|key| key == name))

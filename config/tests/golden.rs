@@ -46,8 +46,27 @@ fn messages(file: &str) -> String {
     }
 }
 
+fn test_messages(file: &str) -> String {
+    let load = &mut |path: &Path| {
+        let host = "[[host]]\nname = \"nas\"\naddress = \"192.168.0.10\"\n";
+        let timed = "[[forward]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 80\nto = \"nas\"\n\
+                     schedule = \"Mon-Fri 18:00-23:00\"\n";
+        let forward = if path == Path::new("timed.toml") { timed } else { "" };
+        genkan_config::parse(&format!("{BASE}{host}{forward}"), &path.display().to_string())
+    };
+    match genkan_config::expectations::parse_tests(file, "home.test.toml", load) {
+        Ok(_) => "no complaints\n".to_owned(),
+        Err(errors) => genkan_config::render(&errors, false),
+    }
+}
+
 #[track_caller]
 fn check(name: &str) {
+    check_with(name, messages);
+}
+
+#[track_caller]
+fn check_with(name: &str, messages: fn(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let text = std::fs::read_to_string(&path).expect("the golden file is in the tree");
     let cases = split(&text);
@@ -156,4 +175,9 @@ fn advice_works() {
         }
     }
     assert!(tried > 60, "only {tried} pieces of advice were tried");
+}
+
+#[test]
+fn tests() {
+    check_with("tests.txt", test_messages);
 }

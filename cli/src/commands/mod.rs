@@ -21,6 +21,7 @@ pub(crate) mod reload;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod test;
 pub(crate) mod top;
 pub(crate) mod trace;
 pub(crate) mod upgrade;

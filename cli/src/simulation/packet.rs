@@ -89,6 +89,33 @@ impl Packet {
         Some(Packet { source: self.destination, destination: self.source, transport })
     }
 
+    /// The next one of the same side, within what this one has opened; `None` for errors.
+    pub(crate) fn next(&self) -> Option<Packet> {
+        let transport = match self.transport {
+            Transport::Tcp(from, to, _) => Transport::Tcp(from, to, TcpFlags::ACK),
+            Transport::IcmpError(..) => return None,
+            same => same,
+        };
+        Some(Packet { transport, ..*self })
+    }
+
+    /// Its source endpoint; protocols without ports have port 0.
+    pub(crate) fn source_endpoint(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.source, self.ports().map_or(0, |(from, _)| from))
+    }
+
+    /// Its destination endpoint; protocols without ports have port 0.
+    pub(crate) fn destination_endpoint(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.destination, self.ports().map_or(0, |(_, to)| to))
+    }
+
+    fn ports(&self) -> Option<(u16, u16)> {
+        match self.transport {
+            Transport::Tcp(from, to, _) | Transport::Udp(from, to) => Some((from, to)),
+            _ => None,
+        }
+    }
+
     /// An Ethernet frame of it, to this MAC address.
     pub(crate) fn to_frame(self, to: MacAddr) -> Vec<u8> {
         let Packet { source, destination, transport } = self;

@@ -150,7 +150,8 @@ impl<'a> Scene<'a> {
         answer
     }
 
-    fn tell(&self, port: PortId, packet: Packet, outcome: &Outcome, words: &Words) -> Answer {
+    /// What became of a packet that came in by `port`, in words.
+    pub(crate) fn tell(&self, port: PortId, packet: Packet, outcome: &Outcome, words: &Words) -> Answer {
         let name = |port: PortId| self.port_name(port).to_owned();
         let dropped = match outcome.verdict {
             Verdict::Drop(reason) => Some(reason),

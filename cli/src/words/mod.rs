@@ -50,6 +50,7 @@ impl Language {
                 include_str!("en/outside.ftl"),
                 include_str!("en/trace.ftl"),
                 include_str!("en/doctor.ftl"),
+                include_str!("en/test.ftl"),
             ],
             Language::Japanese => &[
                 include_str!("ja/conformance.ftl"),
@@ -57,6 +58,7 @@ impl Language {
                 include_str!("ja/outside.ftl"),
                 include_str!("ja/trace.ftl"),
                 include_str!("ja/doctor.ftl"),
+                include_str!("ja/test.ftl"),
             ],
         }
     }

@@ -4,5 +4,6 @@ mod bench;
 mod command_line;
 mod daemon;
 mod replay;
+mod rule_tests;
 mod support;
 mod trace;

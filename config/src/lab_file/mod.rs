@@ -30,6 +30,7 @@ pub use values::{Runs, bit_rate, delay, share};
 static LABS: Grammar = Grammar {
     what: "a lab",
     keys,
+    either: &[],
     later: |_, _| None,
     synonyms: &[
         ("", &["net", "lan", "switch", "bridge"], "network"),

@@ -32,7 +32,8 @@ const ACCEPTED: &str = "an inside address or the name of a [[host]] is accepted,
 const MACHINE: &str = "an inside address or the name of a [[host]] is accepted";
 
 impl Machine {
-    fn parse(text: &str, accepted: &'static str) -> Result<Machine, Bad> {
+    /// Reads it; `accepted` is said beside what is none.
+    pub(crate) fn parse(text: &str, accepted: &'static str) -> Result<Machine, Bad> {
         // Host names begin with a letter, addresses with a digit.
         if text.starts_with(char::is_alphabetic) {
             if text.parse::<std::net::Ipv6Addr>().is_ok() {
