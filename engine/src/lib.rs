@@ -12,6 +12,7 @@
 //! - [`team`]: what the workers of one router share, and what they hand to each other;
 //! - [`trail`]: what the stages note about a packet that is to be explained;
 //! - [`nat`]: mappings, sessions, filtering, translation;
+//! - [`probe`]: questions of the router's own to machines of its links;
 //! - [`router`]: the order in which the stages see one frame.
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod link;
 pub mod nat;
 pub mod packet;
 pub mod plan;
+pub mod probe;
 pub mod rate_limit;
 pub mod rng;
 pub mod router;

@@ -3,9 +3,12 @@
 //! Read first: RFC 1812 §4.3.2 (when to answer with an error, and how), RFC 1122 §3.2.2.6 (echo),
 //! RFC 9293 §3.5.2 (resets).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
-use etherparse::{Icmpv4Header, Icmpv4Type, IpDscp, IpNumber, Ipv4Header, TcpHeader};
+use etherparse::{
+    IcmpEchoHeader, Icmpv4Header, Icmpv4Type, IpDscp, IpNumber, Ipv4Header, TcpHeader, TcpOptionElement,
+    UdpHeader,
+};
 
 use super::parsed::{Kind, Parsed};
 use super::rewrite::{mend_all_zero_icmp, set_ttl};
@@ -153,6 +156,52 @@ pub fn tcp_reset(parsed: &Parsed, frame: &[u8]) -> Option<Vec<u8>> {
     let mut packet = ip_packet(IpNumber::TCP, IpDscp::CS0, source, destination, tcp::MIN_HEADER_LEN);
     packet.extend_from_slice(&reset.to_bytes());
     Some(packet)
+}
+
+/// A SYN, as an IPv4 packet.
+pub fn syn(source: SocketAddrV4, destination: SocketAddrV4, sequence: u32) -> Vec<u8> {
+    let mut header = TcpHeader::new(source.port(), destination.port(), sequence, u16::MAX);
+    header.syn = true;
+    // What Ethernet carries: some firewalls refuse a SYN that says nothing.
+    header
+        .set_options(&[TcpOptionElement::MaximumSegmentSize(1460)])
+        .expect("one option fits into the header");
+    let (from, to) = (*source.ip(), *destination.ip());
+    header.checksum = header
+        .calc_checksum_ipv4_raw(from.octets(), to.octets(), &[])
+        .expect("a segment without payload is not too long");
+    let segment = header.to_bytes();
+    let mut packet = ip_packet(IpNumber::TCP, IpDscp::CS0, from, to, segment.len());
+    packet.extend_from_slice(&segment);
+    packet
+}
+
+/// A UDP datagram with at most 548 octets of payload, as an IPv4 packet.
+pub fn datagram(source: SocketAddrV4, destination: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
+    let (from, to) = (*source.ip(), *destination.ip());
+    let length = UdpHeader::LEN + payload.len();
+    let mut header = UdpHeader {
+        source_port: source.port(),
+        destination_port: destination.port(),
+        length: length as u16,
+        checksum: 0,
+    };
+    header.checksum = header
+        .calc_checksum_ipv4_raw(from.octets(), to.octets(), payload)
+        .expect("a short payload is not too long");
+    let mut packet = ip_packet(IpNumber::UDP, IpDscp::CS0, from, to, length);
+    packet.extend_from_slice(&header.to_bytes());
+    packet.extend_from_slice(payload);
+    packet
+}
+
+/// An echo request with sequence number 1 and no data, as an IPv4 packet.
+pub fn echo_request(source: Ipv4Addr, destination: Ipv4Addr, identifier: u16) -> Vec<u8> {
+    let echo = Icmpv4Type::EchoRequest(IcmpEchoHeader { id: identifier, seq: 1 });
+    let header = Icmpv4Header::with_checksum(echo, &[]);
+    let mut packet = ip_packet(IpNumber::ICMP, IpDscp::CS0, source, destination, icmpv4::HEADER_LEN);
+    packet.extend_from_slice(&header.to_bytes());
+    packet
 }
 
 /// An Ethernet frame with an ARP packet, from the packet's sender to `destination` (the broadcast address

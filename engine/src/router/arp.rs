@@ -63,6 +63,10 @@ impl Router {
         if port == PortId::HOST || packet.sender_mac.is_multicast() || packet.sender_mac == ours {
             return Verdict::Drop(DropReason::ArpMalformed);
         }
+        if !self.probes.is_empty() {
+            let is_ours = self.is_ours_on(port, packet.target_ip);
+            self.probes.arp(now, port, &packet, is_ours);
+        }
         if self.is_ours_on(port, packet.sender_ip) {
             // One speaks for all, so that together they do not speak too often.
             let first = self.give(WorkerId::FIRST, Stage::Arrived);
@@ -125,7 +129,13 @@ impl Router {
         }
     }
 
-    fn send_arp_request(&mut self, port: PortId, sender: Ipv4Addr, target: Ipv4Addr, to: Option<MacAddr>) {
+    pub(super) fn send_arp_request(
+        &mut self,
+        port: PortId,
+        sender: Ipv4Addr,
+        target: Ipv4Addr,
+        to: Option<MacAddr>,
+    ) {
         let mac = self.ports[port.index()].link.mac;
         let request = arp::Repr {
             operation: arp::Operation::Request,

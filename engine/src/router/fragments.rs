@@ -34,6 +34,11 @@ impl Router {
         parsed: &Parsed,
         offload: &Offload,
     ) -> Verdict {
+        // The fragments after it find no first one.
+        let is_later = parsed.kind == Kind::LaterFragment;
+        if !self.probes.is_empty() && !is_later && self.answers_probe(now, port, frame, parsed) {
+            return Verdict::Consumed;
+        }
         if self.stage != Some(Stage::TurnedRound) {
             if let Err(reason) = self.address_sanity(port, parsed) {
                 return Verdict::Drop(reason);

@@ -23,6 +23,9 @@ impl Router {
         parsed: &Parsed,
         offload: &Offload,
     ) -> Verdict {
+        if !self.probes.is_empty() && self.errs_about_probe(now, port, frame, parsed) {
+            return Verdict::Consumed;
+        }
         match self.translate_icmp_error(now, Some(port), port, frame, parsed, offload) {
             Ok(verdict) => verdict,
             Err(reason) => Verdict::Drop(reason),

@@ -18,6 +18,7 @@ mod ingress;
 mod local;
 mod nat_events;
 mod plan_change;
+mod probe;
 mod sanity;
 mod saved;
 mod slow_path;
@@ -40,6 +41,7 @@ use crate::nat::Nat;
 use crate::packet::fragment::{FragmentConfig, FragmentTable};
 use crate::packet::parsed::{Parsed, parse_ipv4};
 use crate::plan::Plan;
+use crate::probe::ProbeTable;
 use crate::rate_limit::TokenBucket;
 use crate::team::{HandOver, Member, Stage, Team, WorkerId};
 use crate::time::{Timestamp, UnixTime};
@@ -147,6 +149,7 @@ pub struct Router {
     icmp_limit: TokenBucket,
     reset_limit: TokenBucket,
     conflict_limit: TokenBucket,
+    probes: ProbeTable,
     /// The next hop of the last session that left by the wan and had to look for it: mostly the gateway.
     last_wan_hop: Option<(Ipv4Addr, NeighborRef)>,
     /// Scratch of [`Router::handle_batch`], kept for its memory.
@@ -178,6 +181,7 @@ impl Router {
             icmp_limit: TokenBucket::per_second(ICMP_ERRORS_PER_SECOND / share),
             reset_limit: TokenBucket::per_second(RESETS_PER_SECOND / share),
             conflict_limit: TokenBucket::per_second(CONFLICTS_PER_SECOND),
+            probes: ProbeTable::default(),
             last_wan_hop: None,
             prepared: Vec::new(),
             plan,

@@ -51,6 +51,9 @@ impl Router {
         offload: &Offload,
         foreseen: &Foreseen,
     ) -> Verdict {
+        if !self.probes.is_empty() && self.answers_probe(now, port, frame, parsed) {
+            return Verdict::Consumed;
+        }
         if let Err(reason) = self.address_sanity(port, parsed) {
             return Verdict::Drop(reason);
         }
