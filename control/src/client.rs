@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 
 use crate::api::{
     CountersReport, ErrorBody, ErrorCode, HostQuery, HostRow, LogLevelReport, MappingQuery, MappingRow,
-    NeighborRow, NewLogLevel, Page, SessionQuery, SessionRow, Status,
+    NeighborRow, NewLogLevel, NewProbe, Page, ProbeReport, SessionQuery, SessionRow, Status,
 };
 
 mod capture;
@@ -149,6 +149,14 @@ impl Client {
     pub async fn set_log_level(&self, level: &str) -> Result<LogLevelReport, ClientError> {
         let body = NewLogLevel { level: level.to_owned() };
         self.send(Method::PUT, "/v1/log-level", Some(&body)).await
+    }
+
+    /// `POST /v1/probes`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn probe(&self, probe: &NewProbe) -> Result<ProbeReport, ClientError> {
+        self.send(Method::POST, "/v1/probes", Some(probe)).await
     }
 
     async fn request<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {

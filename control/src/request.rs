@@ -13,6 +13,7 @@ use genkan_engine::WorkerId;
 use genkan_engine::counters::Counters;
 use genkan_engine::frame::PortId;
 use genkan_engine::nat::saved::SavedSession;
+use genkan_engine::probe::{Probe, ProbeAnswer};
 use genkan_engine::router::Excerpt;
 use genkan_engine::view::{ForwardView, HostView, MappingView, NeighborView, SessionView};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -25,6 +26,9 @@ pub const CHUNK: u32 = 256;
 
 /// Requests that may wait for the worker; the next one waits outside.
 pub const QUEUE: usize = 32;
+
+/// Probes that may begin in a second, and be under way.
+pub const PROBES_PER_SECOND: usize = 16;
 
 /// How long the control side waits for an answer. The worker answers within microseconds unless it has died.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -101,6 +105,17 @@ pub enum WorkerRequest {
         /// Where the answer goes, with the worker's time.
         reply: oneshot::Sender<(Timestamp, Box<Excerpt>)>,
     },
+    /// Watch for answers to a question of the router's own, and ask it. What moves the packets does so.
+    Probe {
+        /// The question.
+        probe: Probe,
+        /// Ask it, besides watching.
+        send: bool,
+        /// Where answers go, as long as somebody takes them.
+        answers: mpsc::Sender<ProbeAnswer>,
+        /// Whether it watches.
+        reply: oneshot::Sender<bool>,
+    },
     /// Let this tap see all packets, in place of any other. What moves the packets does so, not the router.
     Capture {
         /// The tap.
@@ -167,7 +182,7 @@ impl WorkerRequest {
                 let _ = reply.send((now, Box::new(router.excerpt(now, port, &frame))));
             }
             // Who cannot do it gives no answer.
-            WorkerRequest::Capture { .. } => {}
+            WorkerRequest::Capture { .. } | WorkerRequest::Probe { .. } => {}
         }
     }
 }
@@ -185,6 +200,8 @@ pub struct WorkerHandle {
     workers: Arc<[WorkerChannel]>,
     /// Held by the capture that runs.
     capture: Arc<Semaphore>,
+    /// One for each probe of the last second.
+    probes: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for WorkerChannel {
@@ -218,7 +235,32 @@ const _: () = assert!(WorkerId::MAX as u32 <= 1 << (u32::BITS - POSITION_BITS));
 impl WorkerHandle {
     /// The workers of a router, in the order of their numbers.
     pub fn of_all(workers: Vec<WorkerChannel>) -> WorkerHandle {
-        WorkerHandle { workers: workers.into(), capture: Arc::new(Semaphore::new(1)) }
+        let probes = Arc::new(Semaphore::new(2 * PROBES_PER_SECOND));
+        WorkerHandle { workers: workers.into(), capture: Arc::new(Semaphore::new(1)), probes }
+    }
+
+    /// The right to one probe, which is given back a second later, or when this is dropped if that is later. Waits for it
+    /// for [`PATIENCE`]; `None` when so many ask that there is none by then.
+    pub async fn begin_probe(&self) -> Option<OwnedSemaphorePermit> {
+        let asked = tokio::time::timeout(PATIENCE, self.probes.clone().acquire_many_owned(2)).await;
+        let mut permits = asked.ok()?.ok()?;
+        let one_second = permits.split(1);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(one_second);
+        });
+        Some(permits)
+    }
+
+    /// Asks the first worker alone.
+    ///
+    /// # Errors
+    /// [`WorkerError`] when it has ended or stays silent for [`PATIENCE`].
+    pub async fn ask_first<T>(
+        &self,
+        make: impl Fn(oneshot::Sender<T>) -> WorkerRequest,
+    ) -> Result<T, WorkerError> {
+        self.workers.first().ok_or(WorkerError::Ended)?.ask(make).await
     }
 
     /// The right to capture, which one at a time has until it drops it; `None` while another has it.

@@ -32,6 +32,7 @@ mod outlets;
 mod poller;
 mod priority;
 mod privileges;
+mod probes;
 mod rotating_file;
 mod seen;
 mod service_manager;

@@ -28,6 +28,7 @@ use super::forwarder::{Forwarder, KnownNeighbor, PortHalves, PortTrouble};
 use super::nat_log;
 use super::poller::{Poller, Spin, Waker};
 use super::priority::Priority;
+use super::probes::Askers;
 use super::sessions::restoring::Source;
 use super::sessions::together::Together;
 
@@ -210,6 +211,7 @@ pub(crate) struct Loop {
     reports: mpsc::Sender<Report>,
     nat_log: Option<nat_log::Sender>,
     reports_lost: u64,
+    probes: Askers,
     links: [Option<LinkState>; PortId::COUNT],
 }
 
@@ -249,6 +251,7 @@ impl Loop {
             reports: config.reports,
             nat_log: None,
             reports_lost: 0,
+            probes: Askers::default(),
             links: [None; PortId::COUNT],
         };
         for (port, halves, link) in config.ports {
@@ -290,6 +293,7 @@ impl Loop {
             self.forwarder.handle_timeout(now);
             self.pass_on_nat_events();
             self.report_troubles();
+            self.probes.pass_on(self.forwarder.router_mut());
             while let Some(event) = self.forwarder.router_mut().poll_event() {
                 self.report(Report::Engine(event));
             }
@@ -352,6 +356,16 @@ impl Loop {
                     self.forwarder.set_tap(tap);
                     // Whoever asked may have given up waiting.
                     let _ = reply.send(());
+                    continue;
+                }
+                WorkerRequest::Probe { probe, send, answers, reply } => {
+                    let watches = self.forwarder.router_mut().probe(self.clock.now(), probe, send);
+                    self.forwarder.send_made(self.clock.now());
+                    if watches {
+                        self.probes.add(probe.id, answers);
+                    }
+                    // Whoever asked may have given up waiting.
+                    let _ = reply.send(watches);
                     continue;
                 }
                 request => request,

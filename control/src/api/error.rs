@@ -40,6 +40,8 @@ pub enum ErrorCode {
     WorkerUnavailable,
     /// As many programs as may be are connected; this one has to try again later.
     TooManyConnections,
+    /// As many machines as may be are asked already; try again later.
+    TooManyProbes,
     /// The request makes no sense.
     BadRequest,
     /// There is no such resource.

@@ -18,6 +18,7 @@ mod metrics;
 mod openapi;
 mod pages;
 mod peer;
+mod probes;
 mod tables;
 mod trace;
 mod upgrade;
@@ -107,6 +108,7 @@ impl From<ErrorBody> for Failure {
             ErrorCode::NotSaved
             | ErrorCode::WorkerUnavailable
             | ErrorCode::HandedOver
+            | ErrorCode::TooManyProbes
             | ErrorCode::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
         };
         Failure(status, body)
@@ -158,6 +160,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(events::events))
         .routes(routes!(capture::capture))
         .routes(routes!(trace::trace))
+        .routes(routes!(probes::probe))
         .routes(routes!(forwards::forwards, changes::add_forward))
         .routes(routes!(forwards::forward, changes::patch_forward, changes::remove_forward))
         .routes(routes!(changes::set_dmz, changes::clear_dmz))
