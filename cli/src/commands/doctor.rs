@@ -8,7 +8,7 @@ use genkan_config::Loaded;
 use genkan_control::client::Client;
 
 use super::{Target, block_on};
-use crate::doctor::gather::{Live, Question, gather};
+use crate::doctor::gather::{Live, MOST_WALKS, Question, gather};
 use crate::doctor::judgement::{judge, of_invalid};
 use crate::doctor::{Diagnosis, Examined, Finding, StepState, Walk};
 use crate::output::{self, Exit, Failure, Format};
@@ -110,6 +110,9 @@ async fn diagnose(arguments: &Arguments, question: &Question, words: &Words) -> 
     };
     check_name(&loaded, question)?;
     let facts = gather(&loaded, live, socket.display().to_string(), question).await?;
+    if facts.forwards.len() == MOST_WALKS && question.forward.is_none() {
+        output::remark(&format!("only the first {MOST_WALKS} walks were taken; name a forward for others"));
+    }
     let found = judge(&facts);
     Ok(Examined { facts: Some(&facts), places: Some(&loaded.places), found }.tell(words))
 }

@@ -13,6 +13,9 @@ use super::facts::{BoxItself, Device, Link};
 const RIVALS: &[&str] =
     &["genkan", "dhclient", "dhcpcd", "udhcpc", "pppd", "NetworkManager", "systemd-network"];
 
+/// All protocols, IPv4, ARP: EtherTypes in /proc/net/packet (linux/if_ether.h).
+const IP_PROTOCOLS: [&str; 3] = ["0003", "0800", "0806"];
+
 /// The state of a socket that listens, in /proc/net/tcp, and of one that is bound, in /proc/net/udp.
 const TCP_LISTEN: &str = "0A";
 const UDP_BOUND: &str = "07";
@@ -59,8 +62,10 @@ fn holders(index: u32, router: Option<u32>) -> Vec<(u32, String)> {
     let sockets = fs::read_to_string("/proc/net/packet").unwrap_or_default();
     let inode = |line: &str| {
         let mut fields = line.split_whitespace();
-        let on = fields.nth(4)?.parse::<u32>().ok()?;
-        (on == index).then(|| fields.next_back()).flatten().map(|inode| format!("socket:[{inode}]"))
+        // Who listens for other protocols (LLDP) is in nobody's way.
+        let is_ip = IP_PROTOCOLS.contains(&fields.nth(3)?);
+        let on = fields.next()?.parse::<u32>().ok()?;
+        (on == index && is_ip).then(|| fields.next_back()).flatten().map(|inode| format!("socket:[{inode}]"))
     };
     let inodes: Vec<String> = sockets.lines().skip(1).filter_map(inode).collect();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();

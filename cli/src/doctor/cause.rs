@@ -151,18 +151,16 @@ causes! {
     MaxSessions = "max-sessions" at Limits,
     /// Who asks opens sessions too fast.
     SourceBraked = "source-braked" at Limits,
-    /// The target is the router's own address, and the box is not reachable.
-    TargetIsRouter = "target-is-router" at Route,
     /// The target is on no lan and behind no route.
     TargetOutside = "target-outside" at Route,
-    /// The router of the target's route does not answer ARP.
-    ViaSilent = "via-silent" at Target,
-    /// The target does not answer ARP.
-    TargetSilent = "target-silent" at Target,
     /// Another machine has the target's address.
     TargetMoved = "target-moved" at Target,
     /// Two machines have the target's address.
     TargetDuplicate = "target-duplicate" at Target,
+    /// The router of the target's route does not answer ARP.
+    ViaSilent = "via-silent" at Target,
+    /// The target does not answer ARP.
+    TargetSilent = "target-silent" at Target,
     /// The target listens by the other protocol.
     OtherProtocol = "other-protocol" at Port,
     /// Nothing listens at the target's port.

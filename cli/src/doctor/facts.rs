@@ -152,8 +152,6 @@ pub(crate) enum Ruling {
     HairpinOff,
     /// The lan of this index may not reach the target's.
     NotReaching(usize, String),
-    /// There is no way to the target: the target is the router's own address.
-    ToRouter,
     /// There is no way to the target; these are the networks inside.
     Outside(String),
     /// Dropped for another reason.
@@ -234,10 +232,8 @@ pub(crate) enum Answer {
     /// Yes: a SYN-ACK, a datagram, an echo reply.
     Open,
     /// No: a reset, a port unreachable.
-    #[expect(dead_code, reason = "what a probe finds out")]
     Closed,
     /// Refused by an ICMP error of another kind.
-    #[expect(dead_code, reason = "what a probe finds out")]
     Prohibited,
     /// Nothing came.
     Silence,

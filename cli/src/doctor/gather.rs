@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use genkan_config::Loaded;
 use genkan_config::openings::State;
 use genkan_control::api::{
-    ClosedBy, EventKind, EventQuery, EventRow, ForwardRow, NeighborRow, SessionQuery, Status,
+    ClosedBy, EventKind, EventQuery, EventRow, ForwardRow, NeighborRow, NewProbe, ProbeAnswer, ProbeKind,
+    ProbeReport, ProbeSource, SessionQuery, SessionRow, Status,
 };
 use genkan_control::client::{Client, ClientError};
 use genkan_engine::plan::ForwardRule;
@@ -15,13 +16,13 @@ use genkan_engine::wire::ipv4::Protocol;
 use genkan_engine::{PortId, UnixTime};
 
 use super::boxed;
-use super::facts::{Counts, Facts, Forward, Loading, Ruling, Running, Target, Wan};
+use super::facts::{Answer, Counts, Facts, Forward, Loading, Ruling, Running, Target, Wan};
 use super::rules::{Judged, Rules, join};
 
 /// What happened in this time before now still counts.
 const LATELY: i64 = 10 * 60;
 /// Most walks of one call: more is nothing that a person reads.
-const MOST_WALKS: usize = 64;
+pub(crate) const MOST_WALKS: usize = 64;
 
 /// What is asked for.
 pub(crate) struct Question {
@@ -111,6 +112,14 @@ pub(crate) async fn gather(
         None => Running::No { socket },
     };
     let wan = &loaded.plan.wan;
+    let gateway_answers = match live.zip(wan.gateway) {
+        Some((live, gateway)) if !wan.external_addresses().any(|own| own == gateway) => {
+            let question =
+                NewProbe { target: gateway, kind: ProbeKind::Arp, port: None, from: ProbeSource::Router };
+            Some(!live.client.probe(&question).await?.macs.is_empty())
+        }
+        _ => None,
+    };
     Ok(Facts {
         router,
         config: loaded.places.file.name().to_owned(),
@@ -118,7 +127,7 @@ pub(crate) async fn gather(
         wan: Wan {
             address: question.to.filter(|to| wan.addresses.contains(to)).unwrap_or(wan.address.addr()),
             gateway: wan.gateway,
-            gateway_answers: None,
+            gateway_answers,
             conflict: live.and_then(|live| live.lately(EventKind::AddressConflict, None)),
         },
         forwards,
@@ -220,7 +229,7 @@ async fn target_facts(
     live: &Live,
     (port, next_hop): (PortId, Ipv4Addr),
     to: SocketAddrV4,
-    _protocol: Protocol,
+    protocol: Protocol,
 ) -> Result<Target, ClientError> {
     let lan = port.lan_index().and_then(|lan| loaded.plan.lans.get(lan));
     let hosts = &loaded.plan.hosts;
@@ -231,16 +240,69 @@ async fn target_facts(
     };
     let sessions = SessionQuery { address: Some(*to.ip()), limit: Some(1_000), ..SessionQuery::default() };
     let sessions = live.client.sessions(&sessions).await?.rows;
-    Ok(Target {
+    let goes_out = |row: &SessionRow| {
+        row.internal.ip() == to.ip() && matches!(row.origin.as_str(), "outbound" | "one-to-one")
+    };
+    let mut facts = Target {
         next_hop: Some(next_hop),
         lan: lan.map(|lan| lan.name.clone()).unwrap_or_default(),
         gateway: lan.map(|lan| lan.address.addr()),
         now_at: live.neighbors.iter().find(has_its_mac).map(|row| row.address),
         moved: live.lately(EventKind::NeighborMoved, Some(next_hop)),
-        goes_out: sessions.iter().any(|row| {
-            row.internal.ip() == to.ip() && matches!(row.origin.as_str(), "outbound" | "one-to-one")
-        }),
+        goes_out: sessions.iter().any(goes_out),
         configured,
         ..Target::default()
-    })
+    };
+    let asked = |kind, from| {
+        let port = matches!(kind, ProbeKind::Tcp | ProbeKind::Udp).then_some(to.port());
+        NewProbe { target: *to.ip(), kind, port, from }
+    };
+    let (router, outside) = (ProbeSource::Router, ProbeSource::Outside);
+    facts.macs = live.client.probe(&asked(ProbeKind::Arp, router)).await?.macs;
+    // What the router knew until just now.
+    let known = live.neighbors.iter().find(|row| row.address == next_hop).and_then(|row| row.mac.clone());
+    facts.moved = facts.moved.or(known.filter(|known| !facts.macs.contains(known)));
+    if facts.macs.is_empty() {
+        facts.moved = None;
+        return Ok(facts);
+    }
+    let (kind, other) = match protocol {
+        Protocol::UDP => (ProbeKind::Udp, ProbeKind::Tcp),
+        _ => (ProbeKind::Tcp, ProbeKind::Udp),
+    };
+    let questions = [
+        asked(kind, router),
+        asked(kind, outside),
+        asked(ProbeKind::Echo, router),
+        asked(ProbeKind::Echo, outside),
+    ];
+    let [near, far, near_echo, far_echo] = questions.each_ref().map(|question| live.client.probe(question));
+    let reports = tokio::try_join!(near, far, near_echo, far_echo)?;
+    let (near, far, near_echo, far_echo) = reports;
+    for report in [&far, &far_echo] {
+        // The router of a route asks for many.
+        let on_link = next_hop == *to.ip();
+        facts.asked_for.extend(report.asked_for.iter().filter(|_| on_link));
+    }
+    [facts.near, facts.far, facts.near_echo, facts.far_echo] =
+        [&near, &far, &near_echo, &far_echo].map(answer_of);
+    if facts.near == Answer::Closed {
+        facts.other = answer_of(&live.client.probe(&asked(other, router)).await?);
+    }
+    Ok(facts)
+}
+
+fn answer_of(report: &ProbeReport) -> Answer {
+    // RFC 792: nothing at this port, or no such protocol.
+    const CLOSED: [[u8; 2]; 2] = [[3, 2], [3, 3]];
+    match report.answer {
+        None => Answer::Unasked,
+        Some(ProbeAnswer::SynAck | ProbeAnswer::Datagram | ProbeAnswer::EchoReply) => Answer::Open,
+        Some(ProbeAnswer::Reset) => Answer::Closed,
+        Some(ProbeAnswer::IcmpError) if report.icmp.is_some_and(|icmp| CLOSED.contains(&icmp)) => {
+            Answer::Closed
+        }
+        Some(ProbeAnswer::IcmpError) => Answer::Prohibited,
+        Some(ProbeAnswer::Silence) => Answer::Silence,
+    }
 }

@@ -256,11 +256,6 @@ fn of_rule(forward: &Forward) -> Option<Found> {
             let found = Found::new(Cause::LanNotReaching, [source, ("lan", lan_name.clone())]);
             return Some(found.at("lan", *lan, "reaches"));
         }
-        Ruling::ToRouter => {
-            let mut found = named(Cause::TargetIsRouter).at("forward", at, "to");
-            found.arguments.push(("target", forward.target.ip().to_string()));
-            return Some(found.commands(["[router]".to_owned(), "tun = \"genkan0\"".to_owned()]));
-        }
         Ruling::Outside(inside) => {
             let mut found = named(Cause::TargetOutside).at("forward", at, "to");
             found.arguments.extend([("target", forward.target.ip().to_string()), ("inside", inside.clone())]);
@@ -293,8 +288,8 @@ fn not_admitted(forward: &Forward, source: Ipv4Addr) -> Found {
     let Forward { name, admits, .. } = forward;
     let arguments = [("forward", name.clone()), ("source", source.to_string()), ("from", admits.clone())];
     let found = Found::new(Cause::SourceNotAdmitted, arguments).at("forward", forward.index, "from");
-    let all = admits.replace(", ", ",");
-    found.commands([format!("genkan forward change {name} --from {all},{source}/32")])
+    let all = admits.replace(", ", " --from ");
+    found.commands([format!("genkan forward change {name} --from {all} --from {source}/32")])
 }
 
 fn of_limits(forward: &Forward) -> Vec<Found> {
@@ -423,17 +418,18 @@ fn of_way_back(forward: &Forward, target: &Target) -> Option<Found> {
     if prohibited {
         return Some(firewall());
     }
-    if refused && !(target.near.came() && target.far.came()) {
+    // A service that answers nobody: only the echo speaks, which firewalls treat as they like.
+    let is_sure = target.near.came() && target.far == Answer::Silence;
+    if refused && (is_sure || !target.far.came()) {
+        let elsewhere = |other: String| Some(at(Found::new(Cause::ReplyElsewhere, arguments(other))));
         // ARP for somebody else, just when an answer has to go outside, names the wrong gateway.
         if let Some(other) = target.asked_for.first() {
-            return Some(at(Found::new(Cause::ReplyElsewhere, arguments(other.to_string()))));
+            return elsewhere(other.to_string());
         }
-        let others_come_back = target.far_echo.came() || target.far.came();
-        if others_come_back || target.goes_out {
-            let is_sure = target.near.came() && target.far == Answer::Silence;
+        if target.far_echo.came() || target.goes_out {
             return is_sure.then(firewall);
         }
-        return Some(at(Found::new(Cause::ReplyElsewhere, arguments("?".to_owned()))));
+        return elsewhere("?".to_owned()).map(|found| found.doubt_if(!is_sure));
     }
     let counts = forward.counts.as_ref()?;
     if counts.hits > 0 && counts.answers == 0 && !(target.near == Answer::Open && target.far == Answer::Open)
@@ -460,3 +456,6 @@ pub(crate) fn looked_at(facts: &Facts, walk: usize) -> Vec<Step> {
     };
     Step::ALL.into_iter().filter(is_known).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,9 +112,6 @@ impl<'a> Rules<'a> {
                 let name = self.plan().forwards.get(other).map(|rule| rule.name.clone());
                 Ruling::Other(other, name.unwrap_or_default())
             }
-            (Some((_, ForwardSays::To(_))), Some(DropReason::NoRoute)) if self.is_ours(rule.to) => {
-                Ruling::ToRouter
-            }
             (Some((_, ForwardSays::To(_))), Some(DropReason::NoRoute)) => {
                 let routes = self.plan().routes.iter().map(|route| route.to);
                 Ruling::Outside(join(self.plan().lans.iter().map(|lan| lan.address.trunc()).chain(routes)))
@@ -127,10 +124,6 @@ impl<'a> Rules<'a> {
                 _ => Ruling::Dropped(reason.unwrap_or(DropReason::NoMapping)),
             },
         }
-    }
-
-    fn is_ours(&self, address: Ipv4Addr) -> bool {
-        self.routes.local(address).is_some()
     }
 }
 

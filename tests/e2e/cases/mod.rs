@@ -9,6 +9,10 @@ mod changes;
 mod changes_beside_traffic;
 mod changes_under_load;
 mod conformance;
+mod doctor;
+mod doctor_box;
+mod doctor_rules;
+mod doctor_targets;
 mod flood;
 mod forward;
 mod lab;
@@ -56,6 +60,10 @@ pub(crate) fn all() -> Vec<Case> {
         api::all(),
         conformance::all(),
         capture::all(),
+        doctor::all(),
+        doctor_rules::all(),
+        doctor_targets::all(),
+        doctor_box::all(),
         sandbox::all(),
         service::all(),
         flood::all(),

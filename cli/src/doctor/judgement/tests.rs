@@ -1,0 +1,357 @@
+//! One thing at a time is changed in a set-up in which all is well.
+
+use genkan_engine::DropReason;
+
+use super::*;
+use crate::doctor::facts::{BoxItself, Counts, Device, Link, Wan};
+
+fn device(label: &str, lan: Option<usize>) -> Device {
+    let link = Link { up: true, carrier: true, mtu: 1500, ..Link::default() };
+    Device {
+        label: label.to_owned(),
+        lan,
+        name: format!("eth-{label}"),
+        wanted_mtu: 1500,
+        link: Some(link),
+        is_made: false,
+    }
+}
+
+fn target() -> Target {
+    Target {
+        next_hop: Some(Ipv4Addr::new(192, 168, 0, 10)),
+        lan: "home".to_owned(),
+        gateway: Some(Ipv4Addr::new(192, 168, 0, 1)),
+        macs: vec!["52:54:00:00:00:10".to_owned()],
+        near: Answer::Open,
+        far: Answer::Open,
+        near_echo: Answer::Open,
+        far_echo: Answer::Open,
+        ..Target::default()
+    }
+}
+
+fn forward(name: &str) -> Forward {
+    Forward {
+        index: 0,
+        name: name.to_owned(),
+        protocol: Protocol::TCP,
+        external: "203.0.113.1:80".parse().expect("an endpoint"),
+        source: Ipv4Addr::new(192, 0, 2, 77),
+        admits: String::new(),
+        target: "192.168.0.10:8080".parse().expect("an endpoint"),
+        loading: Loading::Same,
+        state: State::Open,
+        opens: None,
+        ruling: Ruling::Takes,
+        answer: None,
+        to_box: None,
+        counts: Some(Counts::default()),
+        target_facts: Some(target()),
+    }
+}
+
+fn facts() -> Facts {
+    Facts {
+        router: Running::Yes { sessions: 3, max_sessions: 1_000 },
+        config: "home.toml".to_owned(),
+        devices: vec![device("wan", None), device("home", Some(0))],
+        wan: Wan {
+            address: Ipv4Addr::new(203, 0, 113, 1),
+            gateway: Some(Ipv4Addr::new(203, 0, 113, 2)),
+            gateway_answers: Some(true),
+            conflict: None,
+        },
+        forwards: vec![forward("web")],
+    }
+}
+
+/// What is found after a change: causes in order, those that are uncertain with a question mark.
+fn found(change: impl FnOnce(&mut Facts)) -> Vec<String> {
+    let mut facts = facts();
+    change(&mut facts);
+    let mark = |found: &Found| match found.severity {
+        Severity::Broken => found.cause.id().to_owned(),
+        Severity::Doubt => format!("{}?", found.cause.id()),
+    };
+    judge(&facts).iter().map(mark).collect()
+}
+
+fn of_forward(change: impl FnOnce(&mut Forward)) -> Vec<String> {
+    found(|facts| change(&mut facts.forwards[0]))
+}
+
+fn of_target(change: impl FnOnce(&mut Target)) -> Vec<String> {
+    of_forward(|forward| change(forward.target_facts.as_mut().expect("it was asked")))
+}
+
+fn of_link(at: usize, change: impl FnOnce(&mut Link)) -> Vec<String> {
+    found(|facts| change(facts.devices[at].link.as_mut().expect("it is there")))
+}
+
+#[test]
+fn nothing_is_found_where_all_is_well() {
+    assert!(found(|_| ()).is_empty());
+    let all = facts();
+    assert_eq!(looked_at(&all, 0), Step::ALL);
+}
+
+#[test]
+fn a_router_that_does_not_run_is_named_after_what_keeps_it_from_that() {
+    let stopped = |facts: &mut Facts| facts.router = Running::No { socket: "/run/x".to_owned() };
+    assert_eq!(found(stopped), ["router-not-running"]);
+    let taken = |facts: &mut Facts| {
+        stopped(facts);
+        facts.devices[0].link.as_mut().expect("it is there").holders = vec![(7, "genkan".to_owned())];
+    };
+    assert_eq!(found(taken), ["device-in-use", "router-not-running"]);
+    let absent = |facts: &mut Facts| {
+        stopped(facts);
+        facts.devices[1].link = None;
+    };
+    assert_eq!(found(absent), ["device-absent", "router-not-running"]);
+    // Its devices are switched on when it starts.
+    let down = |facts: &mut Facts| {
+        stopped(facts);
+        facts.devices[0].link.as_mut().expect("it is there").up = false;
+    };
+    assert_eq!(found(down), ["router-not-running"]);
+}
+
+#[test]
+fn devices() {
+    assert_eq!(of_link(0, |link| link.carrier = false), ["wan-down"]);
+    assert_eq!(of_link(1, |link| link.up = false), ["lan-down"]);
+    assert_eq!(of_link(0, |link| link.mtu = 1280), ["mtu-smaller?"]);
+    assert_eq!(of_link(0, |link| link.large_receive = true), ["large-receive-offload"]);
+    assert_eq!(of_link(0, |link| link.addresses = vec!["203.0.113.9/24".to_owned()]), ["kernel-address?"]);
+    assert_eq!(of_link(1, |link| link.master = Some("br0".to_owned())), ["device-enslaved"]);
+    // A lan on which no target is.
+    let guests = |facts: &mut Facts| {
+        facts.devices.push(device("guests", Some(1)));
+        facts.devices[2].link.as_mut().expect("it is there").up = false;
+    };
+    assert_eq!(found(guests), ["lan-down?"]);
+    let tap = |facts: &mut Facts| {
+        facts.devices[1].link = None;
+        facts.devices[1].is_made = true;
+    };
+    assert!(found(tap).is_empty());
+}
+
+#[test]
+fn external_addresses_that_the_internet_does_not_lead_to() {
+    for (address, cause) in [
+        ("10.0.0.2", "wan-private"),
+        ("172.31.255.1", "wan-private"),
+        ("192.168.1.2", "wan-private"),
+        ("100.64.0.1", "wan-cgnat"),
+        ("100.127.255.1", "wan-cgnat"),
+        ("192.0.0.2", "wan-ds-lite"),
+        ("169.254.3.4", "wan-link-local"),
+    ] {
+        let address: Ipv4Addr = address.parse().expect("an address");
+        assert_eq!(found(|facts| facts.wan.address = address), [cause], "{address}");
+        // Somebody has come from outside all the same.
+        let passes = |source: Ipv4Addr| {
+            found(|facts| {
+                facts.wan.address = address;
+                facts.forwards[0].counts.as_mut().expect("it runs").last_source = Some(source);
+            })
+        };
+        assert_eq!(passes(Ipv4Addr::new(198, 51, 100, 7)), [format!("{cause}?")], "{address}");
+        assert_eq!(passes(Ipv4Addr::new(192, 168, 1, 9)), [cause], "{address}");
+    }
+    for address in ["100.63.255.255", "100.128.0.1", "172.32.0.1", "192.0.0.8", "203.0.113.1"] {
+        let address = address.parse().expect("an address");
+        assert!(found(|facts| facts.wan.address = address).is_empty(), "{address}");
+    }
+}
+
+#[test]
+fn the_line_outside() {
+    assert_eq!(found(|facts| facts.wan.gateway_answers = Some(false)), ["gateway-silent"]);
+    assert_eq!(found(|facts| facts.wan.conflict = Some("02:…".to_owned())), ["address-conflict"]);
+    let none = |facts: &mut Facts| {
+        facts.wan.gateway = None;
+        facts.forwards[0].answer = Some(DropReason::NoRoute);
+    };
+    assert_eq!(found(none), ["gateway-missing"]);
+    assert!(found(|facts| facts.wan.gateway = None).is_empty(), "one link needs none");
+}
+
+#[test]
+fn rules() {
+    for (state, cause) in [
+        (State::Disabled, "forward-disabled"),
+        (State::Expired, "forward-expired"),
+        (State::OutOfHours, "out-of-hours"),
+        (State::ClockUnknown, "clock-implausible"),
+    ] {
+        assert_eq!(of_forward(|forward| forward.state = state), [cause]);
+    }
+    for (ruling, cause) in [
+        (Ruling::Other(1, "old".to_owned()), "shadowed"),
+        (Ruling::NotFromThere, "source-not-admitted"),
+        (Ruling::NotOurs("203.0.113.1".to_owned()), "address-not-ours"),
+        (Ruling::OtherAddress(Ipv4Addr::new(203, 0, 113, 5)), "other-address"),
+        (Ruling::HairpinOff, "hairpin-off"),
+        (Ruling::NotReaching(1, "guests".to_owned()), "lan-not-reaching"),
+        (Ruling::Outside("192.168.0.0/24".to_owned()), "target-outside"),
+        (Ruling::Dropped(DropReason::PortResting), "dropped"),
+    ] {
+        assert_eq!(of_forward(|forward| forward.ruling = ruling), [cause]);
+    }
+    let loading = |loading| of_forward(|forward| forward.loading = loading);
+    assert_eq!(loading(Loading::Absent), ["forward-not-loaded"]);
+    assert_eq!(loading(Loading::Differs), ["forward-not-loaded"]);
+}
+
+#[test]
+fn what_was_seen_counts_for_rules_and_limits() {
+    let counts =
+        |change: fn(&mut Counts)| of_forward(|forward| change(forward.counts.as_mut().expect("it runs")));
+    let stranger = |counts: &mut Counts| counts.last_refused = Some(Ipv4Addr::new(198, 51, 100, 7));
+    assert_eq!(counts(stranger), ["source-not-admitted"]);
+    // Others get in.
+    let others = |counts: &mut Counts| {
+        counts.last_refused = Some(Ipv4Addr::new(198, 51, 100, 7));
+        (counts.hits, counts.answers) = (3, 9);
+    };
+    assert!(counts(others).is_empty());
+    assert_eq!(counts(|counts| counts.hairpins_refused = 1), ["hairpin-off"]);
+    assert_eq!(counts(|counts| (counts.sessions, counts.max_sessions) = (5, Some(5))), ["max-sessions"]);
+    assert!(counts(|counts| (counts.sessions, counts.max_sessions) = (4, Some(5))).is_empty());
+    let braked = |counts: &mut Counts| counts.braked = Some(Ipv4Addr::new(198, 51, 100, 7));
+    assert_eq!(counts(braked), ["source-braked"]);
+    assert_eq!(
+        found(|facts| facts.router = Running::Yes { sessions: 9, max_sessions: 9 }),
+        ["sessions-full"]
+    );
+}
+
+#[test]
+fn machines() {
+    assert_eq!(of_target(|target| target.macs.clear()), ["target-silent"]);
+    let via = |target: &mut Target| {
+        target.macs.clear();
+        target.next_hop = Some(Ipv4Addr::new(192, 168, 0, 254));
+    };
+    assert_eq!(of_target(via), ["via-silent"]);
+    assert_eq!(of_target(|target| target.macs.push("02:00:00:00:00:01".to_owned())), ["target-duplicate"]);
+    let replaced = |target: &mut Target| target.configured = Some((0, "02:00:00:00:00:01".to_owned()));
+    assert_eq!(of_target(replaced), ["target-moved?"], "the service is there");
+    let moved = |target: &mut Target| {
+        target.configured = Some((0, "02:00:00:00:00:01".to_owned()));
+        target.near = Answer::Closed;
+        target.other = Answer::Closed;
+    };
+    assert_eq!(of_target(moved), ["target-moved", "port-closed"]);
+    let gone = |target: &mut Target| {
+        target.macs.clear();
+        target.now_at = Some(Ipv4Addr::new(192, 168, 0, 77));
+        target.configured = Some((0, "02:00:00:00:00:01".to_owned()));
+    };
+    assert_eq!(of_target(gone), ["target-moved", "target-silent"]);
+}
+
+#[test]
+fn ports() {
+    let closed = |target: &mut Target| (target.near, target.other) = (Answer::Closed, Answer::Closed);
+    assert_eq!(of_target(closed), ["port-closed"]);
+    let other = |target: &mut Target| (target.near, target.other) = (Answer::Closed, Answer::Silence);
+    assert_eq!(of_target(other), ["other-protocol"]);
+    assert_eq!(of_target(|target| target.near = Answer::Silence), ["port-filtered"]);
+    assert_eq!(of_target(|target| target.near = Answer::Prohibited), ["port-filtered"]);
+    // UDP that is silent says nothing; that TCP is silent there does not either.
+    let udp = |near, other| {
+        of_forward(|forward| {
+            forward.protocol = Protocol::UDP;
+            let target = forward.target_facts.as_mut().expect("it was asked");
+            (target.near, target.far, target.other) = (near, Answer::Silence, other);
+        })
+    };
+    assert!(udp(Answer::Silence, Answer::Unasked).is_empty());
+    assert_eq!(udp(Answer::Closed, Answer::Silence), ["port-closed"]);
+    assert_eq!(udp(Answer::Closed, Answer::Open), ["other-protocol"]);
+    let the_box = |listens, filters| {
+        of_forward(|forward| {
+            (forward.to_box, forward.target_facts) = (Some(BoxItself { listens, filters }), None);
+        })
+    };
+    assert!(the_box(true, false).is_empty());
+    assert_eq!(the_box(false, false), ["port-closed"]);
+    assert_eq!(the_box(true, true), ["reverse-path-filter"]);
+}
+
+#[test]
+fn ways_back() {
+    use Answer::{Closed, Open, Prohibited, Silence};
+    let way = |far: Answer, far_echo: Answer, change: fn(&mut Target)| {
+        of_target(|target| {
+            (target.far, target.far_echo) = (far, far_echo);
+            change(target);
+        })
+    };
+    assert_eq!(way(Silence, Silence, |_| ()), ["reply-elsewhere"]);
+    assert_eq!(way(Silence, Open, |_| ()), ["target-firewall"], "the echo came back");
+    assert_eq!(way(Silence, Silence, |target| target.goes_out = true), ["target-firewall"]);
+    let asks = |target: &mut Target| {
+        target.goes_out = true;
+        target.asked_for = vec![Ipv4Addr::new(192, 168, 0, 254)];
+    };
+    assert_eq!(way(Silence, Silence, asks), ["reply-elsewhere"], "it looks for another gateway");
+    assert_eq!(way(Closed, Silence, |_| ()), ["target-firewall"], "it says no to strangers");
+    assert_eq!(way(Prohibited, Silence, |_| ()), ["target-firewall"]);
+    assert!(way(Open, Silence, |_| ()).is_empty(), "echoes may be dropped");
+    assert_eq!(way(Silence, Silence, |target| target.near_echo = Silence), ["reply-elsewhere"]);
+}
+
+#[test]
+fn ways_back_of_services_that_answer_nobody() {
+    use Answer::{Open, Silence};
+    let udp = |near, far_echo, change: fn(&mut Forward)| {
+        of_forward(|forward| {
+            forward.protocol = Protocol::UDP;
+            let target = forward.target_facts.as_mut().expect("it was asked");
+            (target.near, target.far, target.far_echo) = (near, Silence, far_echo);
+            change(forward);
+        })
+    };
+    assert!(udp(Silence, Open, |_| ()).is_empty());
+    assert_eq!(udp(Silence, Silence, |_| ()), ["reply-elsewhere?"]);
+    assert_eq!(udp(Open, Silence, |_| ()), ["reply-elsewhere"]);
+    assert_eq!(udp(Open, Open, |_| ()), ["target-firewall"]);
+    let goes_out: fn(&mut Forward) = |forward| {
+        forward.target_facts.as_mut().expect("it was asked").goes_out = true;
+    };
+    assert!(udp(Silence, Silence, goes_out).is_empty(), "many firewalls drop echoes");
+    let unanswered: fn(&mut Forward) = |forward| forward.counts.as_mut().expect("it runs").hits = 4;
+    assert_eq!(udp(Silence, Open, unanswered), ["unanswered"]);
+    let answered: fn(&mut Forward) = |forward| {
+        let counts = forward.counts.as_mut().expect("it runs");
+        (counts.hits, counts.answers) = (4, 4);
+    };
+    assert!(udp(Silence, Open, answered).is_empty());
+}
+
+#[test]
+fn the_order_is_that_of_the_walk_and_what_is_certain_goes_first() {
+    let everything = found(|facts| {
+        facts.devices[0].link.as_mut().expect("it is there").mtu = 1280;
+        facts.wan.address = Ipv4Addr::new(100, 64, 0, 1);
+        facts.wan.gateway_answers = Some(false);
+        facts.forwards.push(Forward { state: State::Disabled, index: 1, ..forward("game") });
+        facts.forwards[0].target_facts.as_mut().expect("it was asked").macs.clear();
+        facts.forwards[0].loading = Loading::Differs;
+    });
+    let order = [
+        "forward-not-loaded",
+        "wan-cgnat",
+        "gateway-silent",
+        "forward-disabled",
+        "target-silent",
+        "mtu-smaller?",
+    ];
+    assert_eq!(everything, order);
+}

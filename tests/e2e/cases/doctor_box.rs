@@ -1,0 +1,90 @@
+//! Set-ups in which the router's own box, or its line, is what is wrong.
+
+use std::fs;
+
+use genkan_lab::topology::Role::{Isp, Nas, Router};
+
+use super::doctor::{doctor, doctor_alone, ip};
+use crate::cases;
+use crate::fixture::{Lab, WEB, wait_for};
+use crate::outcome::Outcome;
+use crate::programs::{need_tun, run};
+use crate::servers::Server;
+
+cases![
+    ;
+    only_genkan:
+    links_that_are_down,
+    lines_that_are_wrong,
+    routers_that_do_not_run,
+    a_box_that_does_not_listen,
+];
+
+fn links_that_are_down() -> Outcome {
+    let lab = Lab::start(WEB);
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    ip(&lab.host(Isp), "link set eth0 down");
+    doctor(&lab, &["web"]).expect("wan-down");
+    ip(&lab.host(Isp), "link set eth0 up");
+    ip(&lab.host(Router), "link set lan0 down");
+    doctor(&lab, &["web"]).expect("lan-down");
+    ip(&lab.host(Router), "link set lan0 up");
+    wait_for("all is well again", || doctor(&lab, &["web"]).causes().is_empty());
+    Ok(())
+}
+
+fn lines_that_are_wrong() -> Outcome {
+    let lab = Lab::start(WEB);
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let isp = lab.host(Isp);
+    ip(&isp, "address del 203.0.113.2/24 dev eth0");
+    doctor(&lab, &["web"]).expect("gateway-silent");
+    ip(&isp, "address add 203.0.113.2/24 dev eth0");
+    doctor(&lab, &["web"]).expect_nothing();
+    // Smaller packets than the file says: they pass, but not as they should.
+    ip(&lab.host(Router), "link set wan0 mtu 1280");
+    let told = doctor(&lab, &["web"]);
+    assert_eq!((told.causes(), told.code), (vec!["mtu-smaller"], Some(0)), "{:#}", told.json);
+    ip(&lab.host(Router), "link set wan0 mtu 1500");
+    // Somebody outside has our address, and says so.
+    ip(&isp, "address add 203.0.113.1/24 dev eth0");
+    run(&isp, "ping", &["-c", "1", "-W", "1", "-I", "203.0.113.1", "203.0.113.99"]);
+    doctor(&lab, &["web"]).expect("address-conflict");
+    Ok(())
+}
+
+fn routers_that_do_not_run() -> Outcome {
+    let lab = Lab::start(WEB);
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let router = lab.host(Router);
+    // It runs, but not as the one that is asked for: another one has the devices.
+    doctor_alone(&lab, &["web"]).expect("device-in-use");
+    // What keeps the next one from starting.
+    ip(&router, "address add 203.0.113.77/24 dev wan0");
+    let told = doctor(&lab, &["web"]);
+    assert_eq!((told.causes(), told.code), (vec!["kernel-address"], Some(0)), "{:#}", told.json);
+    assert_eq!(lab.stop_router(), Some(0));
+    doctor_alone(&lab, &["web"]).expect("kernel-address");
+    ip(&router, "address del 203.0.113.77/24 dev wan0");
+    doctor_alone(&lab, &["web"]).expect("router-not-running");
+    ip(&router, "link add br0 type bridge");
+    ip(&router, "link set wan0 master br0");
+    doctor_alone(&lab, &["web"]).expect("device-enslaved");
+    ip(&router, "link del br0");
+    let good = fs::read_to_string(lab.config_file()).expect("there is a file");
+    fs::write(lab.config_file(), good.replace("wan0", "eth7")).expect("written");
+    doctor_alone(&lab, &["web"]).expect("device-absent");
+    fs::write(lab.config_file(), good.replace("port = 80", "port = 800000")).expect("written");
+    doctor_alone(&lab, &["web"]).expect("config-invalid");
+    Ok(())
+}
+
+fn a_box_that_does_not_listen() -> Outcome {
+    need_tun()?;
+    let rules = format!("{}[router]\ntun = \"genkan0\"\n", WEB.replace("192.168.0.10", "192.168.0.1"));
+    let lab = Lab::start(&rules);
+    doctor(&lab, &["web"]).expect("port-closed");
+    let _server = Server::tcp(&lab.host(Router), 8080);
+    doctor(&lab, &["web"]).expect_nothing();
+    Ok(())
+}
