@@ -50,57 +50,52 @@ struct Service {
 
 /// Is a reflector until SIGTERM or SIGINT. To be called while the process has one thread.
 pub(crate) fn run(places: Places, any_address: bool) -> Result<(), Failure> {
-    let mut sockets = Vec::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new("cannot start the event loop", &error))?;
+    runtime.block_on(serve(places, any_address))
+}
+
+async fn serve(places: Places, any_address: bool) -> Result<(), Failure> {
+    // Before anybody can see that it is there, and end it.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut sockets = HashMap::new();
     for place in places.all() {
         let endpoint = places.endpoint(place);
-        let socket = std::net::UdpSocket::bind(endpoint).and_then(|socket| {
-            socket.set_nonblocking(true)?;
-            Ok(socket)
-        });
-        sockets.push((place, socket.map_err(|error| Failure::new(&format!("UDP {endpoint}"), &error))?));
+        let socket = UdpSocket::bind(endpoint).await;
+        sockets.insert(place, socket.map_err(|error| Failure::new(&format!("UDP {endpoint}"), &error))?);
     }
-    let listener = std::net::TcpListener::bind(places.first).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
+    let listener = TcpListener::bind(places.first).await;
     let listener = listener.map_err(|error| Failure::new(&format!("TCP {}", places.first), &error))?;
     let key = random().map_err(|error| Failure::new("/dev/urandom", &error))?;
+    // The event loop has no thread but this one.
     let confined = confine::confine();
     let confined =
         confined.map_err(|error| Failure::message(format!("cannot give up privileges: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new("cannot start the event loop", &error))?;
-    runtime.block_on(async {
-        let sockets = sockets.into_iter().map(|(place, socket)| Ok((place, UdpSocket::from_std(socket)?)));
-        let service = Arc::new(Service {
-            server: Mutex::new(Server::new(places, any_address, key)),
-            tally: Mutex::default(),
-            places,
-            sockets: sockets.collect::<io::Result<_>>()?,
-            started: Instant::now(),
-        });
-        let listener = TcpListener::from_std(listener)?;
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let other_address = places.other_address.map(tracing::field::display);
-        info!(listen = %places.first, other_port = places.other_port, other_address, confined, "reflector");
-        if any_address {
-            warn!("--lab: askers at private addresses are served too; not for a machine on the internet");
-        }
-        for place in places.all() {
-            tokio::spawn(datagrams(Arc::clone(&service), place));
-        }
-        tokio::spawn(connections(Arc::clone(&service), listener));
-        tokio::spawn(reports(Arc::clone(&service)));
-        // Without a service manager there is nobody to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        info!("ended by a signal");
-        Ok(())
-    })
+    let service = Arc::new(Service {
+        server: Mutex::new(Server::new(places, any_address, key)),
+        tally: Mutex::default(),
+        places,
+        sockets,
+        started: Instant::now(),
+    });
+    let other_address = places.other_address.map(tracing::field::display);
+    info!(listen = %places.first, other_port = places.other_port, other_address, confined, "reflector");
+    if any_address {
+        warn!("--lab: askers at private addresses are served too; not for a machine on the internet");
+    }
+    for place in places.all() {
+        tokio::spawn(datagrams(Arc::clone(&service), place));
+    }
+    tokio::spawn(connections(Arc::clone(&service), listener));
+    tokio::spawn(reports(Arc::clone(&service)));
+    // Without a service manager there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("ended by a signal");
+    Ok(())
 }
 
 impl Service {
