@@ -68,11 +68,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         from: arguments.from,
         to: arguments.to.as_deref().map(resolve).transpose()?,
     };
+    // First from outside: the packets that come in then are evidence inside.
+    let outside = match &arguments.outside.reflector {
+        Some(reflector) => {
+            let client = Client::new(&arguments.target.socket);
+            let inside = block_on(Inside::ask(&client, arguments.forward.as_deref()))?;
+            Some(outside::look(reflector, &arguments.outside.ports, &inside)?)
+        }
+        None => None,
+    };
     let mut diagnosis = block_on(diagnose(arguments, &question, &words))??;
-    if let Some(reflector) = &arguments.outside.reflector {
-        let client = Client::new(&arguments.target.socket);
-        let inside = block_on(Inside::ask(&client, arguments.forward.as_deref(), diagnosis.broken()))?;
-        diagnosis.add_outside(outside::look(reflector, &arguments.outside.ports, &inside, &words)?);
+    if let Some(outside) = outside {
+        diagnosis.add_outside(outside, &words);
     }
     match arguments.target.format {
         Format::Json => output::print_json(&diagnosis)?,

@@ -36,14 +36,11 @@ impl Diagnosis {
         Diagnosis { works: true, findings: Vec::new(), walks: Vec::new(), outside: None }
     }
 
-    /// The forwards that packets do not get through; an empty name stands for all of them.
-    pub(crate) fn broken(&self) -> Vec<String> {
-        let broken = self.findings.iter().filter(|finding| finding.certain);
-        broken.map(|finding| finding.forward.clone().unwrap_or_default()).collect()
-    }
-
     /// Adds what a reflector sees.
-    pub(crate) fn add_outside(&mut self, outside: Outside) {
+    pub(crate) fn add_outside(&mut self, mut outside: Outside, words: &Words) {
+        let broken = self.findings.iter().filter(|finding| finding.certain);
+        let broken: Vec<String> = broken.map(|finding| finding.forward.clone().unwrap_or_default()).collect();
+        outside.conclude(&broken, words);
         self.works &= outside.works;
         self.outside = Some(outside);
     }

@@ -222,7 +222,10 @@ pub(crate) fn receive<'a>(
             Ok((length, _)) => return Ok(Some(&room[..length])),
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => return Ok(None),
-                ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::Interrupted => {}
+                ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::Interrupted => {}
                 _ => return Err(error),
             },
         }
@@ -249,7 +252,7 @@ fn ask(
             waiting.iter_mut().zip(&replies).filter(|(_, it)| it.is_none())
         {
             *sent = Instant::now();
-            send(socket, question, transaction, token)?;
+            send(socket, question, transaction, token);
         }
         let deadline = begun + interval * time;
         while replies.iter().any(Option::is_none) {
@@ -263,7 +266,7 @@ fn ask(
                     Heard::Token(other) if other != *token => {
                         *token = other;
                         *sent = Instant::now();
-                        send(socket, question, transaction, token)?;
+                        send(socket, question, transaction, token);
                     }
                     Heard::Token(_) | Heard::Other => {}
                 }
@@ -273,12 +276,9 @@ fn ask(
     Ok(replies)
 }
 
-/// A way that is not there now is the same as one that loses datagrams.
-fn send(socket: &UdpSocket, question: &Question, transaction: &Transaction, token: &[u8]) -> io::Result<()> {
-    match socket.send_to(&question.octets(transaction, token), question.to) {
-        Err(error) if error.kind() != ErrorKind::ConnectionRefused => Err(error),
-        _ => Ok(()),
-    }
+/// A way that is not there now, or a firewall of this machine, is the same as something that loses datagrams.
+fn send(socket: &UdpSocket, question: &Question, transaction: &Transaction, token: &[u8]) {
+    let _ = socket.send_to(&question.octets(transaction, token), question.to);
 }
 
 /// Asks one question over a connection of its own.

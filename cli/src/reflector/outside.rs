@@ -53,13 +53,11 @@ pub(crate) struct Inside {
     pub(crate) forwards: Vec<ForwardRow>,
     /// Its external addresses.
     pub(crate) external: Vec<Ipv4Addr>,
-    /// The forwards that cannot work by what was seen from inside; all of them when one is "".
-    pub(crate) broken: Vec<String>,
 }
 
 impl Inside {
     /// Asks the running router about this forward, or all; nothing is known where none runs or may be asked.
-    pub(crate) async fn ask(client: &ControlClient, only: Option<&str>, broken: Vec<String>) -> Inside {
+    pub(crate) async fn ask(client: &ControlClient, only: Option<&str>) -> Inside {
         let (Ok(mut forwards), Ok(status)) = (client.forwards().await, client.status().await) else {
             return Inside::default();
         };
@@ -67,7 +65,7 @@ impl Inside {
         let wan = status.ports.iter().filter(|port| port.role == PortRole::Wan);
         let addresses = wan.flat_map(|port| &port.addresses);
         let address = |text: &String| text.split('/').next()?.parse().ok();
-        Inside { forwards, external: addresses.filter_map(address).collect(), broken }
+        Inside { forwards, external: addresses.filter_map(address).collect() }
     }
 }
 
@@ -101,7 +99,12 @@ pub(crate) struct Outside {
     reflector: SocketAddrV4,
     /// This machine's address, as seen there.
     seen: Ipv4Addr,
-    /// The router's external address is another one: somebody else translates as well.
+    /// Where it tries ports from.
+    tries_from: Ipv4Addr,
+    /// The router's own external address, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external: Option<Ipv4Addr>,
+    /// That one is not as seen: somebody else translates as well.
     nat_in_front: bool,
     /// Datagrams get through.
     udp: bool,
@@ -119,7 +122,7 @@ pub(crate) struct Outside {
 ///
 /// # Errors
 /// When the reflector does not answer.
-pub(crate) fn look(host: &str, ports: &[Port], inside: &Inside, words: &Words) -> Result<Outside, AskError> {
+pub(crate) fn look(host: &str, ports: &[Port], inside: &Inside) -> Result<Outside, AskError> {
     let mut client = Client::meet(find(host)?)?;
     let behavior = if client.udp { Some(discover(&mut client)?) } else { None };
     let seen = *client.first.mapped.ip();
@@ -133,6 +136,8 @@ pub(crate) fn look(host: &str, ports: &[Port], inside: &Inside, words: &Words) -
         works: true,
         reflector: client.server,
         seen,
+        tries_from: source,
+        external: inside.external.first().copied(),
         nat_in_front: !inside.external.is_empty() && !inside.external.contains(&seen),
         udp: client.udp,
         consoles: Consoles::of(behavior.as_ref()),
@@ -144,7 +149,6 @@ pub(crate) fn look(host: &str, ports: &[Port], inside: &Inside, words: &Words) -
         remedies: Vec::new(),
     };
     outside.works = outside.ports.iter().all(PortSeen::is_well);
-    outside.remedies = outside.remedies(inside, source, words);
     Ok(outside)
 }
 
@@ -199,36 +203,44 @@ impl PortSeen {
 }
 
 impl Outside {
-    fn remedies(&self, inside: &Inside, source: Ipv4Addr, words: &Words) -> Vec<Line> {
+    /// Says what would help. `broken`: the forwards that packets do not get through, as seen from inside; "" for all.
+    pub(crate) fn conclude(&mut self, broken: &[String], words: &Words) {
+        self.remedies = self.remedies(broken, words);
+    }
+
+    fn remedies(&self, broken: &[String], words: &Words) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut say = |id: &str, arguments: &[(&str, String)]| {
             lines.push(Line { id: id.to_owned(), text: words.say(id, arguments), place: None });
         };
         if self.nat_in_front {
-            let external = inside.external.first().map(Ipv4Addr::to_string).unwrap_or_default();
+            let external = self.external.map(|address| address.to_string()).unwrap_or_default();
             say("outside-remedy-nat-in-front", &[("external", external), ("seen", self.seen.to_string())]);
         }
         if !self.udp {
             say("outside-remedy-udp", &[]);
         }
-        for port in self.ports.iter().filter(|port| !port.is_well()) {
+        for port in &self.ports {
             let name = port.forward.clone().unwrap_or_default();
             let protocol = port.tried.protocol.name().to_owned();
             let number = port.tried.port.to_string();
-            let broken = inside.broken.iter().any(|broken| broken.is_empty() || *broken == name);
-            let id = match (port.expected, port.tried.outcome) {
-                (Expected::Filtered, _) => "outside-remedy-somebody-else",
-                (_, Some(Outcome::Closed)) => "outside-remedy-closed",
-                (Expected::Unknown, _) => "outside-remedy-not-forwarded",
-                _ if self.nat_in_front => continue,
-                _ if broken => "outside-remedy-inside",
-                _ => "outside-remedy-before",
+            let broken = port.forward.is_some() && broken.iter().any(|it| it.is_empty() || *it == name);
+            let id = match (port.is_well(), port.expected, port.tried.outcome) {
+                (true, Expected::Open, Some(Outcome::Open)) if broken => "outside-remedy-open-after-all",
+                (true, ..) => continue,
+                (false, Expected::Filtered, _) => "outside-remedy-somebody-else",
+                // What happens behind the other NAT says nothing about the forward.
+                (false, Expected::Open, _) if self.nat_in_front => continue,
+                (false, _, Some(Outcome::Closed)) => "outside-remedy-closed",
+                (false, Expected::Unknown, _) => "outside-remedy-not-forwarded",
+                (false, Expected::Open, _) if broken => "outside-remedy-inside",
+                (false, Expected::Open, _) => "outside-remedy-before",
             };
             let arguments = [
                 ("forward", name),
                 ("protocol", protocol),
                 ("port", number),
-                ("source", source.to_string()),
+                ("source", self.tries_from.to_string()),
                 ("seen", self.seen.to_string()),
             ];
             say(id, &arguments);
@@ -262,21 +274,17 @@ impl Outside {
                 ];
                 let id = if behavior.translated { "outside-translated" } else { "outside-not-translated" };
                 line(words.say(id, &ends));
-                let kinds = |kinds: &[Kind]| {
-                    let names: Vec<String> = kinds
-                        .iter()
-                        .map(|kind| {
-                            format!(
-                                "{} ({})",
-                                words.say(&format!("outside-kind-{}", kind.name()), &[]),
-                                kind.name()
-                            )
-                        })
-                        .collect();
-                    names.join(&words.say("outside-or", &[]))
+                let kinds = |what: &str, kinds: &[Kind]| {
+                    let name = |kind: &Kind| {
+                        let text = words.say(&format!("outside-{what}-{}", kind.name()), &[]);
+                        format!("{} ({text})", kind.name())
+                    };
+                    kinds.iter().map(name).collect::<Vec<_>>().join(&words.say("outside-or", &[]))
                 };
-                line(words.say("outside-mapping", &[("kinds", kinds(&behavior.mapping))]));
-                line(words.say("outside-filtering", &[("kinds", kinds(&behavior.filtering))]));
+                let (mapping, filtering) =
+                    (kinds("mapping", &behavior.mapping), kinds("filtering", &behavior.filtering));
+                line(words.say("outside-mapping", &[("kinds", mapping)]));
+                line(words.say("outside-filtering", &[("kinds", filtering)]));
                 let ports = match (behavior.port_preserved, behavior.port_step) {
                     (true, _) => words.say("outside-ports-kept", &[]),
                     (false, Some(step)) => words.say("outside-ports-step", &[("step", step.to_string())]),

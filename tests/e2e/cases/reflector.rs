@@ -29,6 +29,7 @@ cases![;
     the_kernel_s_nat_is_named,
     ports_are_open_closed_or_filtered_as_seen_from_outside,
     the_router_s_forwards_are_tried,
+    what_a_provider_does_is_seen,
 ];
 
 const BINDING: u16 = 0x0001;
@@ -445,8 +446,48 @@ tun = "genkan0"
         (said.code, &outside["works"], &outside["nat_in_front"]),
         (Some(1), &false.into(), &false.into())
     );
+    // From inside it is found to be refused as well, and the open one to be in order.
+    let found = |name: &str| {
+        let findings = value["findings"].as_array().expect("a list").iter();
+        findings.filter(|finding| finding["forward"] == name && finding["certain"] == true).count()
+    };
+    assert_eq!(found("web"), 0, "{value:#}");
     let rows = outside["ports"].as_array().expect("a list");
     let expected: Vec<&str> = rows.iter().filter_map(|row| row["expected"].as_str()).collect();
     assert_eq!(expected, ["open", "open", "open", "open", "filtered", "filtered"]);
+    Ok(())
+}
+
+fn what_a_provider_does_is_seen() -> Outcome {
+    need_tun()?;
+    need("nft")?;
+    let lab = Lab::start(&format!("{FORWARDS}[router]\ntun = \"genkan0\"\n"));
+    let (_reflector, to) = two_addresses(&lab);
+    let ids = |outside: &Value| -> Vec<String> {
+        let remedies = outside["remedies"].as_array().expect("a list").iter();
+        remedies.filter_map(|line| line["id"].as_str().map(str::to_owned)).collect()
+    };
+    // It translates as well.
+    let rules = "table ip provider { chain out { type nat hook postrouting priority srcnat; oifname eth1 masquerade; }; }";
+    lab.run(Isp, "nft", &[rules]).expect_ok();
+    let said = lab.genkan(&["doctor", "web", "--reflector", &to.to_string(), "--format", "json"]);
+    let value: Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
+    let outside = &value["outside"];
+    assert_eq!((said.code, &outside["nat_in_front"]), (Some(1), &true.into()), "{outside:#}");
+    assert_eq!(outside["seen"], "198.51.100.1");
+    assert_eq!(ids(outside)[0], "outside-remedy-nat-in-front");
+    assert!(!ids(outside).contains(&"outside-remedy-closed".to_owned()), "{outside:#}");
+    // It lets no datagrams out: then TCP tells what it can.
+    lab.run(Isp, "nft", &["add chain ip provider pass { type filter hook forward priority filter; }"])
+        .expect_ok();
+    lab.run(Isp, "nft", &["add rule ip provider pass meta l4proto udp drop"]).expect_ok();
+    let (_, outside) = doctor(&lab.host(Laptop), to, &["--port", "tcp:1"]);
+    assert_eq!((&outside["udp"], &outside["behavior"]), (&false.into(), &Value::Null), "{outside:#}");
+    assert_eq!(outside["consoles"]["switch"], serde_json::json!(["F"]));
+    assert_eq!(
+        (ports(&outside), ids(&outside)[0].as_str()),
+        (vec!["tcp 1 closed".to_owned()], "outside-remedy-udp")
+    );
     Ok(())
 }

@@ -7,9 +7,12 @@ outside-no-udp = seen as { $seen }; datagrams (UDP) do not get through, so the b
 outside-mapping = mapping: { $kinds }
 outside-filtering = filtering: { $kinds }
 outside-or = {" "}or{" "}
-outside-kind-endpoint-independent = one external port for everybody outside, or open to everybody outside
-outside-kind-address-dependent = by the address outside
-outside-kind-address-and-port-dependent = by the address and port outside
+outside-mapping-endpoint-independent = one external port for all outside
+outside-mapping-address-dependent = another external port for each address outside
+outside-mapping-address-and-port-dependent = another external port for each address and port outside
+outside-filtering-endpoint-independent = everybody outside may answer
+outside-filtering-address-dependent = only addresses that were spoken to may answer
+outside-filtering-address-and-port-dependent = only addresses and ports that were spoken to may answer
 outside-ports-kept = the external port is the internal one
 outside-ports-step = the external port is another one, and can be foreseen: { $step } further each time
 outside-ports-other = the external port is another one
@@ -30,6 +33,7 @@ outside-remedy-closed = { $protocol } { $port } is refused: it gets to a machine
 outside-remedy-not-forwarded = { $protocol } { $port } is silent: no open forward takes it, or the target's firewall drops it. Ask: genkan trace --in wan --protocol { $protocol } --from { $source }:40000 --to { $seen }:{ $port } --config FILE
 outside-remedy-inside = { $protocol } { $port } is silent, as was to be expected by what was found about forward "{ $forward }" from inside.
 outside-remedy-before = { $protocol } { $port } is silent although nothing is wrong with forward "{ $forward }" as seen from inside: a filter before the router (the provider's, or another router's), or the target's firewall that admits only its own network.
+outside-remedy-open-after-all = Forward "{ $forward }" is open as seen from outside ({ $protocol } { $port }): what was found about it from inside does not stop these packets.
 outside-remedy-mapping = Peers outside cannot use each other's view of this host: a router with endpoint-independent mapping helps; in Genkan: [nat] mapping = "endpoint-independent"
 outside-remedy-filtering = Peers who have not been spoken to are kept out. For a console, open it to them; in Genkan: [[host]] with filtering = "endpoint-independent" for that device, or a forward of its ports.
 outside-remedy-hairpin = Players behind this NAT do not meet by the external address; in Genkan: [nat] hairpin = true

@@ -7,9 +7,12 @@ outside-no-udp = { $seen } として見えるが、UDP のデータグラムが�
 outside-mapping = マッピング: { $kinds }
 outside-filtering = フィルタリング: { $kinds }
 outside-or = {" "}または{" "}
-outside-kind-endpoint-independent = 相手によらない
-outside-kind-address-dependent = 相手のアドレスによる
-outside-kind-address-and-port-dependent = 相手のアドレスとポートによる
+outside-mapping-endpoint-independent = どの相手にも同じ外側ポート
+outside-mapping-address-dependent = 相手のアドレスごとに別の外側ポート
+outside-mapping-address-and-port-dependent = 相手のアドレスとポートごとに別の外側ポート
+outside-filtering-endpoint-independent = 誰からでも届く
+outside-filtering-address-dependent = 通信したことのあるアドレスからだけ届く
+outside-filtering-address-and-port-dependent = 通信したことのあるアドレスとポートからだけ届く
 outside-ports-kept = 外側のポートは内側と同じ
 outside-ports-step = 外側のポートは内側と異なるが、{ $step } ずつ進むので予測できる
 outside-ports-other = 外側のポートは内側と異なる
@@ -30,6 +33,7 @@ outside-remedy-closed = { $protocol } { $port } は拒否された。機器ま�
 outside-remedy-not-forwarded = { $protocol } { $port } は応答しない。受ける転送ルールがないか、転送先のファイアウォールが捨てている。調べるには: genkan trace --in wan --protocol { $protocol } --from { $source }:40000 --to { $seen }:{ $port } --config FILE
 outside-remedy-inside = { $protocol } { $port } は応答しない。転送ルール「{ $forward }」について内側から分かったことと一致する。
 outside-remedy-before = { $protocol } { $port } は応答しないが、転送ルール「{ $forward }」に内側から見た問題はない。ルーターの手前（プロバイダーや別のルーター）の遮断か、自分のネットワークだけを許す転送先のファイアウォールを疑う。
+outside-remedy-open-after-all = 転送ルール「{ $forward }」の { $protocol } { $port } は外から見て開いている。内側から見つかった問題は、このパケットを妨げていない。
 outside-remedy-mapping = 相手ごとに外側のポートが変わるため、ほかの参加者から教わった宛先では届かない。マッピングが相手によらないルーターにする。Genkan では: [nat] mapping = "endpoint-independent"
 outside-remedy-filtering = まだ通信していない相手からは届かない。ゲーム機には届くようにする。Genkan では: その機器の [[host]] に filtering = "endpoint-independent"、または必要なポートの転送ルール
 outside-remedy-hairpin = この NAT の内側の参加者同士は外側アドレスで出会えない。Genkan では: [nat] hairpin = true
