@@ -4,6 +4,7 @@
 //! answers each with one bounded piece of a table, so that neither a listing nor a slow reader can hold up packets:
 //! the reply channel takes the answer without waiting, whether or not anybody still listens.
 
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +103,8 @@ pub enum WorkerRequest {
         port: PortId,
         /// The frame; its link addresses do not matter.
         frame: Vec<u8>,
+        /// What all workers have told of [`Excerpt::turns_round_from`]; nothing the first time.
+        turns_round_from: Vec<SocketAddrV4>,
         /// Where the answer goes, with the worker's time.
         reply: oneshot::Sender<(Timestamp, Box<Excerpt>)>,
     },
@@ -178,8 +181,8 @@ impl WorkerRequest {
             WorkerRequest::Neighbors { reply } => {
                 let _ = reply.send(router.neighbors());
             }
-            WorkerRequest::Excerpt { port, frame, reply } => {
-                let _ = reply.send((now, Box::new(router.excerpt(now, port, &frame))));
+            WorkerRequest::Excerpt { port, frame, turns_round_from, reply } => {
+                let _ = reply.send((now, Box::new(router.excerpt(now, port, &frame, &turns_round_from))));
             }
             // Who cannot do it gives no answer.
             WorkerRequest::Capture { .. } | WorkerRequest::Probe { .. } => {}

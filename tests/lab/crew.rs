@@ -1,6 +1,7 @@
 //! Routers that act as one: as many workers as asked for, steered as badly as can be.
 
 use std::collections::VecDeque;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use genkan_engine::frame::Transmit;
@@ -156,7 +157,15 @@ impl Crew {
 
     /// A router for one frame, of what all have read out for it.
     pub fn excerpt(&self, now: Timestamp, wall: UnixTime, port: PortId, frame: &[u8]) -> Option<Router> {
-        let excerpts = self.routers.iter().map(|router| router.excerpt(now, port, frame)).collect();
+        let taken = |from: &[SocketAddrV4]| -> Vec<_> {
+            self.routers.iter().map(|router| router.excerpt(now, port, frame, from)).collect()
+        };
+        let mut excerpts = taken(&[]);
+        if self.routers.len() > 1 {
+            let from: Vec<_> =
+                excerpts.iter().flat_map(|excerpt| excerpt.turns_round_from()).copied().collect();
+            excerpts = taken(&from);
+        }
         Router::of_excerpts(now, wall, excerpts)
     }
 

@@ -191,7 +191,7 @@ impl World {
         // The answers of neighbours are between them and the router alone.
         let is_packet = matches!(Frame::parse(&frame_before), Some(Frame { body: Body::Ipv4(_), .. }));
         if let Some(foretold) = foretold.filter(|_| is_packet) {
-            assert_eq!(foretold, told, "by the excerpt, and in truth");
+            assert_eq!(foretold, told, "by the excerpt, and in truth: {frame_before:02x?} at {port:?}");
         }
         made.into_iter().for_each(|made| self.leave(made, step));
         self.drain(step);
@@ -212,15 +212,16 @@ impl World {
         self.told(verdict, made, frame)
     }
 
-    fn told(&self, verdict: Verdict, made: Vec<Transmit>, frame: &[u8]) -> Foretold {
+    fn told(&self, verdict: Verdict, mut made: Vec<Transmit>, frame: &[u8]) -> Foretold {
         let sent = matches!(verdict, Verdict::Transmit(_)).then(|| frame.to_vec());
-        match verdict {
+        if self.router.workers() > 1 {
             // Each of several workers has its own neighbours to ask, before it sends the same.
-            Verdict::Transmit(_) | Verdict::Consumed if self.router.workers() > 1 => {
-                Foretold { verdict: Verdict::Consumed, made: Vec::new(), sent: None }
+            made.retain(|made| matches!(Frame::parse(&made.bytes), Some(Frame { body: Body::Ipv4(_), .. })));
+            if let Verdict::Transmit(_) | Verdict::Consumed = verdict {
+                return Foretold { verdict: Verdict::Consumed, made: Vec::new(), sent: None };
             }
-            _ => Foretold { verdict, made, sent },
         }
+        Foretold { verdict, made, sent }
     }
 
     /// Does what is due now.

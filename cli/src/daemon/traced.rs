@@ -1,8 +1,10 @@
 //! Packets that somebody makes up, against the router as it is: each is explained in a router of its own, made of what
 //! the workers read out for it.
 
+use std::net::SocketAddrV4;
+
 use genkan_control::api::{ErrorBody, ErrorCode, TraceAnswer, TraceQuery};
-use genkan_control::request::WorkerRequest;
+use genkan_control::request::{WorkerError, WorkerRequest};
 use genkan_control::server::Reply;
 use genkan_engine::router::Excerpt;
 use genkan_engine::wire::ethernet::MacAddr;
@@ -28,9 +30,8 @@ impl Daemon {
         };
         let frame = asked.packet.to_frame(MacAddr::ZERO);
         let port = asked.port;
-        let told = |reply| WorkerRequest::Excerpt { port, frame: frame.clone(), reply };
         // Not one after the other with a change of the plan between: that comes by the same event loop.
-        let told = match self.control.worker.ask_all(told).await {
+        let told = match self.excerpts(port, &frame).await {
             Ok(told) => told,
             Err(error) => {
                 let refusal = ErrorBody { code: ErrorCode::WorkerUnavailable, message: error.to_string() };
@@ -43,6 +44,26 @@ impl Daemon {
             let scene = Scene::running(&loaded, judgement, wall);
             let _ = reply.send(answer(&scene, &asked, wall, told));
         });
+    }
+
+    /// What all workers read out about a frame.
+    async fn excerpts(
+        &self,
+        port: PortId,
+        frame: &[u8],
+    ) -> Result<Vec<(Timestamp, Box<Excerpt>)>, WorkerError> {
+        let ask = async |turns_round_from: Vec<SocketAddrV4>| {
+            let question = |reply| WorkerRequest::Excerpt {
+                port,
+                frame: frame.to_vec(),
+                turns_round_from: turns_round_from.clone(),
+                reply,
+            };
+            self.control.worker.ask_all(question).await
+        };
+        let told = ask(Vec::new()).await?;
+        let from: Vec<_> = told.iter().flat_map(|(_, told)| told.turns_round_from()).copied().collect();
+        if told.len() > 1 && !from.is_empty() { ask(from).await } else { Ok(told) }
     }
 }
 

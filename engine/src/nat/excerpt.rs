@@ -60,6 +60,8 @@ pub(crate) struct NatExcerpt {
     room: u32,
     /// Sessions that there are.
     pub(crate) sessions_in_all: u32,
+    /// External endpoints that a packet from inside may get on its way back in.
+    pub(crate) turns_round_from: Vec<SocketAddrV4>,
 }
 
 impl NatExcerpt {
@@ -85,8 +87,13 @@ struct Gathering<'a> {
 }
 
 impl Nat {
-    /// What decides about a packet.
-    pub(crate) fn excerpt(&self, now: Timestamp, asked: &Asked) -> NatExcerpt {
+    /// What decides about a packet, which may turn round from these endpoints as well.
+    pub(crate) fn excerpt(
+        &self,
+        now: Timestamp,
+        asked: &Asked,
+        turns_round_from: &[SocketAddrV4],
+    ) -> NatExcerpt {
         let used = self.sessions.len() as u32;
         let room = match &self.quota {
             None => self.settings.max_sessions.saturating_sub(used),
@@ -105,7 +112,7 @@ impl Nat {
                 gathering.session(id);
             }
         }
-        gathering.gather(asked);
+        gathering.gather(asked, turns_round_from);
         gathering.peers(asked);
         gathering.taken
     }
@@ -187,9 +194,11 @@ impl Nat {
 }
 
 impl Gathering<'_> {
-    fn gather(&mut self, asked: &Asked) {
+    fn gather(&mut self, asked: &Asked, turns_round_from: &[SocketAddrV4]) {
         let Asked { port, protocol, source, destination } = *asked;
-        self.key(SessionKey::new(port, protocol, source, destination));
+        let key = SessionKey::new(port, protocol, source, destination);
+        self.key(key);
+        let own_session = self.nat.sessions.find_key(key).map(|(id, _)| self.nat.sessions[id].external());
         let is_external = self.nat.settings.is_external(*destination.ip());
         if port == PortId::WAN {
             if is_external {
@@ -197,12 +206,17 @@ impl Gathering<'_> {
             }
             return;
         }
-        let externals = self.outbound(asked);
+        let mut externals = self.outbound(asked);
         if is_external {
             // By the hairpin, from whatever endpoint it leaves.
-            for external in externals {
-                self.inbound(protocol, external, destination, true);
+            externals.extend(own_session);
+            externals.extend(turns_round_from);
+            externals.sort_unstable();
+            externals.dedup();
+            for external in &externals {
+                self.inbound(protocol, *external, destination, true);
             }
+            self.taken.turns_round_from = externals;
         }
     }
 

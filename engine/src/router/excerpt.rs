@@ -41,6 +41,12 @@ impl Excerpt {
         self.nat.sessions_in_all
     }
 
+    /// Where a packet that turns round may leave from, as far as the worker knows. Another worker has the receiver's
+    /// session, by an endpoint that only this one knows: in a team, all are asked once more with the endpoints of all.
+    pub fn turns_round_from(&self) -> &[SocketAddrV4] {
+        &self.nat.turns_round_from
+    }
+
     /// The plan under which it was taken.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
@@ -64,10 +70,18 @@ fn asked(port: PortId, frame: &[u8]) -> Option<Asked> {
 
 impl Router {
     /// Reads out what decides about an Ethernet frame that comes in by `port`. Changes nothing, and takes some ten microseconds
-    /// however many sessions there are. In a team every worker is asked, since any may have a part in it.
-    pub fn excerpt(&self, now: Timestamp, port: PortId, frame: &[u8]) -> Excerpt {
+    /// however many sessions there are. In a team every worker is asked, since any may have a part in it, and again with
+    /// what [`Excerpt::turns_round_from`] has told of all, unless that is nothing.
+    pub fn excerpt(
+        &self,
+        now: Timestamp,
+        port: PortId,
+        frame: &[u8],
+        turns_round_from: &[SocketAddrV4],
+    ) -> Excerpt {
         let asked = asked(port, frame);
-        let nat = asked.map_or_else(NatExcerpt::default, |asked| self.nat.excerpt(now, &asked));
+        let nat =
+            asked.map_or_else(NatExcerpt::default, |asked| self.nat.excerpt(now, &asked, turns_round_from));
         let mut addresses = nat.addresses();
         addresses.extend(asked.iter().flat_map(|asked| [*asked.source.ip(), *asked.destination.ip()]));
         // Whom an ICMP error comes from, or is about, is told in the name of others.

@@ -224,7 +224,7 @@ proptest! {
             let packet = packet(sent);
             real.now += Duration::from_secs(sent.5);
             real.settle();
-            let excerpt = real.router.excerpt(real.now, port, &packet.to_frame(MacAddr::ZERO));
+            let excerpt = real.router.excerpt(real.now, port, &packet.to_frame(MacAddr::ZERO), &[]);
             let sessions = excerpt.sessions_in_all();
             let router = Router::of_excerpts(real.now, NOON, vec![excerpt]).expect("one plan");
             let mut moment = Moment { router, now: real.now, sessions };
