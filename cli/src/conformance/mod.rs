@@ -112,3 +112,44 @@ fn run(device: Device, variant: Variant, tasks: &[Task]) -> Result<Findings, Fai
     });
     Ok(findings.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selected(rfcs: &[u16], requirements: &[&str]) -> Vec<(u16, &'static str)> {
+        let requirements = requirements.iter().map(|name| (*name).to_owned()).collect();
+        let selection = Selection { rfcs: rfcs.to_vec(), requirements };
+        let all = DOCUMENTS.iter().flat_map(|document| {
+            selection.of(document).map(|requirement| (document.rfc, requirement.id)).collect::<Vec<_>>()
+        });
+        let all: Vec<_> = all.collect();
+        assert_eq!(selection.is_empty(), all.is_empty());
+        all
+    }
+
+    #[test]
+    fn requirements_are_selected_by_rfc_and_number() {
+        assert_eq!(selected(&[4787], &["REQ-9a"]), [(4787, "9a")]);
+        assert_eq!(selected(&[], &["req-5C"]), [(4787, "5c"), (5508, "5c")]);
+        assert_eq!(selected(&[5382], &["2", "10"]), [(5382, "2"), (5382, "10")]);
+        assert_eq!(selected(&[4787], &[]).len(), 26);
+        assert_eq!(selected(&[4787], &["99"]), []);
+        assert_eq!(selected(&[1918], &[]), []);
+        assert_eq!(selected(&[], &["REQ-"]), []);
+    }
+
+    #[test]
+    fn every_row_can_be_told_apart_and_fits_into_a_table() {
+        for document in DOCUMENTS {
+            let mut ids: Vec<_> = document.requirements.iter().map(|requirement| requirement.id).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), document.requirements.len(), "RFC {}", document.rfc);
+            for requirement in document.requirements {
+                let texts = [requirement.id, requirement.asks, requirement.how];
+                assert!(!texts.concat().contains(['|', '\n']), "RFC {} {}", document.rfc, requirement.id);
+            }
+        }
+    }
+}

@@ -249,3 +249,62 @@ impl Packet {
         .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 168, 0, 100), 5000);
+    const B: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 1), 53);
+
+    fn every_kind() -> [Packet; 4] {
+        let datagram = Packet::udp(A, B, b"genkan");
+        [
+            Packet::tcp(A, B, &Segment { sequence: 1, syn: true, data: b"x".to_vec(), ..Segment::default() }),
+            Packet::echo_request(*A.ip(), *B.ip(), 7),
+            Packet::icmp(*B.ip(), *A.ip(), (11, 0), [0, 32, 0, 0], &datagram.to_bytes()),
+            datagram,
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for packet in every_kind() {
+            let packet =
+                Packet { options: vec![1, 1, 1, 0], identification: 9, dont_fragment: true, ..packet };
+            assert_eq!(Packet::from_bytes(&packet.to_bytes()), Some(packet));
+        }
+    }
+
+    #[test]
+    fn wrong_checksums_are_seen() {
+        for mut packet in every_kind() {
+            assert!(packet.checksum_is_right(), "{packet:?}");
+            let last = packet.payload.len() - 1;
+            packet.payload[last] ^= 1;
+            assert!(!packet.checksum_is_right(), "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn a_translated_packet_is_a_copy_and_another_one_is_not() {
+        let datagram = Packet::udp(A, B, b"genkan");
+        assert!(Packet::udp(B, A, b"genkan").is_copy_of(&datagram));
+        assert!(!Packet::udp(A, B, b"Genkan").is_copy_of(&datagram));
+        let segment = |sequence| Packet::tcp(A, B, &Segment { sequence, syn: true, ..Segment::default() });
+        assert!(segment(1).is_copy_of(&segment(1)) && !segment(1).is_copy_of(&segment(2)));
+        assert!(!segment(1).is_copy_of(&datagram));
+    }
+
+    #[test]
+    fn an_error_quotes_and_fragments_make_a_whole() {
+        let datagram = Packet::udp(A, B, &[5; 1000]);
+        let quoted = Packet::error(*B.ip(), (3, 3), &datagram, 8).quoted().expect("an error");
+        assert_eq!((quoted.from(), quoted.to(), quoted.payload.len()), (A, B, 8));
+        let parts = datagram.fragments(400);
+        let places: Vec<_> = parts.iter().map(|part| (part.offset, part.more_fragments)).collect();
+        assert_eq!(places, [(0, true), (400, true), (800, false)]);
+        let whole: Vec<u8> = parts.into_iter().flat_map(|part| part.payload).collect();
+        assert_eq!(whole, datagram.payload);
+    }
+}

@@ -99,10 +99,6 @@ impl Report {
 
     /// As people read it.
     pub(crate) fn table(&self, words: &Words) -> String {
-        let verdict_word = |standing: &Standing<'_>| match standing.verdict {
-            Some(verdict) => words.say(&format!("conformance-{}", verdict.word().replace(' ', "-")), &[]),
-            None => words.say("conformance-not-live", &[]),
-        };
         let mut heads = vec!["rfc", "req", "level", "asks for"];
         for device in self.findings.keys() {
             heads.push(device.name());
@@ -122,7 +118,7 @@ impl Report {
             ];
             for device in self.findings.keys() {
                 let standing = self.standing(*device, document, requirement);
-                cells.push(verdict_word(&standing));
+                cells.push(verdict_word(standing.verdict, words));
                 cells.push(match standing.live {
                     true => standing.observed.to_owned(),
                     false => words.say("conformance-why", &[("why", standing.observed.to_owned())]),
@@ -216,8 +212,65 @@ impl Report {
     }
 }
 
+/// A verdict as people read it.
+fn verdict_word(verdict: Option<Verdict>, words: &Words) -> String {
+    let id = verdict.map_or("not-live".to_owned(), |verdict| verdict.word().replace(' ', "-"));
+    words.say(&format!("conformance-{id}"), &[])
+}
+
 /// The tests in backquotes; a sentence stays one.
 fn shown_by(requirement: &Requirement) -> String {
     let name = |test: &&str| if test.contains("::") { format!("`{test}`") } else { (*test).to_owned() };
     requirement.shown_by.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::finding::{met, not_met, partly};
+    use crate::words::Language;
+
+    fn report(
+        verdicts: &[(&'static str, crate::conformance::finding::Finding)],
+        devices: &[Device],
+    ) -> Report {
+        let requirements = verdicts.iter().map(|(id, _)| (*id).to_owned()).collect();
+        let found: Findings = verdicts.iter().map(|(id, found)| ((4787, *id), found.clone())).collect();
+        Report {
+            selection: Selection { rfcs: vec![4787], requirements },
+            findings: devices.iter().map(|device| (*device, found.clone())).collect(),
+        }
+    }
+
+    #[test]
+    fn the_answer_is_no_when_one_must_is_not_met() {
+        let genkan = [Device::Genkan];
+        // 2 is a SHOULD, 6a a MAY.
+        let all = [("1", met("a")), ("2", not_met("b")), ("6a", not_met("c"))];
+        assert!(report(&all, &genkan).every_must_is_met());
+        assert!(!report(&[("1", met("a")), ("3", partly("b"))], &genkan).every_must_is_met());
+        assert!(!report(&[("1", not_met("a"))], &[Device::Kernel]).every_must_is_met());
+    }
+
+    #[test]
+    fn beside_genkan_the_kernel_does_not_decide() {
+        let mut both = report(&[("1", met("a"))], &[Device::Genkan]);
+        both.findings.insert(Device::Kernel, Findings::from([((4787, "1"), not_met("b"))]));
+        assert!(both.every_must_is_met());
+        let row = both.document();
+        assert!(row.contains("| 1 | MUST | endpoint-independent mapping | met | a |"), "{row}");
+        assert!(row.contains("| not met: b | `rfc4787::req_1_endpoint_independent_mapping`"), "{row}");
+    }
+
+    #[test]
+    fn every_verdict_has_its_word_in_every_language() {
+        let [english, japanese] = Language::ALL.map(Words::new);
+        for verdict in [Verdict::Met, Verdict::Partly, Verdict::NotMet, Verdict::NotApplicable] {
+            assert_eq!(verdict_word(Some(verdict), &english), verdict.word());
+            assert!(!verdict_word(Some(verdict), &japanese).is_ascii(), "{verdict:?}");
+        }
+        assert_eq!(verdict_word(None, &english), "not live");
+        let table = report(&[("3", not_met("seen"))], &[Device::Genkan]).table(&english);
+        assert!(table.contains("not met") && table.ends_with("0 of 1 MUSTs met\n"), "{table}");
+    }
 }
