@@ -94,14 +94,19 @@ pub(super) fn itself(config: &Config, protocol: Protocol, target: SocketAddrV4) 
     let tun = config.tun.as_deref().unwrap_or_default();
     // linux/inetdevice.h: the greater of the two counts; 1 is strict.
     let strictness = setting("all").max(setting(tun)).unwrap_or(0);
-    let default_routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let by_tun = |line: &str| {
-        let mut fields = line.split_whitespace();
-        fields.next() == Some(tun) && fields.next() == Some("00000000")
+    // Iface Destination Gateway Flags RefCnt Use Metric Mask
+    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let default = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_default = fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000");
+        is_default.then(|| Some((fields.get(6)?.parse::<u32>().ok()?, fields[0].to_owned()))).flatten()
     };
+    let strangers_by = routes.lines().filter_map(default).min().map(|(_, device)| device);
     BoxItself {
         listens: listens(protocol, target),
-        filters: strictness == 1 && !default_routes.lines().any(by_tun),
+        answers_by: strangers_by.filter(|device| device != tun),
+        tun: tun.to_owned(),
+        is_strict: strictness == 1,
     }
 }
 

@@ -159,12 +159,16 @@ pub(crate) enum Ruling {
 }
 
 /// The box itself as a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BoxItself {
     /// Something listens there.
     pub(crate) listens: bool,
-    /// The TUN's reverse path filter is strict and its sources are elsewhere.
-    pub(crate) filters: bool,
+    /// The TUN.
+    pub(crate) tun: String,
+    /// Its answers to strangers leave by this device, which is not the TUN.
+    pub(crate) answers_by: Option<String>,
+    /// The TUN takes only packets of sources that are answered by it.
+    pub(crate) is_strict: bool,
 }
 
 /// What a running router has counted for a forward.

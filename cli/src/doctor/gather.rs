@@ -11,7 +11,7 @@ use genkan_control::api::{
     ProbeReport, ProbeSource, SessionQuery, SessionRow, Status,
 };
 use genkan_control::client::{Client, ClientError};
-use genkan_engine::plan::ForwardRule;
+use genkan_engine::plan::{self, ForwardRule};
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_engine::{PortId, UnixTime};
 
@@ -99,26 +99,22 @@ pub(crate) async fn gather(
 ) -> Result<Facts, ClientError> {
     let rules = Rules::new(loaded, UnixTime(seconds_since_1970()));
     let wanted = |rule: &ForwardRule| question.forward.as_ref().is_none_or(|name| *name == rule.name);
-    let mut forwards = Vec::new();
-    for (index, rule) in loaded.plan.forwards.iter().enumerate().filter(|(_, rule)| wanted(rule)) {
-        for &protocol in &rule.protocols {
-            if forwards.len() < MOST_WALKS {
-                forwards.push(walk(&rules, live, question, (index, protocol)).await?);
+    let walks = async {
+        let mut forwards = Vec::new();
+        for (index, rule) in loaded.plan.forwards.iter().enumerate().filter(|(_, rule)| wanted(rule)) {
+            for &protocol in &rule.protocols {
+                if forwards.len() < MOST_WALKS {
+                    forwards.push(walk(&rules, live, question, (index, protocol)).await?);
+                }
             }
         }
-    }
+        Ok::<_, ClientError>(forwards)
+    };
+    let wan = &loaded.plan.wan;
+    let (forwards, gateway_answers) = tokio::try_join!(walks, gateway_answers(wan, live))?;
     let router = match live {
         Some(live) => Running::Yes { sessions: live.status.sessions, max_sessions: live.status.max_sessions },
         None => Running::No { socket },
-    };
-    let wan = &loaded.plan.wan;
-    let gateway_answers = match live.zip(wan.gateway) {
-        Some((live, gateway)) if !wan.external_addresses().any(|own| own == gateway) => {
-            let question =
-                NewProbe { target: gateway, kind: ProbeKind::Arp, port: None, from: ProbeSource::Router };
-            Some(!live.client.probe(&question).await?.macs.is_empty())
-        }
-        _ => None,
     };
     Ok(Facts {
         router,
@@ -132,6 +128,16 @@ pub(crate) async fn gather(
         },
         forwards,
     })
+}
+
+/// Whether the gateway answers ARP, where there is one to be asked.
+async fn gateway_answers(wan: &plan::Wan, live: Option<&Live>) -> Result<Option<bool>, ClientError> {
+    let Some((live, gateway)) = live.zip(wan.gateway) else { return Ok(None) };
+    if wan.external_addresses().any(|own| own == gateway) {
+        return Ok(None);
+    }
+    let question = NewProbe { target: gateway, kind: ProbeKind::Arp, port: None, from: ProbeSource::Router };
+    Ok(Some(!live.client.probe(&question).await?.macs.is_empty()))
 }
 
 /// One protocol of a forward, by its first port.

@@ -8,7 +8,7 @@ use genkan_engine::wire::ipv4::Protocol;
 use ipnet::Ipv4Net;
 
 use super::cause::{Cause, Step};
-use super::facts::{Answer, Facts, Forward, Loading, Ruling, Running, Target};
+use super::facts::{Answer, BoxItself, Facts, Forward, Loading, Ruling, Running, Target};
 
 /// How sure it is that packets do not get through because of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -311,18 +311,8 @@ fn of_limits(forward: &Forward) -> Vec<Found> {
 }
 
 fn of_target(forward: &Forward) -> Vec<Found> {
-    if let Some(it) = forward.to_box {
-        let target = ("target", forward.target.to_string());
-        let mut all = Vec::new();
-        if !it.listens {
-            let arguments = [target.clone(), ("protocol", forward.protocol.to_string())];
-            all.push(Found::new(Cause::PortClosed, arguments).at("forward", forward.index, "to"));
-        }
-        if it.filters {
-            let found = Found::new(Cause::ReversePathFilter, [target]);
-            all.push(found.commands(["sysctl -w net.ipv4.conf.all.rp_filter=2".to_owned()]));
-        }
-        return all;
+    if let Some(it) = &forward.to_box {
+        return of_box(forward, it);
     }
     let Some(target) = &forward.target_facts else { return Vec::new() };
     let Some(next_hop) = target.next_hop else { return Vec::new() };
@@ -350,6 +340,24 @@ fn of_target(forward: &Forward) -> Vec<Found> {
         all.push(moved(forward, target, target.now_at).doubt_if(port.is_none() && way_back.is_none()));
     }
     all.extend(port.or(way_back));
+    all
+}
+
+fn of_box(forward: &Forward, it: &BoxItself) -> Vec<Found> {
+    let target = ("target", forward.target.to_string());
+    let mut all = Vec::new();
+    if !it.listens {
+        let arguments = [target.clone(), ("protocol", forward.protocol.to_string())];
+        all.push(Found::new(Cause::PortClosed, arguments).at("forward", forward.index, "to"));
+    }
+    let Some(other) = &it.answers_by else { return all };
+    if it.is_strict {
+        let found = Found::new(Cause::ReversePathFilter, [target.clone()]);
+        all.push(found.commands([format!("sysctl -w net.ipv4.conf.{}.rp_filter=2", it.tun)]));
+    }
+    let arguments = [target, ("gateway", it.tun.clone()), ("other", other.clone())];
+    let found = Found::new(Cause::ReplyElsewhere, arguments).at("router", 0, "tun");
+    all.push(found.commands([format!("ip route replace default dev {}", it.tun)]));
     all
 }
 
@@ -435,7 +443,8 @@ fn of_way_back(forward: &Forward, target: &Target) -> Option<Found> {
     if counts.hits > 0 && counts.answers == 0 && !(target.near == Answer::Open && target.far == Answer::Open)
     {
         let arguments = [("target", to.to_string()), ("hits", counts.hits.to_string())];
-        return Some(at(Found::new(Cause::Unanswered, arguments)));
+        // Some services are silent to strangers by intent, and strangers knock everywhere.
+        return Some(at(Found::new(Cause::Unanswered, arguments)).doubt_if(true));
     }
     None
 }

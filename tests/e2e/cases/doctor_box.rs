@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use genkan_lab::topology::Role::{Isp, Nas, Router};
+use genkan_lab::topology::Role::{Isp, Nas, Remote, Router};
 
 use super::doctor::{doctor, doctor_alone, ip};
 use crate::cases;
-use crate::fixture::{Lab, WEB, wait_for};
+use crate::fixture::{Lab, SILENCE, WEB, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::{need_tun, run};
-use crate::servers::Server;
+use crate::servers::{Server, connect, connect_within};
 
 cases![
     ;
@@ -86,5 +86,20 @@ fn a_box_that_does_not_listen() -> Outcome {
     doctor(&lab, &["web"]).expect("port-closed");
     let _server = Server::tcp(&lab.host(Router), 8080);
     doctor(&lab, &["web"]).expect_nothing();
+    connect(&lab.host(Remote), lab.wan(80)).expect("it works indeed");
+    // A box with another way out answers there.
+    let router = lab.host(Router);
+    ip(&router, "link add way0 type veth peer name way1");
+    ip(&router, "address add 172.31.0.1/24 dev way0");
+    for device in ["way0", "way1"] {
+        ip(&router, &format!("link set {device} up"));
+    }
+    ip(&router, "route add default via 172.31.0.2");
+    assert!(connect_within(&lab.host(Remote), lab.wan(80), SILENCE).is_err(), "it answers elsewhere");
+    doctor(&lab, &["web"]).expect("reply-elsewhere");
+    // And may take nobody whom it would answer there.
+    let strict = "for i in all genkan0; do echo 1 >/proc/sys/net/ipv4/conf/$i/rp_filter; done";
+    run(&router, "sh", &["-c", strict]).expect_ok();
+    doctor(&lab, &["web"]).expect("reverse-path-filter");
     Ok(())
 }

@@ -149,6 +149,8 @@ fn limits_that_are_reached() -> Outcome {
         lab.genkan(&["events", "--format", "json"]).stdout.contains("opens sessions too fast")
     });
     doctor(&lab, &["web"]).expect("source-braked");
+    lab.reload(&format!("{WEB}[nat]\nmax_sessions = 1\nmax_sessions_per_host = 1\n"));
+    doctor(&lab, &["web"]).expect("sessions-full");
     Ok(())
 }
 

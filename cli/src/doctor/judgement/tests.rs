@@ -274,14 +274,17 @@ fn ports() {
     assert!(udp(Answer::Silence, Answer::Unasked).is_empty());
     assert_eq!(udp(Answer::Closed, Answer::Silence), ["port-closed"]);
     assert_eq!(udp(Answer::Closed, Answer::Open), ["other-protocol"]);
-    let the_box = |listens, filters| {
+    let the_box = |listens, answers_by: Option<&str>, is_strict| {
         of_forward(|forward| {
-            (forward.to_box, forward.target_facts) = (Some(BoxItself { listens, filters }), None);
+            let (tun, answers_by) = ("genkan0".to_owned(), answers_by.map(str::to_owned));
+            forward.to_box = Some(BoxItself { listens, tun, answers_by, is_strict });
+            forward.target_facts = None;
         })
     };
-    assert!(the_box(true, false).is_empty());
-    assert_eq!(the_box(false, false), ["port-closed"]);
-    assert_eq!(the_box(true, true), ["reverse-path-filter"]);
+    assert!(the_box(true, None, true).is_empty());
+    assert_eq!(the_box(false, None, false), ["port-closed"]);
+    assert_eq!(the_box(true, Some("eth9"), false), ["reply-elsewhere"]);
+    assert_eq!(the_box(true, Some("eth9"), true), ["reverse-path-filter", "reply-elsewhere"]);
 }
 
 #[test]
@@ -327,7 +330,7 @@ fn ways_back_of_services_that_answer_nobody() {
     };
     assert!(udp(Silence, Silence, goes_out).is_empty(), "many firewalls drop echoes");
     let unanswered: fn(&mut Forward) = |forward| forward.counts.as_mut().expect("it runs").hits = 4;
-    assert_eq!(udp(Silence, Open, unanswered), ["unanswered"]);
+    assert_eq!(udp(Silence, Open, unanswered), ["unanswered?"]);
     let answered: fn(&mut Forward) = |forward| {
         let counts = forward.counts.as_mut().expect("it runs");
         (counts.hits, counts.answers) = (4, 4);
