@@ -61,6 +61,33 @@ pub(crate) fn add_cable(
     netlink.request(request)
 }
 
+/// Makes a veth pair with both ends where the socket is.
+pub(crate) fn add_pair(netlink: &mut Netlink, near: &str, far: &str, mtu: u32) -> Result<(), NetlinkError> {
+    let mtu = mtu.to_ne_bytes();
+    let mut request = Request::new(libc::RTM_NEWLINK, CREATE, &link_header(0, 0, 0));
+    request.text(libc::IFLA_IFNAME, near).attribute(libc::IFLA_MTU, &mtu).nest(libc::IFLA_LINKINFO, |info| {
+        info.text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |data| {
+            data.nest(VETH_INFO_PEER, |peer| {
+                peer.octets(&link_header(0, 0, 0));
+                peer.text(libc::IFLA_IFNAME, far).attribute(libc::IFLA_MTU, &mtu);
+            });
+        });
+    });
+    netlink.request(request)
+}
+
+/// Removes a device, and its peer.
+pub(crate) fn remove(netlink: &mut Netlink, index: u32) -> Result<(), NetlinkError> {
+    netlink.request(Request::new(libc::RTM_DELLINK, 0, &link_header(index, 0, 0)))
+}
+
+/// Changes the IP MTU of a device.
+pub(crate) fn set_mtu(netlink: &mut Netlink, index: u32, mtu: u16) -> Result<(), NetlinkError> {
+    let mut request = Request::new(libc::RTM_SETLINK, 0, &link_header(index, 0, 0));
+    request.attribute(libc::IFLA_MTU, &u32::from(mtu).to_ne_bytes());
+    netlink.request(request)
+}
+
 /// Makes a bridge and switches it on.
 pub(crate) fn add_bridge(netlink: &mut Netlink, name: &str, index: u32) -> Result<(), NetlinkError> {
     let mut request = Request::new(libc::RTM_NEWLINK, CREATE, &link_header(index, 0, 0));

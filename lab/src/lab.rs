@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::description::{Description, DescriptionError, KernelForward, Kind, Node, WIRES, bridge};
+use crate::description::{Cable, Description, DescriptionError, KernelForward, Kind, Node, WIRES, bridge};
 use crate::devices::{self, End, LOOPBACK};
 use crate::namespace::Namespace;
 
@@ -174,6 +174,22 @@ impl Lab {
         self.namespaces.get(name).cloned().ok_or_else(|| {
             LabError::Missing(format!("{}-{name}", self.prefix), io::ErrorKind::NotFound.into())
         })
+    }
+
+    /// Changes the IP MTU of a cable, at both of its ends.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_mtu(&self, cable: &Cable, mtu: u16) -> Result<(), LabError> {
+        for (node, device) in [(cable.node.as_str(), &cable.device), (WIRES, &cable.wire)] {
+            let change = || {
+                let index = genkan_io::device::link(device).map_err(io::Error::other)?.index;
+                let mut netlink = Netlink::route().map_err(io::Error::other)?;
+                devices::set_mtu(&mut netlink, index, mtu).map_err(io::Error::other)
+            };
+            self.namespace(node)?.run(change).map_err(system("change the MTU"))?;
+        }
+        Ok(())
     }
 
     fn set_up_nat(&self) -> Result<(), LabError> {

@@ -1,13 +1,17 @@
 //! `genkan lab`: internets of namespaces, to try things in.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
+use genkan_config::lab_file::{self, Link};
 use genkan_lab::{Sandbox, sandbox};
 
-use crate::lab::record::{self, DEFAULT_NAME};
+use crate::lab::capture::{self, Limits};
+use crate::lab::record::{self, DEFAULT_NAME, Record};
 use crate::lab::topologies::{Topology, Which};
-use crate::lab::{demo, persistent, shell};
+use crate::lab::{demo, persistent, shell, wires};
 use crate::output::{Exit, Failure, Format};
 
 const AFTER_HELP: &str = "\
@@ -18,6 +22,8 @@ Examples:
   genkan lab run --topology office --at desk1 -- ping -c1 10.30.0.80
   sudo genkan lab up home --start                  a lab that stays, its routers running
   sudo genkan lab exec --name home remote -- curl http://203.0.113.1/
+  sudo genkan lab link --name home internet --delay 20ms --loss 1%
+  sudo genkan lab capture --name home laptop -w laptop.pcap
   sudo genkan lab down home
 
 docs/labs.md shows the topologies and how labs are written as TOML.";
@@ -98,6 +104,48 @@ Examples:
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
+    /// Show what the links of a lab do to frames, or change it while they pass
+    ///
+    /// A link is NETWORK.HOST, or NETWORK where two are joined. What is not named stays as it is; without --from it is
+    /// changed in both directions. Needs root, except within a private lab.
+    #[command(after_help = "\
+Examples:
+  sudo genkan lab link --name home                          what every link does
+  sudo genkan lab link --name home internet --delay 20ms --jitter 2ms --loss 1%
+  sudo genkan lab link --name home internet --from isp --rate 10mbit
+  sudo genkan lab link --name home home.laptop --mtu 1400
+  sudo genkan lab link --name home internet --clear")]
+    Link(LinkArguments),
+    /// Capture the frames at a host or link of a lab
+    ///
+    /// At a host with one device, or at a link: then at the end of its host. Checksums that a device is to finish are
+    /// unfinished. Needs root, except within a private lab.
+    #[command(after_help = "\
+Examples:
+  sudo genkan lab capture --name home nas
+  sudo genkan lab capture --name home internet.router -w wan.pcap --for 10s")]
+    Capture {
+        /// Host or link
+        place: String,
+        /// In the lab of this name; without it the one around, or `lab`
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Write a pcap to this file (- for standard output) instead of a line for each frame
+        #[arg(short = 'w', long = "write", value_name = "FILE")]
+        write: Option<PathBuf>,
+        /// End after so many frames
+        #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+        /// End after so long, such as 10s
+        #[arg(long = "for", value_name = "TIME", value_parser = genkan_config::duration)]
+        time: Option<Duration>,
+    },
+    /// Emulate the links of a lab; started by `genkan lab link`
+    #[command(hide = true)]
+    Wires {
+        /// The lab
+        name: String,
+    },
     /// Build a lab that stays until `genkan lab down` (needs root)
     ///
     /// The namespaces are named NAME-HOST under /run/netns. Configurations for the routers are written, and the
@@ -129,6 +177,89 @@ Examples:
         #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
         format: Format,
     },
+}
+
+/// What a link is to do.
+#[derive(Debug, clap::Args)]
+struct LinkArguments {
+    /// The link; without one all are shown
+    link: Option<String>,
+    /// In the lab of this name; without it the one around, or `lab`
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    change: Change,
+    /// Have it do nothing again
+    #[arg(long, requires = "link", conflicts_with = "Change")]
+    clear: bool,
+    /// IP MTU in octets, at both ends
+    #[arg(long, value_name = "OCTETS", requires = "link", value_parser = clap::value_parser!(u16).range(576..))]
+    mtu: Option<u16>,
+    /// Shape of the answer
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(id = "Change", multiple = true, requires = "link")]
+struct Change {
+    /// How long a frame is under way, such as 20ms
+    #[arg(long, value_name = "TIME", value_parser = lab_file::delay)]
+    delay: Option<Duration>,
+    /// How much more or less than that at most
+    #[arg(long, value_name = "TIME", value_parser = lab_file::delay)]
+    jitter: Option<Duration>,
+    /// Share of frames that are lost, such as 1%
+    #[arg(long, value_name = "SHARE", value_parser = lab_file::share)]
+    loss: Option<u32>,
+    /// Share that come twice
+    #[arg(long, value_name = "SHARE", value_parser = lab_file::share)]
+    duplicate: Option<u32>,
+    /// Share that come after the next one
+    #[arg(long, value_name = "SHARE", value_parser = lab_file::share)]
+    reorder: Option<u32>,
+    /// Bits per second, such as 10mbit
+    #[arg(long, value_name = "RATE", value_parser = lab_file::bit_rate)]
+    rate: Option<u64>,
+    /// Seed of the choices: equal seeds make equal ones
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u32>,
+    /// Only what this host sends, or, of a link to many, what they send
+    #[arg(long, value_name = "HOST")]
+    from: Option<String>,
+}
+
+impl LinkArguments {
+    fn run(&self) -> Result<Exit, Failure> {
+        let record = Record::read(&record::name(self.name.as_deref()))?;
+        let lab = record.lab()?;
+        let Change { delay, jitter, loss, duplicate, reorder, rate, seed, .. } = self.change;
+        let change = Link {
+            name: self.link.clone().unwrap_or_default(),
+            from: self.change.from.clone(),
+            delay,
+            jitter,
+            loss,
+            duplicate,
+            reorder,
+            rate,
+            seed,
+        };
+        let nothing = Link { name: change.name.clone(), from: change.from.clone(), ..Link::default() };
+        if let Some(mtu) = self.mtu {
+            lab.set_mtu(&wires::cable(&record.description, &change.name)?, mtu)?;
+        }
+        if self.clear {
+            wires::clear(&record, &lab, &change.name)?;
+        }
+        if change != nothing {
+            wires::change(&record, &lab, &change)?;
+        }
+        if change == nothing && self.mtu.is_none() && !self.clear {
+            return wires::list(&record, &lab, self.link.as_deref(), self.format);
+        }
+        Ok(Exit::Done)
+    }
 }
 
 /// Does it.
@@ -163,6 +294,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             needs_root("a lab that stays")?;
             persistent::down(name)
         }
+        Action::Link(link) => {
+            needs_root("a lab that stays")?;
+            link.run()
+        }
+        Action::Capture { place, name, write, count, time } => {
+            needs_root("a lab that stays")?;
+            let record = Record::read(&record::name(name.as_deref()))?;
+            capture::run(&record, place, write.as_deref(), Limits { count: *count, time: *time })
+        }
+        Action::Wires { name } => wires::serve(name),
         Action::List { format } => persistent::list(*format),
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! * [`topologies`] are the labs that come with the program, and those from files; [`standing`] builds one, [`record`]
 //!   is what is known about it afterwards.
-//! * [`persistent`] are labs that stay, [`shell`] runs programs in them and in private ones.
+//! * [`persistent`] are labs that stay, [`shell`] runs programs in them and in private ones, [`wires`] has
+//!   their links delay and lose what passes, [`capture`] listens there.
 //! * [`demo`] tells the story; [`screen`] is the paper it is written on.
 //! * [`hosts`] are the computers: small servers and clients with real sockets.
 //! * [`comparison`] shows one captured packet on both sides of the router.
 //! * [`probe`] is ping and traceroute.
 
+pub(crate) mod capture;
 mod comparison;
 pub(crate) mod demo;
 mod hosts;
@@ -18,6 +20,7 @@ mod screen;
 pub(crate) mod shell;
 mod standing;
 pub(crate) mod topologies;
+pub(crate) mod wires;
 
 use std::path::PathBuf;
 

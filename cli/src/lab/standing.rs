@@ -7,6 +7,7 @@ use genkan_lab::{Lab, RouterError, RouterProcess};
 
 use super::record::{self, Record};
 use super::topologies::Plan;
+use super::wires;
 use crate::output::Failure;
 
 /// Builds it and writes down what it is; the routers get their configurations, but are not started.
@@ -20,6 +21,7 @@ pub(crate) fn build(name: &str, plan: &Plan) -> Result<(Record, Lab), Failure> {
             fs::create_dir_all(&directory)?;
             fs::write(directory.join("genkan.toml"), &gateway.config)?;
         }
+        plan.file.links.iter().try_for_each(|link| wires::change(&record, &lab, link))?;
         Ok(lab)
     });
     if built.is_err() {

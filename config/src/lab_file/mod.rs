@@ -134,7 +134,7 @@ pub struct Host {
 }
 
 /// `[[link]]`: what a wire does to frames.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// `NETWORK.NAME`, or `NETWORK` where two are joined.
     pub name: String,

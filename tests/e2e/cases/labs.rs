@@ -1,11 +1,14 @@
 //! Labs of any shape, from their description: `genkan lab` and what it is made of.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddrV4;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use genkan_io::pcap_file::PcapFileReceiver;
 use genkan_lab::description::{Description, KernelForward, Kind, Node};
 use genkan_lab::{Lab, LabError, Namespace};
 
@@ -30,6 +33,9 @@ cases![;
     private_labs_run_side_by_side_and_pass_on_the_status,
     nothing_of_a_private_lab_survives_a_kill,
     a_file_with_mistakes_builds_nothing,
+    a_link_delays_loses_doubles_and_slows_down_live,
+    the_emulator_ends_with_its_lab,
+    a_capture_holds_what_passes,
 ];
 
 /// A host far away, a router that forwards, the kernel's NAT, and two hosts behind it.
@@ -262,13 +268,16 @@ fn private_labs_run_side_by_side_and_pass_on_the_status() -> Outcome {
 fn nothing_of_a_private_lab_survives_a_kill() -> Outcome {
     const SECONDS: &str = "86397";
     let mut command = Command::new(setup::binary());
-    command.args(["lab", "run", "--topology", "double-nat", "--", "sleep", SECONDS]);
+    let script = format!("genkan lab link internet --delay 1ms && sleep {SECONDS}");
+    command.args(["lab", "run", "--topology", "double-nat", "--", "sh", "-c", &script]);
     let mut outer = command.stdin(Stdio::null()).spawn().expect("the program is there");
     let routers = ["box", "router"].map(|name| format!("/run/genkan-lab/lab/{name}/genkan.toml"));
-    wait_for("the command runs", || runs(SECONDS) && routers.iter().all(|router| runs(router)));
+    let emulates = || emulator_runs("lab");
+    wait_for("the command runs", || runs(SECONDS) && routers.iter().all(|router| runs(router)) && emulates());
     outer.kill().expect("it runs");
     outer.wait().expect("it is our child");
-    wait_for("everything is gone", || !runs(SECONDS) && !routers.iter().any(|router| runs(router)));
+    let routes = || routers.iter().any(|router| runs(router));
+    wait_for("everything is gone", || !runs(SECONDS) && !routes() && !emulates());
     Ok(())
 }
 
@@ -280,5 +289,152 @@ fn a_file_with_mistakes_builds_nothing() -> Outcome {
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.stderr.contains("labs-mistake.toml:3:1") && said.stderr.contains("`[[host]]`"), "{said:?}");
     assert_eq!(names("labs-mistake"), [""; 0]);
+    Ok(())
+}
+
+/// Whether the links of a lab of this name are emulated.
+fn emulator_runs(name: &str) -> bool {
+    let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    let end = format!("\0lab\0wires\0{name}\0");
+    processes
+        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+        .any(|line| line.ends_with(end.as_bytes()))
+}
+
+/// Two hosts on a cable whose way from `left` to `right` is slow from the start.
+const CABLE: &str = r#"
+[[network]]
+name = "cable"
+
+[[host]]
+name    = "left"
+network = "cable"
+address = "192.0.2.1/24"
+
+[[host]]
+name    = "right"
+network = "cable"
+address = "192.0.2.2/24"
+
+[[link]]
+name  = "cable"
+from  = "left"
+delay = "30ms"
+"#;
+
+fn cable(name: &'static str) -> Standing {
+    let file = format!("/run/genkan-e2e/{name}.toml");
+    fs::create_dir_all("/run/genkan-e2e").expect("/run is ours in here");
+    fs::write(&file, CABLE).expect("it can be written");
+    genkan_lab(&["up", name, "--file", &file], "").expect_ok();
+    Standing(name)
+}
+
+fn a_link_delays_loses_doubles_and_slows_down_live() -> Outcome {
+    const COUNT: usize = 30;
+    const LENGTH: usize = 1250;
+    let lab = cable("labs-link");
+    let link = |arguments: &[&str]| {
+        genkan_lab(&[&["link", "cable", "--name", "labs-link"], arguments].concat(), "").expect_ok()
+    };
+    let (left, right) = (servers::udp(&lab.at("left"), 0), servers::udp(&lab.at("right"), 9));
+    // Sends numbered datagrams at once; which of them come, and how long after the first was sent.
+    let pass = |count: usize| -> Vec<(usize, Duration)> {
+        let start = Instant::now();
+        for number in 0..count {
+            let datagram = vec![number as u8; LENGTH];
+            left.send_to(&datagram, endpoint("192.0.2.2:9")).expect("there is a route");
+        }
+        let mut came = Vec::new();
+        // Twice as many as were sent is the most that may come; silence is the end.
+        while came.len() < 2 * count
+            && let Some(number) = servers::receive(&right, SILENCE, |text, _| Some(usize::from(text[0])))
+        {
+            came.push((number, start.elapsed()));
+        }
+        came
+    };
+    let numbers = |came: &[(usize, Duration)]| came.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+    let all: Vec<_> = (0..COUNT).collect();
+
+    let delayed = pass(COUNT);
+    assert_eq!(numbers(&delayed), all);
+    assert!(delayed[0].1 >= Duration::from_millis(30), "{delayed:?}");
+
+    // 30 frames of 1292 octets at 1 Mbit/s.
+    link(&["--from", "left", "--delay", "0ms", "--rate", "1mbit"]);
+    let slow = pass(COUNT);
+    assert_eq!(numbers(&slow), all);
+    assert!(slow[COUNT - 1].1 >= Duration::from_millis(300), "{slow:?}");
+
+    link(&["--clear"]);
+    link(&["--duplicate", "100%"]);
+    let doubled = pass(COUNT);
+    assert_eq!(numbers(&doubled), all.iter().flat_map(|number| [*number; 2]).collect::<Vec<_>>());
+
+    link(&["--duplicate", "0%", "--reorder", "100%"]);
+    let mut swapped = numbers(&pass(COUNT));
+    assert!(!swapped.is_sorted(), "{swapped:?}");
+    swapped.sort_unstable();
+    assert_eq!(swapped, all);
+
+    link(&["--reorder", "0%", "--from", "left", "--loss", "100%"]);
+    assert_eq!(pass(COUNT), []);
+    let told = genkan_lab(&["link", "cable", "--name", "labs-link", "--format", "json"], "").expect_ok();
+    let told: serde_json::Value = serde_json::from_str(&told.stdout).expect("it is JSON");
+    assert!(told[0]["lost"].as_u64() >= Some(COUNT as u64) && told[0]["from"] == "left", "{told}");
+
+    link(&["--clear"]);
+    assert_eq!(numbers(&pass(COUNT)), all);
+    link(&["--mtu", "1000"]);
+    let said = run(&lab.at("left"), "ip", &["link", "show", "eth0"]).expect_ok();
+    assert!(said.stdout.contains("mtu 1000"), "{said:?}");
+    let wrong = genkan_lab(&["link", "cabel", "--name", "labs-link", "--loss", "1%"], "");
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("cable.left, cable.right"), "{wrong:?}");
+    assert_eq!(genkan_lab(&["link", "cable", "--loss", "1"], "").code, Some(2));
+    Ok(())
+}
+
+fn the_emulator_ends_with_its_lab() -> Outcome {
+    let lab = cable("labs-emulated");
+    assert!(emulator_runs("labs-emulated"));
+    drop(lab);
+    assert!(!emulator_runs("labs-emulated"), "it outlived the lab");
+
+    // Also when somebody else takes the namespaces away.
+    let lab = cable("labs-emulated");
+    for name in names("labs-emulated") {
+        run(&Namespace::open(&name).expect("it is there"), "ip", &["netns", "delete", &name]).expect_ok();
+    }
+    wait_for("the emulator ends", || !emulator_runs("labs-emulated"));
+    drop(lab);
+    Ok(())
+}
+
+fn a_capture_holds_what_passes() -> Outcome {
+    need("ping")?;
+    let lab = cable("labs-capture");
+    let file = "/run/genkan-e2e/labs-capture.pcap";
+    for place in ["right", "cable.right"] {
+        let mut command = Command::new(setup::binary());
+        command.args(["lab", "capture", "--name", "labs-capture", place, "-w", file, "--count", "40"]);
+        let mut capture = command.stderr(Stdio::piped()).spawn().expect("the program is there");
+        let mut said = BufReader::new(capture.stderr.take().expect("it is a pipe"));
+        let mut line = String::new();
+        said.read_line(&mut line).expect("it speaks");
+        assert_eq!(line, "capturing at right eth0; Ctrl-C ends it\n");
+        run(&lab.at("left"), "ping", &["-c20", "-i0.01", "-W3", "192.0.2.2"]).expect_ok();
+        assert!(capture.wait().expect("it is our child").success());
+        let mut reader = PcapFileReceiver::open(Path::new(file)).expect("it is a capture");
+        let mut frames = Vec::new();
+        while let Some(frame) = reader.next_frame().expect("it is whole") {
+            frames.push(frame.bytes);
+        }
+        assert_eq!(frames.len(), 40);
+        let icmp = |kind: u8| frames.iter().filter(|frame| frame[23] == 1 && frame[34] == kind).count();
+        assert!(icmp(8) >= 15 && icmp(0) >= 15, "{} requests, {} replies", icmp(8), icmp(0));
+    }
+    let several = genkan_lab(&["capture", "--name", "labs-capture", "nobody"], "");
+    assert!(several.code == Some(1) && several.stderr.contains("there are cable.left"), "{several:?}");
     Ok(())
 }
