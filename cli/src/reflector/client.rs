@@ -148,7 +148,7 @@ impl Client {
             None => converse(server, &who[0], &mut token).map_err(|_| AskError::Silent(server))?,
         };
         // Three times the way there and back is enough for one that takes as long again.
-        let interval = (first.round_trip * 3).clamp(Duration::from_millis(200), Duration::from_millis(600));
+        let interval = (first.round_trip * 3).clamp(Duration::from_millis(300), Duration::from_millis(600));
         Ok(Client { server, first, udp, token, interval })
     }
 
