@@ -4,6 +4,7 @@
 //! people and programs.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod bench;
 mod commands;
 mod conformance;
@@ -26,10 +27,10 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::test as test_command;
 use crate::commands::{
-    capture, check, conformance as conformance_command, counters, dmz, doctor as doctor_command,
-    events as events_command, forward, forwards, help_files, history, hosts, lab as lab_command, listing,
-    log_level, reflector as reflector_command, reload, replay as replay_command, run, status,
-    top as top_command, trace as trace_command, upgrade,
+    audit as audit_command, capture, check, conformance as conformance_command, counters, dmz,
+    doctor as doctor_command, events as events_command, forward, forwards, help_files, history, hosts,
+    lab as lab_command, listing, log_level, reflector as reflector_command, reload, replay as replay_command,
+    run, status, top as top_command, trace as trace_command, upgrade,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -86,6 +87,7 @@ enum Command {
     Rollback(history::RollbackArguments),
     Upgrade(upgrade::Arguments),
     Trace(trace_command::Arguments),
+    Audit(audit_command::Arguments),
     Doctor(doctor_command::Arguments),
     Replay(replay_command::Arguments),
     Reflector(reflector_command::Arguments),
@@ -122,6 +124,7 @@ fn main() -> ExitCode {
         Command::Rollback(arguments) => history::rollback(&arguments),
         Command::Upgrade(arguments) => upgrade::run(&arguments),
         Command::Trace(arguments) => trace_command::run(&arguments),
+        Command::Audit(arguments) => audit_command::run(&arguments),
         Command::Doctor(arguments) => doctor_command::run(&arguments),
         Command::Reflector(arguments) => reflector_command::run(&arguments),
         Command::Replay(arguments) => replay_command::run(&arguments),

@@ -28,6 +28,7 @@ mod plan;
 mod render;
 pub mod schedule;
 mod schema;
+pub mod services;
 mod suggest;
 mod syntax;
 mod table;

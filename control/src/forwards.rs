@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use genkan_engine::view::ForwardView;
 
-use crate::api::{EventKind, ForwardCounts};
+use crate::api::{EventKind, ForwardCounts, SourceHits};
 use crate::events::{EventLog, NewEvent};
 use crate::request::{CHUNK, WorkerError, WorkerHandle, WorkerRequest};
 use crate::snapshot::Snapshot;
@@ -59,6 +59,7 @@ impl ForwardCounts {
         self.last_hit = self.last_hit.max(last);
         self.first_hit = self.first_hit.into_iter().chain(first).min();
         self.last_refused = view.last_refused.or(self.last_refused);
+        self.add_sources(&view.top_sources);
         self.sessions += u64::from(view.sessions);
         self.hits += view.hits;
         self.last_braked = view.last_braked.or(self.last_braked);
@@ -69,6 +70,20 @@ impl ForwardCounts {
         self.octets_in += view.octets_in;
         self.packets_out += view.packets_out;
         self.octets_out += view.octets_out;
+    }
+}
+
+impl ForwardCounts {
+    /// What another worker has seen of sources; where the target has moved from one to another, both have.
+    fn add_sources(&mut self, sources: &[(Ipv4Addr, u32, u32)]) {
+        for &(source, hits, surplus) in sources {
+            let (hits, surplus) = (u64::from(hits), u64::from(surplus));
+            match self.top_sources.iter_mut().find(|known| known.source == source) {
+                Some(known) => (known.hits, known.surplus) = (known.hits + hits, known.surplus + surplus),
+                None => self.top_sources.push(SourceHits { source, hits, surplus }),
+            }
+        }
+        self.top_sources.sort_by_key(|known| (std::cmp::Reverse(known.hits), known.source));
     }
 }
 
@@ -157,6 +172,7 @@ mod tests {
             limited: 0,
             braked: 0,
             last_braked: None,
+            top_sources: vec![(SOURCE, hits as u32, 0), (Ipv4Addr::new(192, 0, 2, 1), 1, 0)],
         }
     }
 
@@ -169,6 +185,8 @@ mod tests {
         assert_eq!((counts.hits, counts.sessions, counts.octets_in, counts.octets_out), (3, 2, 600, 8_000));
         assert_eq!((counts.first_hit, counts.last_hit), (Some(999_100), Some(999_980)));
         assert_eq!(counts.last_source, Some(Ipv4Addr::new(192, 0, 2, 1)));
+        let sources: Vec<_> = counts.top_sources.iter().map(|known| (known.source, known.hits)).collect();
+        assert_eq!(sources, [(SOURCE, 3), (Ipv4Addr::new(192, 0, 2, 1), 2)]);
         // A clock that is set back to before the router's start has no time for it.
         let mut counts = ForwardCounts::default();
         counts.add(SystemTime::UNIX_EPOCH, &view(1, 500, 20));

@@ -247,7 +247,7 @@ impl Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             config: current.running.config.clone(),
-            uptime_seconds: self.started.elapsed().as_secs(),
+            uptime_seconds: self.uptime().as_secs(),
             forwarding: wan_up && inside_up,
             problems,
             ports,
@@ -270,6 +270,11 @@ impl Snapshot {
     /// Says who opened forwards, and when, by their names.
     pub fn set_opened(&self, opened: Arc<HashMap<String, Opened>>) {
         self.opened.store(opened);
+    }
+
+    /// How long the router has run.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// The forwards in file order, and the revision that they are of.

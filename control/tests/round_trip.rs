@@ -140,7 +140,8 @@ impl Bench {
                     }
                     ChangeRequest::History { .. }
                     | ChangeRequest::Diff { .. }
-                    | ChangeRequest::Trace { .. } => {
+                    | ChangeRequest::Trace { .. }
+                    | ChangeRequest::Audit { .. } => {
                         continue;
                     }
                 };

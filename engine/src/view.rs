@@ -100,6 +100,8 @@ pub struct ForwardView {
     pub last_refused: Option<Ipv4Addr>,
     /// Who came too fast last.
     pub last_braked: Option<Ipv4Addr>,
+    /// Who came most often: source, hits, and how many of these may be others'.
+    pub top_sources: Vec<(Ipv4Addr, u32, u32)>,
 }
 
 /// An internal host that has sessions or mappings.

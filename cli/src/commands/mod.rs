@@ -1,5 +1,6 @@
 //! One subcommand each: its arguments with their help, and what it does.
 
+pub(crate) mod audit;
 pub(crate) mod capture;
 pub(crate) mod change;
 pub(crate) mod check;

@@ -14,6 +14,7 @@
 //!
 //! tokio never touches a packet: the worker is a plain thread, reached by bounded channels.
 
+mod audited;
 mod changes;
 #[cfg(test)]
 mod day;

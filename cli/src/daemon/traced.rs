@@ -77,11 +77,8 @@ fn asked(query: &TraceQuery, scene: &Scene<'_>) -> Result<Question, String> {
         flags: flags.as_deref().map(str::parse).transpose()?,
         icmp: icmp.as_deref().map(str::parse).transpose()?,
     };
-    let language = match language.as_deref() {
-        None | Some("en") => Language::English,
-        Some("ja") => Language::Japanese,
-        Some(other) => return Err(format!("language: `{other}`; accepted: en, ja")),
-    };
+    let language = language.as_deref().map_or(Some(Language::English), Language::of_code);
+    let language = language.ok_or("language: accepted: en, ja")?;
     Ok(Question { port: scene.known_port(port)?, packet: asked.packet()?, language })
 }
 

@@ -26,6 +26,11 @@ impl Language {
         Language::of_locale(asked.as_deref().unwrap_or_default())
     }
 
+    /// The language of these two letters (ISO 639), if it is one that Genkan speaks.
+    pub(crate) fn of_code(code: &str) -> Option<Language> {
+        [Language::English, Language::Japanese].into_iter().find(|language| language.code() == code)
+    }
+
     /// Its two letters (ISO 639).
     pub(crate) fn code(self) -> &'static str {
         match self {
@@ -49,6 +54,7 @@ impl Language {
                 include_str!("en/drops.ftl"),
                 include_str!("en/outside.ftl"),
                 include_str!("en/trace.ftl"),
+                include_str!("en/audit.ftl"),
                 include_str!("en/doctor.ftl"),
                 include_str!("en/test.ftl"),
             ],
@@ -57,6 +63,7 @@ impl Language {
                 include_str!("ja/drops.ftl"),
                 include_str!("ja/outside.ftl"),
                 include_str!("ja/trace.ftl"),
+                include_str!("ja/audit.ftl"),
                 include_str!("ja/doctor.ftl"),
                 include_str!("ja/test.ftl"),
             ],

@@ -3,33 +3,13 @@
 use std::net::Ipv4Addr;
 
 use genkan_engine::plan::PortRange;
-use genkan_engine::wire::ipv4::Protocol;
 
 use super::ports::all_of;
 use crate::error::{Code, Report, Span};
 use crate::schema::{File, Forward};
+use crate::services::SERVICES;
 use crate::validate::{Checked, Resolved, Topology, list};
 use crate::value::ports::PortSpan;
-
-/// Services that are attacked wherever they are open: logins, file shares, remote desktops, databases.
-const ATTACKED: &[(Protocol, u16, &str)] = &[
-    (Protocol::TCP, 22, "SSH"),
-    (Protocol::TCP, 23, "Telnet"),
-    (Protocol::TCP, 139, "SMB over NetBIOS"),
-    (Protocol::TCP, 445, "SMB"),
-    (Protocol::TCP, 1433, "Microsoft SQL Server"),
-    (Protocol::TCP, 1521, "Oracle Database"),
-    (Protocol::TCP, 3306, "MySQL"),
-    (Protocol::TCP, 3389, "RDP"),
-    (Protocol::UDP, 3389, "RDP"),
-    (Protocol::TCP, 5432, "PostgreSQL"),
-    (Protocol::TCP, 5900, "VNC"),
-    (Protocol::TCP, 6379, "Redis"),
-    (Protocol::TCP, 9200, "Elasticsearch"),
-    (Protocol::TCP, 11211, "memcached"),
-    (Protocol::UDP, 11211, "memcached"),
-    (Protocol::TCP, 27017, "MongoDB"),
-];
 
 pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Report) {
     for (forward, resolved) in file.forwards().zip(&checked.forwards) {
@@ -76,10 +56,10 @@ fn open_service(forward: &Forward, resolved: &Resolved, name: &str, report: &mut
     let holds = |port: u16| {
         resolved.ports.iter().any(|range| internal(range).contains(port) || external(range).contains(port))
     };
-    let mut services: Vec<(&str, u16)> = ATTACKED
-        .iter()
-        .filter(|(protocol, port, _)| protocols.value.0.contains(protocol) && holds(*port))
-        .map(|(_, port, service)| (*service, *port))
+    let attacked = SERVICES.iter().filter(|service| service.kind.is_attacked_everywhere());
+    let mut services: Vec<(&str, u16)> = attacked
+        .filter(|service| protocols.value.0.contains(&service.protocol) && holds(service.port))
+        .map(|service| (service.name, service.port))
         .collect();
     services.dedup();
     let Some((first, port)) = services.first() else { return };

@@ -41,4 +41,20 @@ pub struct ForwardCounts {
     /// Who came too fast last.
     #[schema(value_type = Option<String>, format = Ipv4)]
     pub last_braked: Option<Ipv4Addr>,
+    /// Who came most often: at most eight of each worker, those with most hits first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub top_sources: Vec<SourceHits>,
+}
+
+/// How often a source has opened a session through a forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SourceHits {
+    /// It.
+    #[schema(value_type = String, format = Ipv4)]
+    pub source: Ipv4Addr,
+    /// So often at most.
+    pub hits: u64,
+    /// How many of these may be those of others, which are not remembered any more.
+    #[serde(default)]
+    pub surplus: u64,
 }

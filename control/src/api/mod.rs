@@ -5,6 +5,7 @@
 //!
 //! One file for each group of requests: `status`, `tables`, `counters`, `events`, `changes`; `error` for what is no success.
 
+mod audit;
 mod capture;
 mod changes;
 mod counters;
@@ -20,12 +21,13 @@ mod tables;
 mod trace;
 mod upgrade;
 
+pub use self::audit::*;
 pub use self::capture::CaptureQuery;
 pub use self::changes::*;
 pub use self::counters::*;
 pub use self::error::*;
 pub use self::events::{EventKind, EventPage, EventQuery, EventRow};
-pub use self::forwards::ForwardCounts;
+pub use self::forwards::{ForwardCounts, SourceHits};
 pub use self::hosts::{HostQuery, HostRow, HostSort};
 pub use self::list_query::*;
 pub use self::log::{LogLevelReport, LogLevelSource, NewLogLevel};

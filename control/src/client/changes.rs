@@ -6,8 +6,8 @@ use hyper::Method;
 
 use super::{Client, ClientError};
 use crate::api::{
-    ChangeQuery, ChangeReport, DiffQuery, ForwardPatch, ForwardRow, History, HistoryDiff, NewDmz, NewForward,
-    Rollback, TraceAnswer, TraceQuery, UpgradeReport,
+    AuditQuery, AuditReport, ChangeQuery, ChangeReport, DiffQuery, ForwardPatch, ForwardRow, History,
+    HistoryDiff, NewDmz, NewForward, Rollback, TraceAnswer, TraceQuery, UpgradeReport,
 };
 
 impl Client {
@@ -26,6 +26,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn trace(&self, query: &TraceQuery) -> Result<TraceAnswer, ClientError> {
         self.send(Method::POST, "/v1/trace", Some(query)).await
+    }
+
+    /// `GET /v1/audit`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audit(&self, query: &AuditQuery) -> Result<AuditReport, ClientError> {
+        self.request(Method::GET, &super::with_query("/v1/audit", query)).await
     }
 
     /// `GET /v1/forwards`.

@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use super::openapi::{AsksDaemon, Changes, IfMatch, Names, TakesBody, TakesQuery};
 use super::{Control, Failure, Peer};
 use crate::api::{
-    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch, History, HistoryDiff,
-    LogLevelReport, MAX_CONFIRM_SECONDS, NewDmz, NewForward, Rollback, TraceAnswer, TraceQuery,
-    UpgradeReport,
+    AuditQuery, AuditReport, ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch,
+    History, HistoryDiff, LogLevelReport, MAX_CONFIRM_SECONDS, NewDmz, NewForward, Rollback, TraceAnswer,
+    TraceQuery, UpgradeReport,
 };
 
 /// Where an outcome goes.
@@ -64,6 +64,13 @@ pub enum ChangeRequest {
         query: TraceQuery,
         /// Where it goes.
         reply: Reply<TraceAnswer>,
+    },
+    /// What is open.
+    Audit {
+        /// In which words.
+        query: AuditQuery,
+        /// Where it goes.
+        reply: Reply<AuditReport>,
     },
     /// The last revisions.
     History {

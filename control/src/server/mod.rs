@@ -7,6 +7,7 @@
 //! `tables`, `events`, `capture`, `forwards`, `changes`; `pages` gathers what is long, `openapi` describes the requests,
 //! `connections` bounds who may ask, `peer` tells who it is.
 
+mod audit;
 mod capture;
 mod changes;
 mod connections;
@@ -161,6 +162,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(capture::capture))
         .routes(routes!(trace::trace))
         .routes(routes!(probes::probe))
+        .routes(routes!(audit::audit))
         .routes(routes!(forwards::forwards, changes::add_forward))
         .routes(routes!(forwards::forward, changes::patch_forward, changes::remove_forward))
         .routes(routes!(changes::set_dmz, changes::clear_dmz))

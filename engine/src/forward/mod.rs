@@ -6,3 +6,4 @@ pub(crate) mod limits;
 mod port_index;
 pub mod rules;
 pub(crate) mod tally;
+mod top_sources;

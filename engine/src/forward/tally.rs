@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use super::rules::RuleId;
+use super::top_sources::TopSources;
 use crate::nat::policy::Direction;
 use crate::nat::session::SessionId;
 use crate::plan::{ForwardRule, Plan};
@@ -21,6 +22,8 @@ use crate::view::ForwardView;
 pub(crate) struct Tally {
     /// By rule, from 1 on; 0 is for sessions whose rule is not known.
     counts: Vec<Count>,
+    /// Of each count, who came most often.
+    sources: Vec<TopSources>,
     /// Of each count first what went out, then what came in: all that the fast path writes.
     passed: Vec<Passed>,
     /// Positions in `counts` by session number, for sessions that a forward has admitted. Empty without forwards, and
@@ -58,7 +61,8 @@ impl Tally {
     pub(crate) fn new(plan: &Plan, capacity: u32) -> Tally {
         let counts = vec![Count::default(); plan.forwards.len() + 1];
         let passed = vec![Passed::default(); 2 * counts.len()];
-        let mut tally = Tally { counts, passed, positions: Vec::new(), capacity: 0 };
+        let sources = vec![TopSources::default(); counts.len()];
+        let mut tally = Tally { counts, sources, passed, positions: Vec::new(), capacity: 0 };
         tally.grow(capacity);
         tally
     }
@@ -78,6 +82,7 @@ impl Tally {
         let names = before.forwards.iter().map(|rule| rule.name.as_str());
         let known: HashMap<&str, usize> = names.zip(1..).collect();
         let (mut counts, mut passed) = (vec![Count::default()], vec![Passed::default(); 2]);
+        let mut sources = vec![TopSources::default()];
         let mut moved = vec![0; self.counts.len()];
         for (rule, position) in plan.forwards.iter().zip(1..) {
             let old = known.get(rule.name.as_str()).copied();
@@ -85,9 +90,10 @@ impl Tally {
                 moved[old] = position;
             }
             counts.push(old.map_or_else(Count::default, |old| self.counts[old]));
+            sources.push(old.map_or_else(TopSources::default, |old| self.sources[old]));
             passed.extend(old.map_or([Passed::default(); 2], |old| self.both(old)));
         }
-        (self.counts, self.passed) = (counts, passed);
+        (self.counts, self.sources, self.passed) = (counts, sources, passed);
         if moved.iter().zip(0..).any(|(&position, old)| position != old) {
             // Zeros, which may take no memory, are not written over.
             for position in self.positions.iter_mut().filter(|position| **position != 0) {
@@ -142,11 +148,15 @@ impl Tally {
 
     /// A new session, or a new connection on one, from `source`.
     pub(crate) fn hit(&mut self, now: Timestamp, id: SessionId, source: Ipv4Addr) {
-        if let Some(count) = self.count_of(id) {
+        let Some(&position) = self.positions.get(id as usize) else { return };
+        if let Some(count) = self.counts.get_mut(position as usize) {
             count.hits += 1;
             count.first_hit = count.first_hit.or(Some(now));
             count.last_hit = Some(now);
             count.last_source = Some(source);
+        }
+        if let Some(sources) = self.sources.get_mut(position as usize) {
+            sources.count(source);
         }
     }
 
@@ -221,6 +231,7 @@ impl Tally {
                 last_source: count.last_source,
                 last_refused: count.last_refused,
                 last_braked: count.last_braked,
+                top_sources: self.sources[position].listed(),
             }
         };
         rules.map(view).collect()

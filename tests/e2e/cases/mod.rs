@@ -1,6 +1,7 @@
 //! The tests, by what they are about.
 
 mod api;
+mod audit;
 mod backend;
 mod bench;
 mod bursts;
@@ -41,6 +42,7 @@ use crate::outcome::Case;
 /// Every test.
 pub(crate) fn all() -> Vec<Case> {
     [
+        audit::all(),
         outbound::all(),
         forward::all(),
         lans::all(),

@@ -83,6 +83,7 @@ impl Daemon {
             ChangeRequest::LogLevel { set, who, reply } => {
                 let _ = reply.send(self.log_level(set, who));
             }
+            ChangeRequest::Audit { query, reply } => self.audit(query, reply).await,
             ChangeRequest::Trace { query, reply } => self.trace(query, reply).await,
             ChangeRequest::History { reply } => {
                 let _ = reply.send(self.history());

@@ -1,0 +1,52 @@
+# What `genkan audit` says. The other languages have the same messages with the same arguments.
+
+audit-nothing = Nothing is open to the outside.
+audit-risk-high = HIGH
+audit-risk-medium = MEDIUM
+audit-risk-low = LOW
+audit-risk-none = ok
+audit-forward = forward "{ $name }": { $what } -> { $to }
+audit-whole-dmz = DMZ: all ports that nobody else has -> { $to }
+audit-whole-one-to-one = host "{ $name }" (1:1): all ports of { $to }
+audit-from = admits { $from } only
+audit-from-all = admits everybody
+audit-open-since = open since { $time }, by revision { $revision }
+audit-open-since-user = open since { $time }, by revision { $revision } of user { $uid }
+audit-closed-disabled = closed: disabled
+audit-closed-expired = closed: expired
+audit-closed-schedule = closed now: out of its hours ({ $schedule })
+audit-closed-clock = closed: it has hours, and the clock cannot be right
+audit-hours = in these hours only: { $schedule }
+audit-expires = until { $time }
+audit-expires-not = without an end
+audit-hits-none = not used since the router counts
+audit-hits = used { $hits } times, last { $ago } ago
+audit-sources = most often by { $sources }
+audit-close = to close it or narrow it: { $command }
+audit-close-in-file = to close it: take `external` away ({ $place })
+audit-place = in { $place }
+audit-head-risk = risk
+audit-head-what = what
+audit-head-from = from
+audit-head-use = use
+audit-head-why = why
+audit-head-close = closed by
+
+audit-offline = Only the file was looked at: since when something is open, who opened it and who uses it is known to the running router alone (genkan audit without --config).
+
+audit-cleartext = { $service } (port { $port }) sends passwords in the clear, and is what botnets look for first
+audit-login = { $service } (port { $port }): passwords are tried all day; keys only, a brake (`max_new_per_source`) or `from` help
+audit-desktop = { $service } (port { $port }) is the usual way in for extortion; a VPN in front of it is the remedy
+audit-files = { $service } (port { $port }): file shares are made for a network of one's own, and have been broken into by worms
+audit-database = { $service } (port { $port }): databases are found within hours, and many have no password
+audit-camera = { $service } (port { $port }): cameras and recorders rarely get updates, and their pictures are looked for
+audit-printer = { $service } (port { $port }): printers print what anybody sends, and keep copies
+audit-admin = { $service } (port { $port }) is a page that administers a device: whoever finds a hole in it owns the device
+audit-dmz = everything that listens on this machine can be reached by everybody, also what is installed later
+audit-one-to-one = all ports of the external address lead to this machine: everything that listens there can be reached
+audit-many-ports = { $ports } ports are open: more than most programs need, and nobody remembers what listens there
+audit-no-from = everybody may come: `from` admits only those who need it
+audit-temporary = by its name it was to be there for a while, but nothing ends it: `expires`, or `forward add --for`
+audit-unused = nobody has come for { $days } days: is it still needed?
+audit-leftover = it opens nothing, but keeps its port taken and can be enabled by mistake
+audit-shadowed = another forward goes first on some of its ports, or all: one of the two is a mistake

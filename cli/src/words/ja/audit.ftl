@@ -1,0 +1,52 @@
+# `genkan audit` の言葉。ほかの言語と同じメッセージと引数を持つ。
+
+audit-nothing = 外側に開いているものはない。
+audit-risk-high = 高
+audit-risk-medium = 中
+audit-risk-low = 低
+audit-risk-none = 問題なし
+audit-forward = 転送ルール「{ $name }」: { $what } -> { $to }
+audit-whole-dmz = DMZ: ほかの誰のものでもない全ポート -> { $to }
+audit-whole-one-to-one = ホスト「{ $name }」（1:1）: { $to } の全ポート
+audit-from = { $from } だけを許す
+audit-from-all = 誰でも許す
+audit-open-since = { $time } から開いている（リビジョン { $revision }）
+audit-open-since-user = { $time } から開いている（リビジョン { $revision }、ユーザー { $uid }）
+audit-closed-disabled = 閉じている: 無効
+audit-closed-expired = 閉じている: 期限切れ
+audit-closed-schedule = 今は閉じている: 時間外（{ $schedule }）
+audit-closed-clock = 閉じている: 時間帯があるが、時計が信用できない
+audit-hours = 次の時間帯だけ: { $schedule }
+audit-expires = { $time } まで
+audit-expires-not = 期限なし
+audit-hits-none = ルーターが数え始めてから使われていない
+audit-hits = 利用 { $hits } 回、最後は { $ago } 前
+audit-sources = 多い送信元: { $sources }
+audit-close = 閉じるか絞るには: { $command }
+audit-close-in-file = 閉じるには: `external` を消す（{ $place }）
+audit-place = 場所 { $place }
+audit-head-risk = 危険度
+audit-head-what = 対象
+audit-head-from = 送信元
+audit-head-use = 利用
+audit-head-why = 理由
+audit-head-close = 閉じ方
+
+audit-offline = ファイルだけを調べた。いつから開いているか、誰が開けたか、誰が使っているかは、動いているルーターだけが知っている（--config なしの genkan audit）。
+
+audit-cleartext = { $service }（ポート { $port }）はパスワードを平文で送り、ボットネットが真っ先に探すものである
+audit-login = { $service }（ポート { $port }）: パスワードが一日中試される。鍵だけにする、`max_new_per_source` で抑える、`from` で絞るとよい
+audit-desktop = { $service }（ポート { $port }）は身代金攻撃の主な入口である。手前に VPN を置くこと
+audit-files = { $service }（ポート { $port }）: ファイル共有は自分のネットワークのためのもので、ワームに破られてきた
+audit-database = { $service }（ポート { $port }）: データベースは数時間で見つけられ、パスワードのないものも多い
+audit-camera = { $service }（ポート { $port }）: カメラや録画機はめったに更新されず、その映像は探し回られている
+audit-printer = { $service }（ポート { $port }）: プリンターは誰が送ったものでも印刷し、写しを残す
+audit-admin = { $service }（ポート { $port }）は機器の管理画面である。穴を見つけた者が機器を手に入れる
+audit-dmz = この機器で待ち受けるものすべてに、後から入れたものも含めて、誰でも届く
+audit-one-to-one = 外側アドレスの全ポートがこの機器へ届く。そこで待ち受けるものすべてに届く
+audit-many-ports = { $ports } 個のポートが開いている。たいていのプログラムには多すぎ、何が待ち受けているか誰も覚えていない
+audit-no-from = 誰でも来られる。`from` なら必要な相手だけを許せる
+audit-temporary = 名前からすると一時的なもののはずだが、終わりがない: `expires` か `forward add --for`
+audit-unused = { $days } 日間、誰も来ていない。まだ必要か
+audit-leftover = 何も開けないが、ポートを占め続け、うっかり有効にされかねない
+audit-shadowed = ポートの一部か全部で別の転送ルールが先に受ける。どちらかが間違いである
