@@ -32,7 +32,7 @@ fn sockets(site: &Site) -> std::io::Result<()> {
     let text: Vec<u8> = (0..AMOUNT).map(|index| index.to_le_bytes()[1]).collect();
     let echo = move || -> std::io::Result<()> {
         let (mut stream, _) = listener.accept()?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        impatient(&stream)?;
         let mut all = Vec::new();
         stream.read_to_end(&mut all)?;
         stream.write_all(&all)
@@ -41,13 +41,19 @@ fn sockets(site: &Site) -> std::io::Result<()> {
     // Connected at first: else nobody ends the other thread's waiting.
     let mut stream = site.nas.run(|| TcpStream::connect_timeout(&to.into(), PATIENCE))?;
     let server = std::thread::spawn(echo);
-    stream.set_read_timeout(Some(PATIENCE))?;
+    impatient(&stream)?;
     stream.write_all(&text)?;
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut back = Vec::new();
     stream.read_to_end(&mut back)?;
     server.join().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))?;
     if back == text { Ok(()) } else { Err(std::io::Error::other("other data came back than was sent")) }
+}
+
+/// Gives up on a device that lets nothing more through.
+fn impatient(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))
 }
 
 fn from_outside(site: &Site) -> Result<(), Finding> {
