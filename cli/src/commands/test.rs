@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use genkan_config::Diagnostic;
 use genkan_config::expectations::{TestFile, load_tests};
+use genkan_lab::{Sandbox, sandbox};
 
 use crate::output::{self, Exit, Failure};
 use crate::rule_tests::report::{junit, tap, text};
@@ -42,6 +43,7 @@ Examples:
   genkan test rules/                            every *.test.toml in there
   genkan test home.test.toml --filter web --fail-fast
   genkan test home.test.toml --coverage         which rules does no test touch?
+  genkan test home.test.toml --live             the same at a real router, with real sockets
   genkan test rules/ --format junit > results.xml";
 
 /// Test a configuration: who reaches what, and who does not
@@ -60,6 +62,9 @@ pub(crate) struct Arguments {
     /// Say which forwards, hosts, routes and lans no test touches
     #[arg(long)]
     coverage: bool,
+    /// With the router itself and real sockets, in network namespaces; no root where user namespaces are allowed
+    #[arg(long, conflicts_with = "coverage")]
+    live: bool,
     /// Where captures of failing tests are put
     #[arg(long, value_name = "DIR", default_value = "genkan-test")]
     artifacts: PathBuf,
@@ -83,6 +88,11 @@ enum Shape {
 
 /// Does it.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.live
+        && let Sandbox::Ended(status) = Sandbox::enter()?
+    {
+        std::process::exit(sandbox::exit_code(status).into());
+    }
     let files = load_all(&arguments.files)?;
     let words = Words::new(Language::of_environment());
     let options = Options {
@@ -93,7 +103,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     };
     let mut reports: Vec<FileReport> = Vec::with_capacity(files.len());
     for file in &files {
-        let report = rule_tests::run(file, &options, &words)?;
+        let report = match arguments.live {
+            true => rule_tests::live::run(file, &options, &words)?,
+            false => rule_tests::run(file, &options, &words)?,
+        };
         let failed = report.failures().next().is_some();
         reports.push(report);
         if failed && options.fail_fast {

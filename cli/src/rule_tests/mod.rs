@@ -6,6 +6,7 @@
 pub(crate) mod capture;
 pub(crate) mod coverage;
 mod judge;
+pub(crate) mod live;
 mod offline;
 pub(crate) mod report;
 mod telling;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use self::coverage::Coverage;
 use self::judge::Wrong;
 use self::offline::Offline;
+use self::world::World;
 use crate::output::Failure;
 use crate::trace::Scene;
 use crate::words::Words;
@@ -69,6 +71,11 @@ pub(crate) enum Outcome {
     Ok,
     /// Something is not.
     Failed(Box<Fault>),
+    /// It cannot be done with a real router.
+    OfflineOnly {
+        /// Why not.
+        reason: String,
+    },
 }
 
 /// What is not as expected.
@@ -94,7 +101,7 @@ impl FileReport {
     pub(crate) fn failures(&self) -> impl Iterator<Item = (&TestReport, &Fault)> {
         self.tests.iter().filter_map(|test| match &test.outcome {
             Outcome::Failed(fault) => Some((test, &**fault)),
-            Outcome::Ok => None,
+            Outcome::Ok | Outcome::OfflineOnly { .. } => None,
         })
     }
 }
@@ -128,7 +135,7 @@ pub(crate) fn run(file: &TestFile, options: &Options<'_>, words: &Words) -> Resu
             continue;
         }
         let begin = Instant::now();
-        let wrong = attempt(&mut Offline::new(&file.configurations, test, &mut coverage), test).err();
+        let wrong = attempt(&mut Offline::new(&file.configurations, test, &mut coverage), test)?.err();
         let outcome = match wrong {
             None => Outcome::Ok,
             Some(_) => Outcome::Failed(Box::new(explain(file, test, options, words)?)),
@@ -153,7 +160,10 @@ pub(crate) fn run(file: &TestFile, options: &Options<'_>, words: &Words) -> Resu
 }
 
 /// All steps, up to the first that does not go as expected: its index, and what is wrong.
-fn attempt(router: &mut Offline<'_>, test: &Test) -> Result<(), (usize, Wrong)> {
+///
+/// # Errors
+/// What went wrong and is no answer of a router.
+fn attempt(router: &mut dyn World, test: &Test) -> Result<Result<(), (usize, Wrong)>, Failure> {
     for (index, step) in test.steps.iter().enumerate() {
         if let Some(after) = step.after {
             router.pass(after);
@@ -164,9 +174,15 @@ fn attempt(router: &mut Offline<'_>, test: &Test) -> Result<(), (usize, Wrong)> 
         if let Some(configuration) = step.reload {
             router.reload(configuration);
         }
-        judge::run(step, router).map_err(|wrong| (index, wrong))?;
+        let outcome = judge::run(step, router);
+        if let Some(trouble) = router.trouble() {
+            return Err(trouble);
+        }
+        if let Err(wrong) = outcome {
+            return Ok(Err((index, wrong)));
+        }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// Runs a failing test again, which goes the same way, and keeps what there is to tell about it.
@@ -174,23 +190,29 @@ fn explain(file: &TestFile, test: &Test, options: &Options<'_>, words: &Words) -
     let mut coverage = vec![Coverage::default(); file.configurations.len()];
     let mut router = Offline::new(&file.configurations, test, &mut coverage);
     router.keep();
-    let Err((index, wrong)) = attempt(&mut router, test) else {
+    let Err((index, wrong)) = attempt(&mut router, test)? else {
         return Err(Failure::message(format!("{}: the same test went two ways", test.name)));
     };
-    let step = &test.steps[index];
     let told = |told: &offline::Told| {
         let scene = Scene::new(&file.configurations[told.configuration], told.wall);
         scene.tell(told.port, told.packet, &told.outcome, words)
     };
     let capture = capture::write(file, test, &router, options.artifacts, &told)?;
-    Ok(Fault {
+    let traces = router.told_last().iter().map(told).map(TraceAnswer::from).collect();
+    Ok(Fault { traces, capture: Some(capture), ..fault(file, test, index, &wrong, words) })
+}
+
+/// What is wrong with a step, in words.
+fn fault(file: &TestFile, test: &Test, index: usize, wrong: &Wrong, words: &Words) -> Fault {
+    let step = &test.steps[index];
+    Fault {
         step: index + 1,
         place: placed(file, step.place),
-        expected: telling::expected(step, &wrong, words),
-        seen: telling::seen(step, &wrong, words),
-        traces: router.told_last().iter().map(told).map(TraceAnswer::from).collect(),
-        capture: Some(capture),
-    })
+        expected: telling::expected(step, wrong, words),
+        seen: telling::seen(step, wrong, words),
+        traces: Vec::new(),
+        capture: None,
+    }
 }
 
 fn placed(file: &TestFile, place: genkan_config::Position) -> String {

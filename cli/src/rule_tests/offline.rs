@@ -13,7 +13,7 @@ use genkan_engine::wire::tcp::TcpFlags;
 use genkan_engine::{PortId, UnixTime, Verdict};
 
 use super::coverage::Coverage;
-use super::world::{Arrival, Seen, World};
+use super::world::{Arrival, Seen, World, closed_forward};
 use crate::simulation::{Outcome, Packet, Simulation, Transport};
 
 /// One packet that came in, for telling about it.
@@ -113,30 +113,9 @@ impl<'a> Offline<'a> {
         UnixTime(self.start.0 + (self.simulation.now().as_nanos() / 1_000_000_000) as i64)
     }
 
-    /// Time passes; rules open and close meanwhile.
-    pub(crate) fn pass(&mut self, time: Duration) {
-        let end = self.wall().0.saturating_add(time.as_secs() as i64);
-        while let Some(next) = self.next.filter(|next| next.0 <= end) {
-            self.pass_until(next);
-            self.apply();
-        }
-        self.pass_until(UnixTime(end));
-    }
-
-    /// Time passes until the clock on the wall shows this.
-    pub(crate) fn pass_to(&mut self, at: UnixTime) {
-        self.pass(Duration::from_secs(at.0.saturating_sub(self.wall().0).max(0) as u64));
-    }
-
     fn pass_until(&mut self, at: UnixTime) {
         let seconds = at.0.saturating_sub(self.wall().0).max(0);
         self.simulation.pass(Duration::from_secs(seconds as u64));
-    }
-
-    /// The router is given another configuration.
-    pub(crate) fn reload(&mut self, configuration: usize) {
-        self.configuration = configuration;
-        self.apply();
     }
 
     fn apply(&mut self) {
@@ -241,18 +220,24 @@ impl World for Offline<'_> {
     }
 
     fn closed(&self, flow: &Flow) -> Option<State> {
-        let plan = &self.configurations[self.configuration].plan;
-        let port = flow.to.port?;
-        let owns = |index: &usize| {
-            let forward = &plan.forwards[*index];
-            forward.protocols.contains(&flow.protocol)
-                && forward.address.is_none_or(|address| address == flow.to.address)
-                && forward
-                    .ports
-                    .iter()
-                    .any(|ports| (ports.external_first..=ports.external_last).contains(&port))
-        };
-        let owners = (0..plan.forwards.len()).filter(owns);
-        owners.map(|index| self.states[index]).find(|state| *state != State::Open)
+        closed_forward(&self.configurations[self.configuration].plan, &self.states, flow)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.wall().0.saturating_add(time.as_secs() as i64);
+        while let Some(next) = self.next.filter(|next| next.0 <= end) {
+            self.pass_until(next);
+            self.apply();
+        }
+        self.pass_until(UnixTime(end));
+    }
+
+    fn pass_to(&mut self, at: UnixTime) {
+        self.pass(Duration::from_secs(at.0.saturating_sub(self.wall().0).max(0) as u64));
+    }
+
+    fn reload(&mut self, configuration: usize) {
+        self.configuration = configuration;
+        self.apply();
     }
 }

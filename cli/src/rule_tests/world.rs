@@ -1,10 +1,13 @@
 //! What a test does to a router, and what it sees of it: the same for a simulated one and for a real one.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use genkan_config::expectations::Flow;
 use genkan_config::openings::State;
-use genkan_engine::DropReason;
+use genkan_engine::{DropReason, Plan, UnixTime};
+
+use crate::output::Failure;
 
 /// A router under test with the machines around it.
 pub(crate) trait World {
@@ -19,6 +22,33 @@ pub(crate) trait World {
 
     /// Why a forward that has the destination is closed.
     fn closed(&self, flow: &Flow) -> Option<State>;
+
+    /// Time passes.
+    fn pass(&mut self, time: Duration);
+
+    /// Time passes until the clock on the wall shows this.
+    fn pass_to(&mut self, at: UnixTime);
+
+    /// The router is given another configuration.
+    fn reload(&mut self, configuration: usize);
+
+    /// What has gone wrong since the last question and is no answer of a router: then nothing that was seen counts.
+    fn trouble(&mut self) -> Option<Failure> {
+        None
+    }
+}
+
+/// Why the forwards that have the destination of a flow are closed, by the states of all.
+pub(crate) fn closed_forward(plan: &Plan, states: &[State], flow: &Flow) -> Option<State> {
+    let port = flow.to.port?;
+    let owns = |index: &usize| {
+        let forward = &plan.forwards[*index];
+        forward.protocols.contains(&flow.protocol)
+            && forward.address.is_none_or(|address| address == flow.to.address)
+            && forward.ports.iter().any(|ports| (ports.external_first..=ports.external_last).contains(&port))
+    };
+    let owners = (0..plan.forwards.len()).filter(owns);
+    owners.map(|index| states[index]).find(|state| *state != State::Open)
 }
 
 /// What came of a packet.

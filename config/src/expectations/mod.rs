@@ -22,6 +22,8 @@ mod keys;
 mod resolve;
 mod values;
 
+pub use resolve::port_of;
+
 /// Most connections that one step may open, over all its sources.
 pub const MOST_CONNECTIONS: u32 = 10_000;
 

@@ -390,8 +390,8 @@ fn flow(loaded: &Loaded, test: &keys::Step, step: &keys::Step, report: &mut Repo
     Some(Flow { protocol, port, from, to })
 }
 
-/// Where a machine of this address is.
-fn port_of(loaded: &Loaded, address: Ipv4Addr) -> PortId {
+/// Where a machine of this address is: at a lan, the box itself, or outside.
+pub fn port_of(loaded: &Loaded, address: Ipv4Addr) -> PortId {
     let plan = &loaded.plan;
     if plan.host_port && plan.lans.iter().any(|lan| lan.address.addr() == address) {
         return PortId::HOST;

@@ -28,6 +28,7 @@ mod outbound;
 mod persistence;
 mod programs;
 mod reflector;
+mod rule_tests;
 mod sandbox;
 mod service;
 mod tables;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Case> {
         lans::all(),
         programs::all(),
         reflector::all(),
+        rule_tests::all(),
         lifecycle::all(),
         listing::all(),
         log::all(),

@@ -18,6 +18,11 @@ pub(crate) fn junit(reports: &[FileReport], words: &Words) -> Result<String, Fai
         for test in &report.tests {
             let status = match &test.outcome {
                 Outcome::Ok => TestCaseStatus::success(),
+                Outcome::OfflineOnly { reason } => {
+                    let mut status = TestCaseStatus::skipped();
+                    status.set_message(reason.as_str());
+                    status
+                }
                 Outcome::Failed(fault) => {
                     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
                     status.set_message(fault.seen.as_str()).set_description(super::fault(fault, words));

@@ -14,6 +14,9 @@ pub(crate) fn tap(reports: &[FileReport], words: &Words) -> String {
         let name = escape(&test.name);
         match &test.outcome {
             Outcome::Ok => text.push_str(&format!("ok {number} - {name}\n")),
+            Outcome::OfflineOnly { reason } => {
+                text.push_str(&format!("ok {number} - {name} # SKIP {reason}\n"));
+            }
             Outcome::Failed(fault) => {
                 text.push_str(&format!("not ok {number} - {name}\n  ---\n"));
                 // Strings of JSON are strings of YAML.

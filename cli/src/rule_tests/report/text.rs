@@ -1,7 +1,7 @@
 //! As `cargo test` prints it.
 
 use crate::rule_tests::coverage::Rule;
-use crate::rule_tests::{FileReport, Outcome};
+use crate::rule_tests::{FileReport, Outcome, TestReport};
 use crate::words::Words;
 
 /// All files.
@@ -22,6 +22,9 @@ fn file(report: &FileReport, words: &Words) -> String {
         let outcome = match test.outcome {
             Outcome::Ok => ok.clone(),
             Outcome::Failed(_) => failed.clone(),
+            Outcome::OfflineOnly { ref reason } => {
+                words.say("test-offline-only", &[("reason", reason.clone())])
+            }
         };
         line(&mut text, "test-one", &[("name", test.name.clone()), ("outcome", outcome)]);
     }
@@ -34,18 +37,23 @@ fn file(report: &FileReport, words: &Words) -> String {
     }
     text.push('\n');
     let failures = report.failures().count();
+    let is_offline_only = |test: &&TestReport| matches!(test.outcome, Outcome::OfflineOnly { .. });
+    let offline_only = report.tests.iter().filter(is_offline_only).count();
     let outcome = if failures == 0 { ok } else { failed };
     line(
         &mut text,
         "test-summary",
         &[
             ("outcome", outcome),
-            ("passed", (report.tests.len() - failures).to_string()),
+            ("passed", (report.tests.len() - failures - offline_only).to_string()),
             ("failed", failures.to_string()),
             ("left_out", report.left_out.to_string()),
             ("time", format!("{:.3}", report.time.as_secs_f64())),
         ],
     );
+    if offline_only > 0 {
+        line(&mut text, "test-offline-count", &[("count", offline_only.to_string())]);
+    }
     if let Some(rules) = &report.coverage {
         text.push('\n');
         text.push_str(&coverage(&report.configuration, rules, words));

@@ -48,3 +48,13 @@ test-state-disabled = is disabled
 test-state-expired = has expired
 test-state-out-of-hours = is out of its hours
 test-state-clock-unknown = has a schedule, and the clock cannot be right
+
+test-offline-only = offline only: { $reason }
+test-offline-count = { $count } tests cannot be done with a real router; without --live they can.
+test-offline-wan = the gateway is not on the link of the wan
+test-offline-date = it depends on the date and time
+test-offline-time = hours or minutes would have to pass
+test-offline-many = it takes more addresses or connections than are made here
+test-offline-devices = the other configuration has other devices or networks
+test-offline-direct = sender and receiver are on the same side: their packets would not pass the router
+test-offline-ports = programs cannot go on with connections without ports

@@ -48,3 +48,13 @@ test-state-disabled = 無効になっている
 test-state-expired = 期限切れになっている
 test-state-out-of-hours = 時間外である
 test-state-clock-unknown = 時間帯指定付きなのに時計が信用できない
+
+test-offline-only = オフラインのみ: { $reason }
+test-offline-count = { $count } 件は実際のルーターでは実行できません。--live を付けなければ実行できます。
+test-offline-wan = ゲートウェイが wan のリンク上にない
+test-offline-date = 日時に左右される
+test-offline-time = 何分も何時間も待つことになる
+test-offline-many = ここで用意できる数を超えるアドレスや接続が要る
+test-offline-devices = 切り替え先の設定では、デバイスやネットワークが異なる
+test-offline-direct = 送り手と受け手が同じ側にあり、パケットがルーターを通らない
+test-offline-ports = ポートのないプロトコルでは、接続の続きをプログラムから送れない
