@@ -20,8 +20,12 @@ const IP_PROTOCOLS: [&str; 3] = ["0003", "0800", "0806"];
 const TCP_LISTEN: &str = "0A";
 const UDP_BOUND: &str = "07";
 
-/// The devices of a configuration; `router` is the process that they belong to.
+/// The devices of a configuration; `router` is the process that they belong to. None are looked at where that is in
+/// another network namespace: the devices here are not the router's.
 pub(super) fn devices(config: &Config, router: Option<u32>) -> Vec<Device> {
+    if router.is_some_and(is_elsewhere) {
+        return Vec::new();
+    }
     let lans = config.lans.iter().enumerate().map(|(index, lan)| (Some(index), lan));
     let all = std::iter::once((None, &config.wan)).chain(lans);
     let device = |(lan, device): (Option<usize>, &genkan_config::Device)| {
@@ -36,6 +40,13 @@ pub(super) fn devices(config: &Config, router: Option<u32>) -> Vec<Device> {
         }
     };
     all.map(device).collect()
+}
+
+/// Whether a process is known to be in another network namespace.
+fn is_elsewhere(process: u32) -> bool {
+    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    let its = of(&process.to_string());
+    its.is_some() && its != of("self")
 }
 
 fn link(name: &str, router: Option<u32>) -> Option<Link> {

@@ -13,7 +13,7 @@ pub(crate) struct Facts {
     pub(crate) router: Running,
     /// The configuration, where it was read.
     pub(crate) config: String,
-    /// The devices of the ports, the wan first.
+    /// The devices of the ports, the wan first. None where they were not looked at.
     pub(crate) devices: Vec<Device>,
     /// The outside.
     pub(crate) wan: Wan,

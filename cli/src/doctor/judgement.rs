@@ -456,7 +456,8 @@ pub(crate) fn looked_at(facts: &Facts, walk: usize) -> Vec<Step> {
     let target = forward.target_facts.as_ref();
     let is_box = forward.to_box.is_some();
     let is_known = |step: &Step| match step {
-        Step::Devices | Step::Address | Step::Rule | Step::Route => true,
+        Step::Address | Step::Rule | Step::Route => true,
+        Step::Devices => !facts.devices.is_empty(),
         Step::Router | Step::Limits => is_running,
         Step::Gateway => facts.wan.gateway_answers.is_some() || facts.wan.gateway.is_none(),
         Step::Target => is_box || target.is_some_and(|target| !target.macs.is_empty()),

@@ -4,7 +4,7 @@
 //! one router only.
 
 use genkan_lab::Namespace;
-use genkan_lab::topology::Role::{Console, Nas, Remote, Router};
+use genkan_lab::topology::Role::{Console, Laptop, Nas, Remote, Router};
 use serde_json::Value;
 
 use crate::cases;
@@ -17,6 +17,7 @@ cases![
     ;
     only_genkan:
     nothing_is_wrong_where_all_is_well,
+    devices_of_another_namespace_are_not_the_router_s,
     it_speaks_of_what_fails_first,
 ];
 
@@ -108,6 +109,18 @@ fn nothing_is_wrong_where_all_is_well() -> Outcome {
         assert!(web.seen().iter().all(|peer| *peer.ip() == lab.address.lan), "{:?}", web.seen());
         connect(&lab.host(Remote), lab.wan(80)).expect("it works indeed");
     }
+    Ok(())
+}
+
+/// From another network namespace the router is asked, and the devices there are none of its business.
+fn devices_of_another_namespace_are_not_the_router_s() -> Outcome {
+    let lab = Lab::start(WEB);
+    let _web = Server::tcp(&lab.host(Nas), 8080);
+    let mut asked = lab.router(|router| router.command(&["doctor", "--format", "json"]));
+    let told = Diagnosis::of(&Said::from(lab.host(Laptop).output(&mut asked).expect("the program is there")));
+    told.expect_nothing();
+    let devices = &told.json["walks"][0]["steps"][1];
+    assert_eq!((&devices["step"], &devices["state"]), (&"devices".into(), &"unknown".into()), "{devices}");
     Ok(())
 }
 
