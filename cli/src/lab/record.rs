@@ -1,8 +1,8 @@
 //! What is written down about a lab that stands, so that other commands find it.
 
 use std::env;
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use genkan_lab::description::Kind;
@@ -29,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) source: String,
     /// What it is made of.
     pub(crate) description: Description,
+    /// The process that built it.
+    pub(crate) builder: u32,
 }
 
 /// Where a lab keeps its files.
@@ -47,25 +49,28 @@ pub(crate) fn name(typed: Option<&str>) -> String {
 }
 
 impl Record {
-    /// Writes it down, before the lab is built: whoever comes second finds the name taken.
+    /// Writes it down, before the lab is built: whoever comes second finds the name taken. It is there whole or not at all.
     pub(crate) fn write(&self) -> Result<(), Failure> {
         fs::create_dir_all(directory(&self.name))?;
-        let mut options = OpenOptions::new();
         let path = file(&self.name);
-        let mut file = match options.write(true).create_new(true).open(&path) {
-            // Left by a command that was killed before any of the lab had a name.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.is_gone() => {
-                options.create_new(false).truncate(true).open(&path)?
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                return Err(LabError::Taken(self.name.clone()).into());
-            }
-            result => result?,
-        };
+        let draft = path.with_extension(std::process::id().to_string());
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        file.write_all(text.as_bytes())?;
-        Ok(())
+        fs::write(&draft, text)?;
+        let placed = match fs::hard_link(&draft, &path) {
+            // Left by a command that was killed before any of the lab had a name.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_left(&self.name) => {
+                return Ok(fs::rename(&draft, &path)?);
+            }
+            result => result,
+        };
+        fs::remove_file(&draft)?;
+        match placed {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(LabError::Taken(self.name.clone()).into())
+            }
+            result => Ok(result?),
+        }
     }
 
     /// The one of this name.
@@ -92,7 +97,16 @@ impl Record {
             .filter(|name| file(name).exists())
             .collect();
         names.sort();
-        names.iter().map(|name| Record::read(name)).collect()
+        let mut records = Vec::new();
+        for name in names {
+            match fs::read_to_string(file(&name)) {
+                Ok(text) => records.push(serde_json::from_str(&text)?),
+                // Taken down meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(records)
     }
 
     /// Forgets it, with all its files.
@@ -106,12 +120,6 @@ impl Record {
     /// Its namespaces.
     pub(crate) fn lab(&self) -> Result<Lab, LabError> {
         Lab::find(&self.name, &self.description)
-    }
-
-    /// Whether none of it has a name under `/run/netns`.
-    fn is_gone(&self) -> bool {
-        let name = |node: &str| PathBuf::from(format!("/run/netns/{}-{node}", self.name));
-        !self.description.namespaces().into_iter().any(|node| name(node).exists())
     }
 
     /// Who is called so, or a refusal that says who there is.
@@ -134,6 +142,14 @@ impl Record {
     pub(crate) fn is_genkan(&self, computer: &str) -> bool {
         self.description.find(computer).is_some_and(|node| node.kind == Kind::Genkan)
     }
+}
+
+/// Whether a record is all that there is of a lab: nobody builds it, and none of it has a name under `/run/netns`.
+fn is_left(name: &str) -> bool {
+    let Ok(record) = Record::read(name) else { return false };
+    let namespace = |node: &str| PathBuf::from(format!("/run/netns/{name}-{node}"));
+    let is_built = Path::new("/proc").join(record.builder.to_string()).exists();
+    !is_built && !record.description.namespaces().into_iter().any(|node| namespace(node).exists())
 }
 
 /// Where the Genkan at a computer keeps its configuration, socket and state.

@@ -12,8 +12,12 @@ use crate::output::Failure;
 
 /// Builds it and writes down what it is; the routers get their configurations, but are not started.
 pub(crate) fn build(name: &str, plan: &Plan) -> Result<(Record, Lab), Failure> {
-    let record =
-        Record { name: name.to_owned(), source: plan.source.clone(), description: plan.description.clone() };
+    let record = Record {
+        name: name.to_owned(),
+        source: plan.source.clone(),
+        description: plan.description.clone(),
+        builder: std::process::id(),
+    };
     record.write()?;
     let built = Lab::up(name, &plan.description).map_err(Failure::from).and_then(|lab| {
         for gateway in plan.genkans() {
