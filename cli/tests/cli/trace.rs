@@ -77,7 +77,7 @@ fn what_cannot_be_asked_is_misuse() {
         trace(&file, &arguments, "C")
     };
     for (said, expected) in [
-        (with(1, "guests"), "--in guests: no such port; accepted: wan, home"),
+        (with(1, "guests"), "no such port: `guests`; accepted: wan, home"),
         (with(5, "198.51.100.7"), "tcp has a port on both sides"),
         (with(5, "198.51.100:1"), "accepted: an IPv4 address with a port"),
         (with(7, "203.0.113.1:65536"), "accepted: an IPv4 address with a port"),
