@@ -212,14 +212,14 @@ impl World {
         self.told(verdict, made, frame)
     }
 
-    fn told(&self, verdict: Verdict, mut made: Vec<Transmit>, frame: &[u8]) -> Foretold {
+    fn told(&self, verdict: Verdict, made: Vec<Transmit>, frame: &[u8]) -> Foretold {
         let sent = matches!(verdict, Verdict::Transmit(_)).then(|| frame.to_vec());
         if self.router.workers() > 1 {
-            // Each of several workers has its own neighbours to ask, before it sends the same.
-            made.retain(|made| matches!(Frame::parse(&made.bytes), Some(Frame { body: Body::Ipv4(_), .. })));
-            if let Verdict::Transmit(_) | Verdict::Consumed = verdict {
-                return Foretold { verdict: Verdict::Consumed, made: Vec::new(), sent: None };
-            }
+            // Each of several workers has its own neighbours to ask before it sends the same, and its own limits of what
+            // it answers.
+            let is_passed = matches!(verdict, Verdict::Transmit(_) | Verdict::Consumed);
+            let verdict = if is_passed { Verdict::Consumed } else { verdict };
+            return Foretold { verdict, made: Vec::new(), sent: None };
         }
         Foretold { verdict, made, sent }
     }

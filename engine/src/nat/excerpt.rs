@@ -7,7 +7,7 @@
 //! of the whole router: a host in an excerpt has as many sessions as it has, though only one of them came along. What
 //! the excerpt leaves out is taken for used: ports that rest for others, room in the table beyond what one packet needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::Nat;
@@ -123,10 +123,18 @@ impl Nat {
         let room = parts.iter().map(|part| part.room).max().unwrap_or_default();
         // What ports come along goes first: the others only add to them.
         parts.sort_by_key(|part| part.ports.is_none());
+        // One worker has all sessions of a forward; what the others count is none.
+        let mut placed = BTreeMap::new();
+        for (rule, sessions) in parts.iter().flat_map(|part| &part.placed) {
+            *placed.entry(*rule).or_default() += sessions;
+        }
         for part in parts {
             self.epoch = part.epoch;
             self.expiries_seen = part.expiries_seen;
             self.take_excerpt(part);
+        }
+        for (rule, sessions) in placed {
+            self.tally.set_sessions(rule, sessions);
         }
         self.settings.max_sessions = self.sessions.len() as u32 + room;
     }
@@ -183,9 +191,6 @@ impl Nat {
             if let Some(id) = self.insert_session(session, hashes) {
                 self.tally.attribute(id, rule);
             }
-        }
-        for (rule, sessions) in part.placed {
-            self.tally.set_sessions(rule, sessions);
         }
         for (rule, source, full_at) in part.brakes {
             self.limits.set_bucket(rule, source, full_at);
