@@ -29,6 +29,9 @@ fn ids(lines: &Value) -> Vec<&str> {
     lines.as_array().expect("a list").iter().filter_map(|line| line["id"].as_str()).collect()
 }
 
+/// For which reasons traced packets are dropped here.
+const TRACED_DROPS: [&str; 2] = ["filtered", "tcp_no_session"];
+
 /// What a trace must not change.
 fn state(lab: &Lab) -> Value {
     let json = |listing: &str| -> Value {
@@ -39,11 +42,16 @@ fn state(lab: &Lab) -> Value {
     let hits = |row: &Value| row["hits"].clone();
     let hits: Vec<Value> = forwards.as_array().expect("a list").iter().map(hits).collect();
     let counters = json("counters");
-    // Hosts and the router look after their ARP caches whenever it is time to.
-    let is_arp = |row: &Value| row["name"].as_str().is_some_and(|name| name.starts_with("arp_"));
-    let stages = counters["stages"].as_array().expect("a list").iter();
-    let stages: Vec<Value> = stages.filter(|row| !is_arp(row)).cloned().collect();
-    Value::from(vec![json("mappings"), Value::from(hits), Value::from(stages), counters["drops"].clone()])
+    // Hosts and the router look after their ARP caches whenever it is time to; bridges and kernels tell of their groups.
+    let is_ours = |row: &Value| {
+        let name = row["name"].as_str().expect("a name");
+        if row["description"].is_null() { !name.starts_with("arp_") } else { TRACED_DROPS.contains(&name) }
+    };
+    let ours = |rows: &Value| -> Value {
+        rows.as_array().expect("a list").iter().filter(|row| is_ours(row)).cloned().collect()
+    };
+    let (stages, drops) = (ours(&counters["stages"]), ours(&counters["drops"]));
+    Value::from(vec![json("mappings"), Value::from(hits), stages, drops])
 }
 
 fn sessions_and_mappings_of_this_moment_decide() -> Outcome {
