@@ -15,7 +15,6 @@ use crate::cases;
 use crate::fixture::{Lab, WEB, wait_for};
 use crate::outcome::Outcome;
 use crate::servers::{Server, ask, connect, exchange, greeting, udp};
-use crate::setup;
 
 cases![
     ;
@@ -131,10 +130,6 @@ fn a_thousand_sessions_survive_a_restart() -> Outcome {
 }
 
 fn sessions_survive_another_number_of_workers() -> Outcome {
-    if setup::workers().is_some() {
-        // The number is not this test's.
-        return Ok(());
-    }
     let with = |workers| format!("{WEB}\n[router]\nworkers = {workers}\n");
     let lab = Lab::start(&with(2));
     let mut calls = Calls::open(&lab, 200);

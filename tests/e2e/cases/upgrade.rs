@@ -209,8 +209,7 @@ fn an_upgrade_is_but_a_moment() -> Outcome {
 
 fn an_upgrade_keeps_the_box_itself_and_several_workers() -> Outcome {
     need_tun()?;
-    let workers = if setup::workers().is_some() { "" } else { "workers = 2\n" };
-    let rules = format!("{WEB}\n[router]\n{workers}tun = \"genkan0\"\n");
+    let rules = format!("{WEB}\n[router]\nworkers = 2\ntun = \"genkan0\"\n");
     let (lab, _program) = lab(&Options::default(), &rules);
     let mut calls = Calls::open(&lab, 50);
     let _server = Server::tcp(&lab.host(Remote), 9);
