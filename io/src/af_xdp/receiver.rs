@@ -31,10 +31,11 @@ impl Inlet {
     /// Gives the kernel chunks up to the size of the ring. They are there: see [`super::claim`].
     pub(super) fn refill(&mut self, pool: &mut Pool) {
         let before = self.filled;
-        while self.filled < self.ring {
+        // A chunk may come back with a frame before its entry in the ring is given back: it waits for the next time.
+        while self.filled < self.ring && self.fill.has_room() {
             let Some(chunk) = pool.chunks.fill(self.socket.id) else { break };
             let pushed = self.fill.push(u64::from(chunk) * u64::from(self.socket.memory.chunk));
-            debug_assert!(pushed, "the ring has as many entries as it has chunks");
+            debug_assert!(pushed, "there was room");
             self.filled += 1;
         }
         if self.filled != before {

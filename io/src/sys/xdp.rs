@@ -232,6 +232,12 @@ impl<T: Entry> Producer<T> {
         true
     }
 
+    /// Whether an entry can be written. The kernel tells late which ones it has taken.
+    #[inline]
+    pub(crate) fn has_room(&mut self) -> bool {
+        self.written.wrapping_sub(self.taken) < self.ring.size || self.waiting() < self.ring.size
+    }
+
     /// Shows the kernel what was written.
     #[inline]
     pub(crate) fn submit(&mut self) {
