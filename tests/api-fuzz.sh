@@ -97,16 +97,22 @@ for _ in {1..100}; do
     sleep 0.1
 done
 # A word that the description admits may still be no address, and a good one may make a configuration that is refused:
-# that is what 422 is for, hence one check less. A capture has no end by itself.
+# that is what 422 is for, hence one check less.
 cd "$folder"
-# A name by chance is no forward's.
+# A name by chance is no forward's, and a capture ends by itself only where it is told when.
 cat >schemathesis.toml <<END
 [[operations]]
 include-name = "PATCH /v1/forwards/{name}"
 parameters = { "path.name" = "web" }
+
+[[operations]]
+include-name = "GET /v1/capture"
+parameters = { "query.seconds" = 1 }
 END
+# What comes after an upgrade by a connection to the old program is refused with 503, so that it is asked again: by
+# design, and nothing that a tester knows.
 "$schemathesis" run http://127.0.0.1:8080/v1/openapi.json --url http://127.0.0.1:8080 \
     --request-timeout 10 --generation-database none \
-    --exclude-path /v1/capture --exclude-checks positive_data_acceptance "$@"
+    --exclude-path /v1/upgrade --exclude-checks positive_data_acceptance "$@"
 kill -0 "$router"
 echo "The router still runs: $("$genkan" status --socket "$folder/control.sock" | head -1)"

@@ -12,6 +12,7 @@ use super::{ClosedBy, Opened, SourceHits};
 pub struct AuditQuery {
     /// Of the sentences: `en`, as without it, or `ja`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(pattern = "^(en|ja)$")]
     pub language: Option<String>,
 }
 

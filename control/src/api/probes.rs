@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct NewProbe {
     /// The machine.
-    #[schema(value_type = String, format = Ipv4)]
+    #[schema(value_type = String, format = Ipv4, example = "192.168.0.10")]
     pub target: Ipv4Addr,
     /// What is asked. ARP goes before everything else.
     pub kind: ProbeKind,

@@ -9,21 +9,28 @@ use utoipa::ToSchema;
 pub struct TraceQuery {
     /// Where it comes in: `wan`, the name of a lan, or `host`.
     #[serde(rename = "in")]
+    #[schema(example = "wan")]
     pub port: String,
     /// `tcp`, `udp`, `icmp`, `esp` or `gre`.
+    #[schema(pattern = "^(tcp|udp|icmp|esp|gre)$", example = "tcp")]
     pub protocol: String,
     /// Where it comes from: `ADDRESS:PORT`, or an address alone for protocols without ports.
+    #[schema(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}(:[0-9]{1,5})?$", example = "198.51.100.7:40000")]
     pub from: String,
     /// Where it goes to.
+    #[schema(pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}(:[0-9]{1,5})?$", example = "203.0.113.1:80")]
     pub to: String,
     /// TCP flags, as `syn,ack`; a SYN without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Za-z]+(,[A-Za-z]+)*$", example = "syn,ack")]
     pub flags: Option<String>,
     /// `echo-request`, as without it, or `echo-reply`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^echo-(request|reply)$", example = "echo-request")]
     pub icmp: Option<String>,
     /// Of the sentences: `en`, as without it, or `ja`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(en|ja)$")]
     pub language: Option<String>,
 }
 

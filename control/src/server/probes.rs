@@ -66,7 +66,7 @@ pub(super) async fn probe(
         return Err(refuse("only machines behind a lan are asked, and the gateway by ARP"));
     }
     let needs_port = matches!(wanted.kind, ProbeKind::Tcp | ProbeKind::Udp);
-    if needs_port && wanted.port.is_none_or(|port| port == 0) {
+    if wanted.port == Some(0) || needs_port && wanted.port.is_none() {
         return Err(refuse("`port`: tcp and udp have one, from 1 to 65535"));
     }
     let Some(_permit) = control.worker.begin_probe().await else {
