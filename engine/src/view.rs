@@ -20,6 +20,8 @@ pub struct SessionView {
     pub remote: SocketAddrV4,
     /// `outbound`, `forward`, `inbound`, `dmz`, `one-to-one` or `routed`.
     pub origin: &'static str,
+    /// The remote endpoint sent the first packet.
+    pub is_inbound: bool,
     /// The forward that admitted it.
     pub forward: Option<String>,
     /// The TCP state's name, `answered` or `unanswered`.

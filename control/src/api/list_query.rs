@@ -171,6 +171,7 @@ mod tests {
             external: "203.0.113.1:5000".parse().expect("an endpoint"),
             remote: "198.51.100.7:443".parse().expect("an endpoint"),
             origin: "forward",
+            is_inbound: true,
             forward: Some("web".to_owned()),
             state: "established",
             expires_in: Duration::from_secs(100),

@@ -35,6 +35,9 @@ pub struct SessionRow {
     pub remote: SocketAddrV4,
     /// What admitted it: `outbound`, `forward`, `inbound`, `dmz`, `one-to-one`, `routed`.
     pub origin: String,
+    /// Which end sent the first packet: `internal` or `remote`.
+    #[serde(default)]
+    pub opened_by: String,
     /// The forward that admitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forward: Option<String>,
@@ -54,6 +57,7 @@ impl SessionRow {
             external: view.external,
             remote: view.remote,
             origin: view.origin.to_owned(),
+            opened_by: if view.is_inbound { "remote" } else { "internal" }.to_owned(),
             forward: view.forward,
             state: view.state.to_owned(),
             expires_in_seconds: view.expires_in.as_secs(),
@@ -153,6 +157,7 @@ mod tests {
             external: endpoint("203.0.113.1:4000"),
             remote: endpoint("198.51.100.7:443"),
             origin: "outbound",
+            is_inbound: false,
             forward: None,
             state: "established",
             expires_in: Duration::from_millis(7_439_900),
@@ -160,7 +165,7 @@ mod tests {
         let json = serde_json::to_value(SessionRow::new(view, Some("nas".to_owned()))).expect("json");
         let expected = serde_json::json!({
             "protocol": "tcp", "internal": "192.168.0.10:4000", "host": "nas", "external": "203.0.113.1:4000",
-            "remote": "198.51.100.7:443", "origin": "outbound", "state": "established", "expires_in_seconds": 7439,
+            "remote": "198.51.100.7:443", "origin": "outbound", "opened_by": "internal", "state": "established", "expires_in_seconds": 7439,
         });
         assert_eq!(json, expected);
     }

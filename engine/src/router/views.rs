@@ -101,6 +101,7 @@ impl Router {
             external: session.external(),
             remote: session.remote(),
             origin: session.origin.name(),
+            is_inbound: session.flags.contains(SessionFlags::OPENED_INBOUND),
             forward: self.forward_of(now, session).map(str::to_owned),
             state: match session.protocol {
                 Protocol::TCP => session.tcp.name(),
