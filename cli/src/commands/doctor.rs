@@ -163,6 +163,9 @@ fn text(diagnosis: &Diagnosis, words: &Words) -> String {
     }
     for walk in &diagnosis.walks {
         text.push_str(&format!("\n{}\n", heading(walk)));
+        for remark in &walk.remarks {
+            text.push_str(&format!("  - {remark}\n"));
+        }
         for step in &walk.steps {
             let mark = match step.state {
                 StepState::Well => '✓',

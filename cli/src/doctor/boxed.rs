@@ -1,13 +1,14 @@
 //! What this machine's kernel knows: devices, who uses them, who listens.
 
 use std::fs;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use genkan_config::{Backend, Config};
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_io::device;
 
-use super::facts::{BoxItself, Device, Link};
+use super::facts::{Answer, BoxItself, Device, Link};
+use super::ports::Port;
 
 /// Programs that configure the kernel's own network on a device, or are a router on it.
 const RIVALS: &[&str] =
@@ -96,8 +97,17 @@ fn holders(index: u32, router: Option<u32>) -> Vec<(u32, String)> {
     process.filter(|process| Some(*process) != router).filter_map(named).filter(|it| holds(&it.0)).collect()
 }
 
-/// The box as the target of a forward, behind the host TUN.
-pub(super) fn itself(config: &Config, protocol: Protocol, target: SocketAddrV4) -> BoxItself {
+/// The box as the target of a forward, behind the host TUN; writes down at which of the `ports` it listens.
+pub(super) fn itself(
+    config: &Config,
+    protocol: Protocol,
+    address: Ipv4Addr,
+    ports: &mut [Port],
+) -> BoxItself {
+    for port in &mut *ports {
+        let listens = listens(protocol, SocketAddrV4::new(address, port.internal));
+        port.answer = if listens { Answer::Open } else { Answer::Closed };
+    }
     let setting = |device: &str| {
         let value = fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{device}/rp_filter")).ok()?;
         value.trim().parse::<u32>().ok()
@@ -114,7 +124,7 @@ pub(super) fn itself(config: &Config, protocol: Protocol, target: SocketAddrV4) 
     };
     let strangers_by = routes.lines().filter_map(default).min().map(|(_, device)| device);
     BoxItself {
-        listens: listens(protocol, target),
+        listens: ports.iter().any(|port| port.answer == Answer::Open),
         answers_by: strangers_by.filter(|device| device != tun),
         tun: tun.to_owned(),
         is_strict: strictness == 1,

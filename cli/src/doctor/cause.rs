@@ -167,10 +167,14 @@ causes! {
     PortClosed = "port-closed" at Port,
     /// The target lets nobody in at this port.
     PortFiltered = "port-filtered" at Port,
+    /// Some ports of the forward are open and others are not.
+    SomePortsClosed = "some-ports-closed" at Port,
     /// The target's answers to outside go another way.
     ReplyElsewhere = "reply-elsewhere" at WayBack,
     /// The target's own firewall admits nobody from outside.
     TargetFirewall = "target-firewall" at WayBack,
+    /// The target answers strangers, but not these.
+    SourceUnanswered = "source-unanswered" at WayBack,
     /// The target does not answer what is forwarded.
     Unanswered = "unanswered" at WayBack,
 }

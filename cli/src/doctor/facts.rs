@@ -5,6 +5,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use genkan_config::openings::State;
 use genkan_engine::DropReason;
 use genkan_engine::wire::ipv4::Protocol;
+use serde::Serialize;
+
+use super::evidence::Evidence;
+use super::ports::Port;
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +124,12 @@ pub(crate) struct Forward {
     pub(crate) counts: Option<Counts>,
     /// What the target said; `None`: it was not asked.
     pub(crate) target_facts: Option<Target>,
+    /// The ports of it that were looked at; what the target says is about one that answers, if one does.
+    pub(crate) ports: Vec<Port>,
+    /// Ports of it, outside, that another forward takes, by that one's position in the file and name.
+    pub(crate) shadowed: Vec<(u16, usize, String)>,
+    /// Sessions from outside; `None`: the router does not run.
+    pub(crate) evidence: Option<Evidence>,
 }
 
 /// Whether the file says the same as what is in force.
@@ -228,7 +238,8 @@ pub(crate) struct Target {
 }
 
 /// The answer to a probe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Answer {
     /// Nobody asked.
     #[default]
@@ -244,6 +255,17 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// Its name in JSON and in the catalogue of words.
+    pub(crate) const fn id(self) -> &'static str {
+        match self {
+            Answer::Unasked => "unasked",
+            Answer::Open => "open",
+            Answer::Closed => "closed",
+            Answer::Prohibited => "prohibited",
+            Answer::Silence => "silence",
+        }
+    }
+
     /// Something came back.
     pub(crate) fn came(self) -> bool {
         matches!(self, Answer::Open | Answer::Closed | Answer::Prohibited)

@@ -7,22 +7,29 @@ use std::time::SystemTime;
 use genkan_config::Loaded;
 use genkan_config::openings::State;
 use genkan_control::api::{
-    ClosedBy, EventKind, EventQuery, EventRow, ForwardRow, NeighborRow, NewProbe, ProbeAnswer, ProbeKind,
-    ProbeReport, ProbeSource, SessionQuery, SessionRow, Status,
+    ClosedBy, EventKind, EventQuery, EventRow, ForwardRow, NeighborRow, NewProbe, ProbeKind, ProbeSource,
+    Status,
 };
 use genkan_control::client::{Client, ClientError};
 use genkan_engine::plan::{self, ForwardRule};
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_engine::{PortId, UnixTime};
 
-use super::boxed;
-use super::facts::{Answer, Counts, Facts, Forward, Loading, Ruling, Running, Target, Wan};
+use super::asked::{self, target_facts};
+use super::facts::{Counts, Facts, Forward, Loading, Ruling, Running, Wan};
+use super::ports::{self, Port};
 use super::rules::{Judged, Rules, join};
+use super::{boxed, evidence};
 
 /// What happened in this time before now still counts.
 const LATELY: i64 = 10 * 60;
 /// Most walks of one call: more is nothing that a person reads.
 pub(crate) const MOST_WALKS: usize = 64;
+/// Most ports of a forward that are looked at, when one forward is asked about, and when all are.
+const MOST_PORTS: usize = 12;
+const MOST_PORTS_OF_MANY: usize = 3;
+/// Most ports at which the forwards of others begin or end that are looked at.
+const MOST_EDGES: usize = 64;
 
 /// What is asked for.
 pub(crate) struct Question {
@@ -36,11 +43,11 @@ pub(crate) struct Question {
 
 /// What the running router told.
 pub(crate) struct Live {
-    client: Client,
+    pub(super) client: Client,
     status: Status,
     forwards: Vec<ForwardRow>,
     events: Vec<EventRow>,
-    neighbors: Vec<NeighborRow>,
+    pub(super) neighbors: Vec<NeighborRow>,
     hairpins_refused: u64,
 }
 
@@ -73,7 +80,7 @@ impl Live {
     }
 
     /// The last event of this kind about this address, that was lately.
-    fn lately(&self, kind: EventKind, address: Option<Ipv4Addr>) -> Option<String> {
+    pub(super) fn lately(&self, kind: EventKind, address: Option<Ipv4Addr>) -> Option<String> {
         let now = seconds_since_1970();
         let is_it = |event: &&EventRow| {
             let time = event.time.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
@@ -140,7 +147,7 @@ async fn gateway_answers(wan: &plan::Wan, live: Option<&Live>) -> Result<Option<
     Ok(Some(!live.client.probe(&question).await?.macs.is_empty()))
 }
 
-/// One protocol of a forward, by its first port.
+/// One protocol of a forward.
 async fn walk(
     rules: &Rules<'_>,
     live: Option<&Live>,
@@ -149,10 +156,7 @@ async fn walk(
 ) -> Result<Forward, ClientError> {
     let loaded = rules.loaded;
     let rule = &loaded.plan.forwards[index];
-    let (port, inside) =
-        rule.ports.first().map_or((0, 0), |range| (range.external_first, range.internal_first));
     let address = question.to.or(rule.address).unwrap_or(loaded.plan.wan.address.addr());
-    let external = SocketAddrV4::new(address, port);
     let source = question.from.unwrap_or_else(|| rules.stranger(&rule.from));
     let row = live.and_then(|live| live.forwards.iter().find(|row| row.name == rule.name));
     let state = match row.map(|row| row.closed_by) {
@@ -160,24 +164,42 @@ async fn walk(
         None => rules.judgement.states[index],
     };
     let opens = row.and_then(|row| row.opens).map(UnixTime).or(rules.judgement.opens[index]);
-    let Judged { ruling, answer } = rules.follow(index, protocol, source, external);
-    let target = SocketAddrV4::new(rule.to, inside);
+    let most_ports = if question.forward.is_some() { MOST_PORTS } else { MOST_PORTS_OF_MANY };
+    let sampled = ports::sample(&rule.ports, most_ports);
+    let follow = |port| rules.follow(index, protocol, source, SocketAddrV4::new(address, port));
+    let (mut ports, judged, shadowed) = judged_ports(rules.loaded, index, &sampled, follow);
     let hop = rules.routes.lookup(rule.to);
     let to_box = hop.is_some_and(|hop| hop.port == PortId::HOST);
-    let target_facts = match (live, hop) {
-        (Some(live), Some(hop)) if ruling == Ruling::Takes && hop.port.lan_index().is_some() => {
-            Some(target_facts(loaded, live, (hop.port, hop.next_hop), target, protocol).await?)
-        }
-        _ => None,
+    let before = match live {
+        Some(live) => evidence::read(&live.client, &rule.name, protocol).await?,
+        None => Vec::new(),
     };
+    let (target_facts, best) = match (live, hop) {
+        (Some(live), Some(hop)) if judged.ruling == Ruling::Takes && hop.port.lan_index().is_some() => {
+            let way = (hop.port, hop.next_hop);
+            let (facts, best) = target_facts(loaded, live, way, (rule.to, protocol), &mut ports).await?;
+            (Some(facts), best)
+        }
+        _ => (None, 0),
+    };
+    let to_box = to_box.then(|| boxed::itself(&loaded.config, protocol, rule.to, &mut ports));
+    let best = if to_box.is_some() { asked::best(protocol, &ports) } else { best };
+    // Whoever has come before the target was asked has had the time that the target took.
+    let after = match live {
+        Some(live) if before.iter().any(evidence::is_unanswered) => {
+            evidence::read(&live.client, &rule.name, protocol).await?
+        }
+        _ => before.clone(),
+    };
+    let (external, internal) = ports.get(best).map_or((0, 0), |port| (port.external, port.internal));
     Ok(Forward {
         index,
         name: rule.name.clone(),
         protocol,
-        external,
+        external: SocketAddrV4::new(address, external),
         source,
         admits: join(rule.from.iter()),
-        target,
+        target: SocketAddrV4::new(rule.to, internal),
         loading: match (live, row) {
             (Some(_), None) => Loading::Absent,
             (Some(_), Some(row)) if !is_same(rule, row) => Loading::Differs,
@@ -185,12 +207,55 @@ async fn walk(
         },
         state,
         opens: opens.map(genkan_config::rfc3339),
-        ruling,
-        answer,
-        to_box: to_box.then(|| boxed::itself(&loaded.config, protocol, target)),
+        ruling: judged.ruling,
+        answer: judged.answer,
+        to_box,
         counts: live.zip(row).map(|(live, row)| counts(live, row, question, rules)),
         target_facts,
+        ports,
+        shadowed,
+        evidence: live.map(|_| evidence::weigh(&before, &after, question.from)),
     })
+}
+
+/// What the rules do with packets to several ports of a forward: the ports that it takes (else the first one), what
+/// becomes of a packet to these, and the ports that other forwards take.
+fn judged_ports(
+    loaded: &Loaded,
+    index: usize,
+    sampled: &[Port],
+    follow: impl Fn(u16) -> Judged,
+) -> (Vec<Port>, Judged, Vec<(u16, usize, String)>) {
+    let forwards = &loaded.plan.forwards;
+    let mut shadowed = Vec::new();
+    let mut taken: Option<(Vec<Port>, Judged)> = None;
+    let mut first = None;
+    for port in sampled {
+        let judged = follow(port.external);
+        match (&judged.ruling, &mut taken) {
+            (Ruling::Takes, Some((ports, _))) => ports.push(*port),
+            (Ruling::Takes, None) => taken = Some((vec![*port], judged)),
+            (Ruling::Other(other, by), _) => {
+                shadowed.push((port.external, *other, by.clone()));
+                first.get_or_insert((vec![*port], judged));
+            }
+            _ => {
+                first.get_or_insert((vec![*port], judged));
+            }
+        }
+    }
+    let others = forwards.iter().enumerate().filter(|(other, _)| *other != index);
+    let others = others.flat_map(|(_, other)| &other.ports);
+    for port in ports::edges(&forwards[index].ports, others).take(MOST_EDGES) {
+        if let Ruling::Other(other, by) = follow(port).ruling
+            && shadowed.iter().all(|(known, ..)| *known != port)
+        {
+            shadowed.push((port, other, by));
+        }
+    }
+    let none = || (Vec::new(), Judged { ruling: Ruling::Closed, answer: None });
+    let (ports, judged) = taken.or(first).unwrap_or_else(none);
+    (ports, judged, shadowed)
 }
 
 fn counts(live: &Live, row: &ForwardRow, question: &Question, rules: &Rules<'_>) -> Counts {
@@ -227,88 +292,4 @@ fn is_same(rule: &ForwardRule, row: &ForwardRow) -> bool {
         && (&written.from, written.enabled) == (&row.from, row.enabled)
         && (written.expires, written.max_sessions, &written.max_new_per_source)
             == (row.expires, row.max_sessions, &row.max_new_per_source)
-}
-
-/// What the target says, and what is known about it.
-async fn target_facts(
-    loaded: &Loaded,
-    live: &Live,
-    (port, next_hop): (PortId, Ipv4Addr),
-    to: SocketAddrV4,
-    protocol: Protocol,
-) -> Result<Target, ClientError> {
-    let lan = port.lan_index().and_then(|lan| loaded.plan.lans.get(lan));
-    let hosts = &loaded.plan.hosts;
-    let configured = hosts.iter().position(|host| host.address == next_hop);
-    let configured = configured.and_then(|host| Some((host, hosts[host].mac?.to_string())));
-    let has_its_mac = |row: &&NeighborRow| {
-        row.address != next_hop && row.mac.is_some() && row.mac == configured.clone().map(|(_, mac)| mac)
-    };
-    let sessions = SessionQuery { address: Some(*to.ip()), limit: Some(1_000), ..SessionQuery::default() };
-    let sessions = live.client.sessions(&sessions).await?.rows;
-    let goes_out = |row: &SessionRow| {
-        row.internal.ip() == to.ip() && matches!(row.origin.as_str(), "outbound" | "one-to-one")
-    };
-    let mut facts = Target {
-        next_hop: Some(next_hop),
-        lan: lan.map(|lan| lan.name.clone()).unwrap_or_default(),
-        gateway: lan.map(|lan| lan.address.addr()),
-        now_at: live.neighbors.iter().find(has_its_mac).map(|row| row.address),
-        moved: live.lately(EventKind::NeighborMoved, Some(next_hop)),
-        goes_out: sessions.iter().any(goes_out),
-        configured,
-        ..Target::default()
-    };
-    let asked = |kind, from| {
-        let port = matches!(kind, ProbeKind::Tcp | ProbeKind::Udp).then_some(to.port());
-        NewProbe { target: *to.ip(), kind, port, from }
-    };
-    let (router, outside) = (ProbeSource::Router, ProbeSource::Outside);
-    facts.macs = live.client.probe(&asked(ProbeKind::Arp, router)).await?.macs;
-    // What the router knew until just now.
-    let known = live.neighbors.iter().find(|row| row.address == next_hop).and_then(|row| row.mac.clone());
-    facts.moved = facts.moved.or(known.filter(|known| !facts.macs.contains(known)));
-    if facts.macs.is_empty() {
-        facts.moved = None;
-        return Ok(facts);
-    }
-    let (kind, other) = match protocol {
-        Protocol::UDP => (ProbeKind::Udp, ProbeKind::Tcp),
-        _ => (ProbeKind::Tcp, ProbeKind::Udp),
-    };
-    let questions = [
-        asked(kind, router),
-        asked(kind, outside),
-        asked(ProbeKind::Echo, router),
-        asked(ProbeKind::Echo, outside),
-    ];
-    let [near, far, near_echo, far_echo] = questions.each_ref().map(|question| live.client.probe(question));
-    let reports = tokio::try_join!(near, far, near_echo, far_echo)?;
-    let (near, far, near_echo, far_echo) = reports;
-    for report in [&far, &far_echo] {
-        // The router of a route asks for many.
-        let on_link = next_hop == *to.ip();
-        facts.asked_for.extend(report.asked_for.iter().filter(|_| on_link));
-    }
-    [facts.near, facts.far, facts.near_echo, facts.far_echo] =
-        [&near, &far, &near_echo, &far_echo].map(answer_of);
-    if facts.near == Answer::Closed {
-        facts.other = answer_of(&live.client.probe(&asked(other, router)).await?);
-    }
-    Ok(facts)
-}
-
-fn answer_of(report: &ProbeReport) -> Answer {
-    // RFC 792: nothing at this port, or no such protocol.
-    const CLOSED: [[u8; 2]; 2] = [[3, 2], [3, 3]];
-    match report.answer {
-        None => Answer::Unasked,
-        Some(ProbeAnswer::SynAck | ProbeAnswer::Datagram | ProbeAnswer::EchoReply) => Answer::Open,
-        Some(ProbeAnswer::Reset) => Answer::Closed,
-        Some(ProbeAnswer::IcmpError) if report.icmp.is_some_and(|icmp| CLOSED.contains(&icmp)) => {
-            Answer::Closed
-        }
-        Some(ProbeAnswer::IcmpError) => Answer::Prohibited,
-        Some(ProbeAnswer::Silence) => Answer::Silence,
-    }
 }

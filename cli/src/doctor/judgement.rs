@@ -1,14 +1,15 @@
 //! From facts to findings: a pure function. Each finding rests on its own facts; their order is that of a packet's walk,
 //! and of one step what explains the others goes first.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 use genkan_config::openings::State;
-use genkan_engine::wire::ipv4::Protocol;
 use ipnet::Ipv4Net;
 
 use super::cause::{Cause, Step};
-use super::facts::{Answer, BoxItself, Facts, Forward, Loading, Ruling, Running, Target};
+use super::facts::{Facts, Forward, Loading, Ruling, Running};
+
+mod target;
 
 /// How sure it is that packets do not get through because of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +66,8 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Found> {
     all.extend(of_devices(facts));
     all.extend(of_wan(facts));
     for (walk, forward) in facts.forwards.iter().enumerate() {
-        let of_it = of_rule(forward).into_iter().chain(of_limits(forward)).chain(of_target(forward));
+        let of_it = of_rule(forward).into_iter().chain(of_some_ports(forward)).chain(of_limits(forward));
+        let of_it = of_it.chain(target::of_target(forward));
         all.extend(of_it.map(|found| found.of(walk)));
     }
     if let Running::Yes { sessions, max_sessions } = facts.router
@@ -235,9 +237,7 @@ fn of_rule(forward: &Forward) -> Option<Found> {
         Ruling::Takes => {}
         Ruling::Closed => return Some(named(Cause::ForwardDisabled).at("forward", at, "enabled")),
         Ruling::Other(other, by) => {
-            let mut found = named(Cause::Shadowed).at("forward", *other, "port");
-            found.arguments.extend([("by", by.clone()), ("port", forward.external.port().to_string())]);
-            return Some(found.commands([format!("genkan forward remove {by}")]));
+            return Some(shadowed(forward, forward.external.port().to_string(), *other, by));
         }
         Ruling::NotFromThere => return Some(not_admitted(forward, forward.source)),
         Ruling::NotOurs(ours) => {
@@ -279,6 +279,33 @@ fn of_rule(forward: &Forward) -> Option<Found> {
     None
 }
 
+fn shadowed(forward: &Forward, ports: String, other: usize, by: &str) -> Found {
+    let arguments = [("forward", forward.name.clone()), ("port", ports), ("by", by.to_owned())];
+    let found = Found::new(Cause::Shadowed, arguments).at("forward", other, "port");
+    found.commands([format!("genkan forward remove {by}")])
+}
+
+/// Others that take some of a forward's ports, which may be what was wanted.
+fn of_some_ports(forward: &Forward) -> Vec<Found> {
+    let mut all: Vec<Found> = Vec::new();
+    if forward.ruling != Ruling::Takes {
+        return all;
+    }
+    for (_, other, by) in &forward.shadowed {
+        let of_it = forward.shadowed.iter().filter(|(_, it, _)| it == other).map(|(port, ..)| *port);
+        let found = shadowed(forward, list(of_it), *other, by).doubt_if(true);
+        if !all.contains(&found) {
+            all.push(found);
+        }
+    }
+    all
+}
+
+/// Ports as people read them.
+fn list(ports: impl Iterator<Item = u16>) -> String {
+    ports.map(|port| port.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 fn hairpin_off() -> Found {
     let found = Found::new(Cause::HairpinOff, []).at("nat", 0, "hairpin");
     found.commands(["[nat]".to_owned(), "hairpin = true".to_owned()])
@@ -310,159 +337,23 @@ fn of_limits(forward: &Forward) -> Vec<Found> {
     all
 }
 
-fn of_target(forward: &Forward) -> Vec<Found> {
-    if let Some(it) = &forward.to_box {
-        return of_box(forward, it);
-    }
-    let Some(target) = &forward.target_facts else { return Vec::new() };
-    let Some(next_hop) = target.next_hop else { return Vec::new() };
-    let (at, to) = (forward.index, forward.target);
-    let is_via = next_hop != *to.ip();
-    if target.macs.is_empty() {
-        let cause = if is_via { Cause::ViaSilent } else { Cause::TargetSilent };
-        let arguments = [("target", next_hop.to_string()), ("lan", target.lan.clone())];
-        let silent = Found::new(cause, arguments).at("forward", at, "to");
-        let Some(now_at) = target.now_at else { return vec![silent] };
-        return vec![moved(forward, target, Some(now_at)), silent];
-    }
-    let mut all = Vec::new();
-    if let [first, second, ..] = &target.macs[..] {
-        let arguments =
-            [("target", next_hop.to_string()), ("first", first.clone()), ("second", second.clone())];
-        all.push(Found::new(Cause::TargetDuplicate, arguments).at("forward", at, "to"));
-    }
-    let is_other = |(_, mac): &(usize, String)| !target.macs.contains(mac);
-    let has_moved = target.configured.as_ref().is_some_and(is_other) || target.moved.is_some();
-    let port = of_port(forward, target);
-    let way_back = of_way_back(forward, target);
-    if has_moved {
-        // The machine that has the address now may well be the right one.
-        all.push(moved(forward, target, target.now_at).doubt_if(port.is_none() && way_back.is_none()));
-    }
-    all.extend(port.or(way_back));
-    all
-}
-
-fn of_box(forward: &Forward, it: &BoxItself) -> Vec<Found> {
-    let target = ("target", forward.target.to_string());
-    let mut all = Vec::new();
-    if !it.listens {
-        let arguments = [target.clone(), ("protocol", forward.protocol.to_string())];
-        all.push(Found::new(Cause::PortClosed, arguments).at("forward", forward.index, "to"));
-    }
-    let Some(other) = &it.answers_by else { return all };
-    if it.is_strict {
-        let found = Found::new(Cause::ReversePathFilter, [target.clone()]);
-        all.push(found.commands([format!("sysctl -w net.ipv4.conf.{}.rp_filter=2", it.tun)]));
-    }
-    let arguments = [target, ("gateway", it.tun.clone()), ("other", other.clone())];
-    let found = Found::new(Cause::ReplyElsewhere, arguments).at("router", 0, "tun");
-    all.push(found.commands([format!("ip route replace default dev {}", it.tun)]));
-    all
-}
-
-fn moved(forward: &Forward, target: &Target, now_at: Option<Ipv4Addr>) -> Found {
-    let mac = target.macs.first().cloned().unwrap_or_else(|| "-".to_owned());
-    let known = match (&target.configured, &target.moved) {
-        (Some((_, mac)), _) => mac.clone(),
-        (None, Some(message)) => message.clone(),
-        (None, None) => "?".to_owned(),
-    };
-    let address = now_at.map_or_else(|| "?".to_owned(), |address| address.to_string());
-    let arguments =
-        [("target", forward.target.ip().to_string()), ("mac", mac), ("known", known), ("now-at", address)];
-    let found = Found::new(Cause::TargetMoved, arguments);
-    let found = match &target.configured {
-        Some((host, _)) => found.at("host", *host, "mac"),
-        None => found.at("forward", forward.index, "to"),
-    };
-    match now_at {
-        Some(address) => {
-            let to = SocketAddrV4::new(address, forward.target.port());
-            found.commands([format!("genkan forward change {} --to {to}", forward.name)])
-        }
-        None => found,
-    }
-}
-
-fn of_port(forward: &Forward, target: &Target) -> Option<Found> {
-    let (at, to) = (forward.index, forward.target);
-    let arguments = || [("target", to.to_string()), ("protocol", forward.protocol.to_string())];
-    let found = |cause| Found::new(cause, arguments()).at("forward", at, "to");
-    match target.near {
-        // A service that does not answer what it does not understand is silent as well.
-        Answer::Silence if forward.protocol == Protocol::UDP => None,
-        Answer::Silence | Answer::Prohibited => Some(found(Cause::PortFiltered)),
-        Answer::Closed => {
-            let other = if forward.protocol == Protocol::TCP { Protocol::UDP } else { Protocol::TCP };
-            let listens = match other {
-                Protocol::UDP => matches!(target.other, Answer::Open | Answer::Silence),
-                _ => target.other == Answer::Open,
-            };
-            // UDP that is silent may be a firewall: only a host that says no elsewhere says yes by that.
-            if listens {
-                let mut found = found(Cause::OtherProtocol).at("forward", at, "protocol");
-                found.arguments.push(("other", other.to_string()));
-                let command = format!("genkan forward change {} --protocol {other}", forward.name);
-                return Some(found.commands([command]));
-            }
-            Some(found(Cause::PortClosed))
-        }
-        Answer::Open | Answer::Unasked => None,
-    }
-}
-
-fn of_way_back(forward: &Forward, target: &Target) -> Option<Found> {
-    let to = forward.target;
-    let gateway = target.gateway.map_or_else(|| "?".to_owned(), |address| address.to_string());
-    let arguments =
-        |other: String| [("target", to.to_string()), ("gateway", gateway.clone()), ("other", other)];
-    let at = |found: Found| found.at("forward", forward.index, "to");
-    let firewall = || at(Found::new(Cause::TargetFirewall, arguments(String::new())));
-    // What says how the target treats strangers: its port, and for UDP, which may be silent to anybody, an echo.
-    let asked = [(target.near, target.far), (target.near_echo, target.far_echo)];
-    let refused = asked.iter().any(|(near, far)| near.came() && *far == Answer::Silence);
-    let prohibited = target.near == Answer::Open && matches!(target.far, Answer::Closed | Answer::Prohibited);
-    if prohibited {
-        return Some(firewall());
-    }
-    // A service that answers nobody: only the echo speaks, which firewalls treat as they like.
-    let is_sure = target.near.came() && target.far == Answer::Silence;
-    if refused && (is_sure || !target.far.came()) {
-        let elsewhere = |other: String| Some(at(Found::new(Cause::ReplyElsewhere, arguments(other))));
-        // ARP for somebody else, just when an answer has to go outside, names the wrong gateway.
-        if let Some(other) = target.asked_for.first() {
-            return elsewhere(other.to_string());
-        }
-        if target.far_echo.came() || target.goes_out {
-            return is_sure.then(firewall);
-        }
-        return elsewhere("?".to_owned()).map(|found| found.doubt_if(!is_sure));
-    }
-    let counts = forward.counts.as_ref()?;
-    if counts.hits > 0 && counts.answers == 0 && !(target.near == Answer::Open && target.far == Answer::Open)
-    {
-        let arguments = [("target", to.to_string()), ("hits", counts.hits.to_string())];
-        // Some services are silent to strangers by intent, and strangers knock everywhere.
-        return Some(at(Found::new(Cause::Unanswered, arguments)).doubt_if(true));
-    }
-    None
-}
-
 /// The steps of a walk that were looked at, so that they are well where nothing was found.
 pub(crate) fn looked_at(facts: &Facts, walk: usize) -> Vec<Step> {
     let Some(forward) = facts.forwards.get(walk) else { return Vec::new() };
     let is_running = matches!(facts.router, Running::Yes { .. });
     let target = forward.target_facts.as_ref();
     let is_box = forward.to_box.is_some();
+    let is_answered = forward.evidence.as_ref().is_some_and(|evidence| evidence.answered > 0);
     let is_known = |step: &Step| match step {
         Step::Address | Step::Rule | Step::Route => true,
         Step::Devices => !facts.devices.is_empty(),
         Step::Router | Step::Limits => is_running,
         Step::Gateway => facts.wan.gateway_answers.is_some() || facts.wan.gateway.is_none(),
         Step::Target => is_box || target.is_some_and(|target| !target.macs.is_empty()),
-        Step::Port => is_box || target.is_some_and(|target| target.near.came()),
-        Step::WayBack => is_box || target.is_some_and(|target| target.far.came() || target.far_echo.came()),
+        Step::Port => is_box || is_answered || target.is_some_and(|it| it.near.came() || it.far.came()),
+        Step::WayBack => {
+            is_box || is_answered || target.is_some_and(|it| it.far.came() || it.far_echo.came())
+        }
     };
     Step::ALL.into_iter().filter(is_known).collect()
 }

@@ -1,18 +1,23 @@
 //! What stops forwards from working: facts are gathered, findings concluded from them, and said in words.
 
+mod asked;
 mod boxed;
 pub(crate) mod cause;
+pub(crate) mod evidence;
 pub(crate) mod facts;
 pub(crate) mod gather;
 pub(crate) mod judgement;
+pub(crate) mod ports;
 mod rules;
 
 use genkan_config::Places;
 use serde::Serialize;
 
 use self::cause::{Cause, Step};
+use self::evidence::Evidence;
 use self::facts::{Facts, Forward};
 use self::judgement::{Found, Severity};
+use self::ports::Port;
 use crate::reflector::outside::Outside;
 use crate::words::Words;
 
@@ -82,6 +87,15 @@ pub(crate) struct Walk {
     pub(crate) external: String,
     /// Which leads there.
     pub(crate) target: String,
+    /// The ports that were looked at, where the forward has several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ports: Vec<Port>,
+    /// Sessions from outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sessions: Option<Evidence>,
+    /// What is to be said about these.
+    #[serde(skip)]
+    pub(crate) remarks: Vec<String>,
     /// The steps, in order.
     pub(crate) steps: Vec<StepTaken>,
 }
@@ -139,6 +153,9 @@ impl Examined<'_> {
             source: forward.source.to_string(),
             external: forward.external.to_string(),
             target: forward.target.to_string(),
+            ports: if forward.ports.len() > 1 { forward.ports.clone() } else { Vec::new() },
+            sessions: forward.evidence.clone(),
+            remarks: remarks(forward, words),
             steps: Step::ALL.into_iter().map(|step| self.step(step, walk, words)).collect(),
         };
         Diagnosis {
@@ -160,6 +177,23 @@ impl Examined<'_> {
         };
         StepTaken { step, state, text }
     }
+}
+
+/// What was looked at beside the steps: the ports of several, and who has come from outside.
+fn remarks(forward: &Forward, words: &Words) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let port = |port: &Port| {
+        format!("{} {}", port.external, words.say(&format!("doctor-port-{}", port.answer.id()), &[]))
+    };
+    if forward.ports.len() > 1 {
+        let ports = forward.ports.iter().map(port).collect::<Vec<_>>().join(", ");
+        remarks.push(words.say("doctor-ports", &[("ports", ports)]));
+    }
+    if let Some(evidence) = forward.evidence.as_ref().filter(|it| it.answered + it.unanswered > 0) {
+        let (answered, unanswered) = (evidence.answered.to_string(), evidence.unanswered.to_string());
+        remarks.push(words.say("doctor-sessions", &[("answered", answered), ("unanswered", unanswered)]));
+    }
+    remarks
 }
 
 fn what(found: &Found, words: &Words) -> String {

@@ -119,7 +119,7 @@ fn answers_that_go_another_way() -> Outcome {
 }
 
 /// Gives a host a firewall of one rule, in place of what it had.
-fn firewall(host: &Namespace, rule: &str) {
+pub(super) fn firewall(host: &Namespace, rule: &str) {
     let chain = "type filter hook input priority 0; policy accept;";
     let rules = format!("flush ruleset\ntable ip own {{\nchain input {{ {chain} {rule}\n}}\n}}");
     run(host, "nft", &[&rules]).expect_ok();

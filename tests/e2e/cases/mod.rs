@@ -12,6 +12,8 @@ mod changes_under_load;
 mod conformance;
 mod doctor;
 mod doctor_box;
+mod doctor_evidence;
+mod doctor_ports;
 mod doctor_rules;
 mod doctor_targets;
 mod flood;
@@ -68,6 +70,8 @@ pub(crate) fn all() -> Vec<Case> {
         doctor_rules::all(),
         doctor_targets::all(),
         doctor_box::all(),
+        doctor_evidence::all(),
+        doctor_ports::all(),
         sandbox::all(),
         service::all(),
         flood::all(),

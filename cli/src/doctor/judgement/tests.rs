@@ -3,7 +3,11 @@
 use genkan_engine::DropReason;
 
 use super::*;
+use crate::doctor::evidence::Evidence;
+use crate::doctor::facts::{Answer, Target};
 use crate::doctor::facts::{BoxItself, Counts, Device, Link, Wan};
+use crate::doctor::ports::Port;
+use genkan_engine::wire::ipv4::Protocol;
 
 fn device(label: &str, lan: Option<usize>) -> Device {
     let link = Link { up: true, carrier: true, mtu: 1500, ..Link::default() };
@@ -31,6 +35,10 @@ fn target() -> Target {
     }
 }
 
+fn port(external: u16, internal: u16, answer: Answer) -> Port {
+    Port { external, internal, answer }
+}
+
 fn forward(name: &str) -> Forward {
     Forward {
         index: 0,
@@ -48,6 +56,9 @@ fn forward(name: &str) -> Forward {
         to_box: None,
         counts: Some(Counts::default()),
         target_facts: Some(target()),
+        ports: vec![port(80, 8080, Answer::Open)],
+        shadowed: Vec::new(),
+        evidence: Some(Evidence::default()),
     }
 }
 
@@ -261,8 +272,10 @@ fn ports() {
     assert_eq!(of_target(closed), ["port-closed"]);
     let other = |target: &mut Target| (target.near, target.other) = (Answer::Closed, Answer::Silence);
     assert_eq!(of_target(other), ["other-protocol"]);
-    assert_eq!(of_target(|target| target.near = Answer::Silence), ["port-filtered"]);
-    assert_eq!(of_target(|target| target.near = Answer::Prohibited), ["port-filtered"]);
+    for near in [Answer::Silence, Answer::Prohibited] {
+        let far = Answer::Silence;
+        assert_eq!(of_target(|target| (target.near, target.far) = (near, far)), ["port-filtered"]);
+    }
     // UDP that is silent says nothing; that TCP is silent there does not either.
     let udp = |near, other| {
         of_forward(|forward| {
@@ -336,6 +349,84 @@ fn ways_back_of_services_that_answer_nobody() {
         (counts.hits, counts.answers) = (4, 4);
     };
     assert!(udp(Silence, Open, answered).is_empty());
+}
+
+/// A change of a forward from which sessions have come: so many were answered, so many not.
+fn came(answered: u32, unanswered: u32, is_of_one: bool, change: fn(&mut Forward)) -> Vec<String> {
+    of_forward(|forward| {
+        let silent_to = if unanswered > 0 { vec![Ipv4Addr::new(198, 51, 100, 7)] } else { Vec::new() };
+        forward.evidence = Some(Evidence { answered, unanswered, silent_to, is_of_one });
+        change(forward);
+    })
+}
+
+fn of_it(forward: &mut Forward) -> &mut Target {
+    forward.target_facts.as_mut().expect("it was asked")
+}
+
+#[test]
+fn who_came_from_outside_is_evidence() {
+    use Answer::{Open, Silence};
+    // The router's own questions are answered, those of somebody outside are not.
+    assert_eq!(came(0, 2, false, |_| ()), ["source-unanswered?"]);
+    assert_eq!(came(0, 2, true, |_| ()), ["source-unanswered"], "the one who was asked about");
+    assert_eq!(came(1, 2, false, |_| ()), ["source-unanswered?"]);
+    assert!(came(3, 0, false, |_| ()).is_empty());
+    // A datagram need not be answered.
+    assert_eq!(came(0, 2, true, |forward| forward.protocol = Protocol::UDP), ["source-unanswered?"]);
+    // The same with the router's question from an address of nobody.
+    let deaf = |forward: &mut Forward| (of_it(forward).far, of_it(forward).far_echo) = (Silence, Silence);
+    assert_eq!(came(0, 2, false, deaf), ["reply-elsewhere"]);
+    assert_eq!(came(2, 0, false, deaf), ["reply-elsewhere?"], "others are answered");
+    let silent = |forward: &mut Forward| of_it(forward).near = Silence;
+    assert!(came(0, 0, false, silent).is_empty(), "it keeps out the router alone");
+    let dropped = |forward: &mut Forward| (of_it(forward).near, of_it(forward).far) = (Silence, Silence);
+    assert_eq!(came(0, 1, false, dropped), ["port-filtered"]);
+    assert_eq!(came(1, 0, false, dropped), ["port-filtered?"]);
+    // A service that answers only whom it knows.
+    fn shy(forward: &mut Forward) {
+        forward.protocol = Protocol::UDP;
+        let target = of_it(forward);
+        (target.near, target.far, target.far_echo) = (Silence, Silence, Silence);
+    }
+    assert_eq!(came(0, 0, false, shy), ["reply-elsewhere?"]);
+    assert!(came(1, 0, false, shy).is_empty(), "the echo says nothing about a port that works");
+    let reached = |forward: &mut Forward| {
+        shy(forward);
+        of_it(forward).far_echo = Open;
+        forward.counts.as_mut().expect("it runs").hits = 2;
+    };
+    assert_eq!(came(0, 2, false, reached), ["unanswered?"]);
+    let the_box = |forward: &mut Forward| {
+        let tun = "genkan0".to_owned();
+        forward.to_box = Some(BoxItself { listens: true, tun, answers_by: None, is_strict: false });
+        forward.target_facts = None;
+    };
+    assert_eq!(came(0, 1, false, the_box), ["port-filtered?"]);
+    assert_eq!(came(0, 1, true, the_box), ["port-filtered"]);
+    assert_eq!(came(1, 1, false, the_box), ["source-unanswered?"]);
+    assert!(came(1, 0, false, the_box).is_empty());
+}
+
+#[test]
+fn some_ports_of_several() {
+    let asked = |protocol, near, answers: [Answer; 3]| {
+        of_forward(|forward| {
+            forward.protocol = protocol;
+            forward.ports =
+                (80..).zip(answers).map(|(number, answer)| port(number, number, answer)).collect();
+            of_it(forward).near = near;
+            of_it(forward).other = Answer::Closed;
+        })
+    };
+    use Answer::{Closed, Open, Silence};
+    assert!(asked(Protocol::TCP, Open, [Open, Open, Open]).is_empty());
+    assert_eq!(asked(Protocol::TCP, Open, [Closed, Open, Silence]), ["some-ports-closed?"]);
+    assert_eq!(asked(Protocol::TCP, Closed, [Closed, Closed, Closed]), ["port-closed"]);
+    assert_eq!(asked(Protocol::UDP, Open, [Closed, Open, Silence]), ["some-ports-closed?"]);
+    assert!(asked(Protocol::UDP, Open, [Open, Open, Silence]).is_empty());
+    let partly = |forward: &mut Forward| forward.shadowed = vec![(81, 1, "old".to_owned())];
+    assert_eq!(of_forward(partly), ["shadowed?"]);
 }
 
 #[test]
