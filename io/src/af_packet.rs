@@ -26,6 +26,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 
+use crate::classic_bpf::return_value;
 use crate::error::IoError;
 use crate::frame_arena::MAX_FRAME;
 use crate::frame_io::{Capabilities, FrameIo, FrameReceiver, FrameTransmitter, MAX_BATCH, PollFds};
@@ -39,7 +40,7 @@ mod fanout;
 mod gate;
 
 pub use self::fanout::Spread;
-use self::fanout::{RINGS, join_group, return_value};
+use self::fanout::{RINGS, join_group};
 pub use self::gate::Gate;
 
 /// Octets at the start of each slot before the frame: `tpacket2_hdr` (32), `sockaddr_ll` (20), rounded up to a

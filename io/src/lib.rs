@@ -12,6 +12,7 @@
 //! - [`hand_over`]: frames from one worker to another; [`passage`]: open descriptors from one process to another.
 //! - Around the devices: [`device`] (what the kernel knows, and settings that are put back), [`isolation`] (keeps the
 //!   kernel's own stack off our ports), [`host_network`] (the box's addresses and routes), [`link_monitor`].
+//! - [`classic_bpf`]: which frames a packet socket takes.
 //! - Below: [`netlink`], and [`sys`] with every system call that needs `unsafe`.
 //!
 //! All of it works in the network namespace of the calling thread, as root or inside a user namespace.
@@ -20,6 +21,7 @@
 pub mod af_packet;
 pub mod af_xdp;
 pub mod burst_meter;
+pub mod classic_bpf;
 pub mod device;
 pub mod error;
 pub mod fault_injector;

@@ -1,11 +1,14 @@
 //! Listening on a device.
 
 use std::io;
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use genkan_io::classic_bpf::take_only_frames_for_others;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use pnet_datalink::{Channel, ChannelType, Config, NetworkInterface};
 
 use crate::namespace::Namespace;
@@ -73,8 +76,30 @@ impl Capture {
 pub fn open(
     device: &str,
 ) -> io::Result<(Box<dyn pnet_datalink::DataLinkSender>, Box<dyn pnet_datalink::DataLinkReceiver>)> {
+    open_with(device, None)
+}
+
+/// Like [`open`], for hosts with MAC addresses of their own beside the device's: receives ARP and what is sent to them,
+/// so that nothing of it is lost when the device's owner moves much.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_for_others(
+    device: &str,
+) -> io::Result<(Box<dyn pnet_datalink::DataLinkSender>, Box<dyn pnet_datalink::DataLinkReceiver>)> {
+    let every = SockProtocol::EthAll;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, every)?;
+    take_only_frames_for_others(socket.as_fd())?;
+    open_with(device, Some(socket))
+}
+
+fn open_with(
+    device: &str,
+    socket: Option<OwnedFd>,
+) -> io::Result<(Box<dyn pnet_datalink::DataLinkSender>, Box<dyn pnet_datalink::DataLinkReceiver>)> {
     let interface = interface(device)?;
     let config = Config {
+        socket_fd: socket.map(IntoRawFd::into_raw_fd),
         read_timeout: Some(PATIENCE),
         read_buffer_size: LONGEST_FRAME,
         write_buffer_size: LONGEST_FRAME,

@@ -67,7 +67,7 @@ impl Wire {
         device: Ipv4Addr,
         gateway: Option<Ipv4Addr>,
     ) -> io::Result<Wire> {
-        let (sender, receiver) = namespace.run(|| capture::open(name))?;
+        let (sender, receiver) = namespace.run(|| capture::open_for_others(name))?;
         let shared = Arc::new(Shared {
             sender: Mutex::new(sender),
             inboxes: Mutex::default(),

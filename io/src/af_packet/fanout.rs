@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::classic_bpf::{jump, statement};
 use crate::sys::packet_socket;
 
 /// Rings that each worker has for a device.
@@ -25,20 +26,6 @@ pub enum Spread {
     },
     /// By the destination port, modulo n: what the owner of an external port is, no program of this kind can know.
     DestinationPort,
-}
-
-/// A statement of a classic BPF program.
-const fn statement(code: u32, k: u32) -> libc::sock_filter {
-    jump(code, k, 0, 0)
-}
-
-const fn jump(code: u32, k: u32, if_true: u8, if_false: u8) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: if_true, jf: if_false, k }
-}
-
-/// Returns a constant: as a socket's filter, how many octets of a frame it takes.
-pub(super) const fn return_value(value: u32) -> libc::sock_filter {
-    statement(libc::BPF_RET | libc::BPF_K, value)
 }
 
 /// Offset of the source address in an IPv4 header.
