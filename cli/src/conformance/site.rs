@@ -148,6 +148,12 @@ impl Site {
         format!("genkan {:08}", self.next_token.fetch_add(1, Ordering::Relaxed)).into_bytes()
     }
 
+    /// The first sequence number of a connection, far from any other one's: hosts that several probes share tell
+    /// segments apart by it.
+    pub(crate) fn sequence(&self) -> u32 {
+        1_000 + 1_000 * self.next_token.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Returns when everything that was sent before has gone through the device or will never: packets that follow in
     /// both directions have gone through.
     pub(crate) fn settle(&self) -> Result<(), Finding> {
@@ -193,7 +199,7 @@ impl Site {
         match kind {
             Kind::Udp => Packet::udp(from, to, &token),
             Kind::Tcp => {
-                let sequence = 1_000 + 1_000 * self.next_token.fetch_add(1, Ordering::Relaxed);
+                let sequence = self.sequence();
                 Packet::tcp(from, to, &Segment { sequence, syn: true, ..Segment::default() })
             }
         }

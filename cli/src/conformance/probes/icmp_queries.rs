@@ -13,6 +13,9 @@ use crate::conformance::wire::Host;
 /// Queries and their replies: echo, timestamp, information, address mask.
 const QUERIES: [(u8, u8); 4] = [(8, 0), (13, 14), (15, 16), (17, 18)];
 
+/// What began at once is over by now, and what began anew at [`EARLY`] is not.
+const BETWEEN: Duration = Duration::from_millis(BRIEF * 1000 + 1000);
+
 /// An open query: what the outside host saw of it.
 pub(crate) struct Query {
     pub(crate) inner: Host,
@@ -79,8 +82,8 @@ pub(crate) fn identifiers(site: &Site) -> Outcome {
 }
 
 fn live_as_set(site: &Site) -> Result<(), Finding> {
+    let (late, early) = (Query::new(site)?, Query::new(site)?);
     let clock = Clock::start();
-    let (early, late) = (Query::new(site)?, Query::new(site)?);
     clock.wait_until(EARLY);
     require(early.is_answered(site)?, "gone too early")?;
     clock.wait_until(LATE);
@@ -101,8 +104,8 @@ pub(crate) fn timeout_is_configurable(site: &Site) -> Outcome {
 
 /// RFC 5508 REQ-6.
 pub(crate) fn errors_leave_queries_alone(site: &Site) -> Outcome {
-    let clock = Clock::start();
     let (ended, refreshed) = (Query::new(site)?, Query::new(site)?);
+    let clock = Clock::start();
     let complain = |query: &Query| {
         let error = Packet::error(query.remote.address, (11, 0), &query.seen, 8);
         let told =
@@ -111,11 +114,10 @@ pub(crate) fn errors_leave_queries_alone(site: &Site) -> Outcome {
     };
     complain(&ended)?;
     complain(&refreshed)?;
-    clock.wait_millis(1300);
+    clock.wait_until(EARLY);
     require(ended.is_answered(site)?, "after an error the reply does not arrive")?;
-    clock.wait_millis(2500);
     complain(&refreshed)?;
-    clock.wait_until(LATE);
+    clock.wait_until(BETWEEN);
     Ok(judge(
         !refreshed.is_answered(site)?,
         "after an error the reply still arrives, and errors keep no query open",
@@ -150,13 +152,13 @@ pub(crate) fn made_by_the_device(site: &Site) -> Outcome {
 
 /// RFC 7857 section 11: a query's mapping ends with its session, whatever its host does else.
 pub(crate) fn mappings_end_with_their_sessions(site: &Site) -> Outcome {
-    let clock = Clock::start();
     let query = Query::new(site)?;
-    clock.wait_millis(1500);
+    let clock = Clock::start();
+    clock.wait_until(EARLY);
     let other = site.outside_host()?;
     let again = Packet::echo_request(query.inner.address, other.address, query.identifier);
     site.pass_out(&query.inner, &again, &other)?;
-    clock.wait_until(LATE.saturating_sub(Duration::from_millis(700)));
+    clock.wait_until(BETWEEN);
     Ok(judge(
         !query.is_answered(site)?,
         "a query with the same identifier to another remote does not keep the first one open",

@@ -118,9 +118,8 @@ pub(crate) fn filtering_recommended(site: &Site) -> Outcome {
 pub(crate) fn ports_rest(site: &Site) -> Outcome {
     let (owner, other) = (site.inside_host()?, site.inside_host()?);
     let port = site.port();
-    let clock = Clock::start();
     let before = site.mapped(Kind::Udp, (&owner, port), (&site.outside_host()?, SERVICE))?;
-    clock.wait_until(LATE);
+    Clock::start().wait_until(LATE);
     let others = site.mapped(Kind::Udp, (&other, port), (&site.outside_host()?, SERVICE))?;
     let after = site.mapped(Kind::Udp, (&owner, port), (&site.outside_host()?, SERVICE))?;
     Ok(match (others == before, after == before) {

@@ -60,7 +60,7 @@ fn from_outside(site: &Site) -> Result<(), Finding> {
     let (external, target, internal) = site.forward()?;
     let remote = site.outside_host()?;
     let own = remote.at(site.port());
-    let (one, two) = (70_000, 80_000);
+    let (one, two) = (site.sequence(), site.sequence());
     let segment = |sequence, acknowledgment, (syn, ack, fin)| Segment {
         sequence,
         acknowledgment,

@@ -19,22 +19,24 @@ const LATE_ESTABLISHED: Duration = Duration::from_millis(BRIEF_ESTABLISHED * 100
 
 /// Sees that idle connections live as long as is set, each in its state.
 fn live_as_set(site: &Site) -> Result<(), Finding> {
-    let clock = Clock::start();
-    let mut opening = [Connection::half_open(site)?, Connection::half_open(site)?];
-    let mut established = [Connection::open(site)?, Connection::open(site)?];
-    let mut closed = [Connection::open(site)?, Connection::open(site)?];
-    for connection in &mut closed {
+    let closed = || -> Result<Connection, Finding> {
+        let mut connection = Connection::open(site)?;
         connection.close(site)?;
-    }
+        Ok(connection)
+    };
+    // Those last whose end must not come while others are tried.
+    let mut late = (Connection::open(site)?, closed()?, Connection::half_open(site)?);
+    let mut early = (Connection::open(site)?, closed()?, Connection::half_open(site)?);
+    let clock = Clock::start();
     clock.wait_until(EARLY);
-    require(opening[0].answer(site)?, "one that opens is gone too early")?;
-    require(closed[0].repeats_fin(site)?, "one that closes is gone too early")?;
+    require(early.2.answer(site)?, "one that opens is gone too early")?;
+    require(early.1.repeats_fin(site)?, "one that closes is gone too early")?;
     clock.wait_until(LATE);
-    require(!opening[1].answer(site)?, "one that opens is there too long")?;
-    require(!closed[1].repeats_fin(site)?, "one that closes is there too long")?;
-    require(established[0].is_open_inward(site)?, "an established one is gone too early")?;
+    require(early.0.is_open_inward(site)?, "an established one is gone too early")?;
+    require(!late.2.answer(site)?, "one that opens is there too long")?;
+    require(!late.1.repeats_fin(site)?, "one that closes is there too long")?;
     clock.wait_until(LATE_ESTABLISHED);
-    require(!established[1].is_open_inward(site)?, "an established one is there too long")
+    require(!late.0.is_open_inward(site)?, "an established one is there too long")
 }
 
 /// RFC 5382 REQ-5.
@@ -75,12 +77,12 @@ pub(crate) fn transitory_timeouts(site: &Site) -> Outcome {
 
 /// RFC 7857 section 2.2: a RST, then silence or traffic from inside.
 pub(crate) fn reset(site: &Site) -> Outcome {
-    let clock = Clock::start();
     let mut silent = [Connection::open(site)?, Connection::open(site)?];
     let mut alive = Connection::open(site)?;
-    for connection in silent.iter_mut().chain([&mut alive]) {
+    for connection in silent.iter_mut().rev().chain([&mut alive]) {
         require(connection.send(site, By::Outside, Flag::Rst, b"")?, "the RST does not arrive")?;
     }
+    let clock = Clock::start();
     clock.wait_millis(1000);
     let revived = alive.send(site, By::Inside, Flag::None, &site.token())?;
     clock.wait_until(EARLY);
