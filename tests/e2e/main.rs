@@ -17,6 +17,7 @@
 //! * `GENKAN_E2E_PCAP=DIRECTORY`: keep a capture of both sides of every test there (wants tcpdump).
 
 mod cases;
+mod counted;
 mod fixture;
 mod flood;
 mod outcome;

@@ -3,10 +3,10 @@
 use std::env;
 use std::fs::File;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
 use genkan_lab::Namespace;
 
+use crate::fixture::PATIENCE;
 use crate::outcome::Skip;
 
 /// What a program said.
@@ -61,26 +61,19 @@ pub(crate) fn need_tun() -> Result<(), Skip> {
     }
 }
 
-/// A program with its arguments, which may run for `limit` at most.
-fn command(program: &str, arguments: &[&str], limit: Duration) -> Command {
+/// A program with its arguments, which may run for [`PATIENCE`] at most.
+fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=1", &limit.as_secs().to_string(), program]).args(arguments);
+    command.args(["--kill-after=1", &PATIENCE.as_secs().to_string(), program]).args(arguments);
     let path = env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C").stdin(Stdio::null());
     command
 }
 
-/// Runs a program at a host to its end; 30 seconds at most.
+/// Runs a program at a host to its end; [`PATIENCE`] at most.
 #[track_caller]
 pub(crate) fn run(host: &Namespace, program: &str, arguments: &[&str]) -> Said {
-    run_for(host, program, arguments, Duration::from_secs(30))
-}
-
-/// Runs a program at a host to its end, `limit` at most.
-#[track_caller]
-pub(crate) fn run_for(host: &Namespace, program: &str, arguments: &[&str], limit: Duration) -> Said {
-    let output = host.output(&mut command(program, arguments, limit)).expect("timeout(1) is there");
-    Said::from(output)
+    Said::from(host.output(&mut command(program, arguments)).expect("timeout(1) is there"))
 }
 
 /// A program that runs beside the test and ends with it.

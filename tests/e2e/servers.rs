@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use genkan_lab::Namespace;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::fixture::PATIENCE;
+
 /// How long a server may sleep before it looks whether it is to end.
-const PATIENCE: Duration = Duration::from_millis(10);
+const NAP: Duration = Duration::from_millis(10);
 
 /// A server; dropping it ends it.
 pub(crate) struct Server {
@@ -62,7 +64,7 @@ impl Server {
         let listener = host.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)));
         let listener = listener.expect("the port is free");
         listener.set_nonblocking(true).expect("a listener can be non-blocking");
-        let patience = PollTimeout::try_from(PATIENCE).expect("it is short");
+        let patience = PollTimeout::try_from(NAP).expect("it is short");
         Server::start(move |ending, seen| {
             while !ending.load(Ordering::Acquire) {
                 let Ok((mut stream, SocketAddr::V4(peer))) = listener.accept() else {
@@ -101,7 +103,7 @@ impl Server {
         answer: impl Fn(&[u8], SocketAddrV4) -> Vec<u8> + Send + 'static,
     ) -> Server {
         let socket = host.run(|| UdpSocket::bind(address)).expect("the port is free");
-        socket.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+        socket.set_read_timeout(Some(NAP)).expect("the timeout is not zero");
         Server::start(move |ending, seen| {
             let mut buffer = vec![0; 65_536];
             while !ending.load(Ordering::Acquire) {
@@ -137,20 +139,20 @@ impl Drop for Server {
     }
 }
 
-/// A TCP connection from a host, within two seconds.
+/// A TCP connection from a host.
 pub(crate) fn connect(host: &Namespace, to: impl Into<SocketAddr> + Send) -> io::Result<TcpStream> {
-    connect_within(host, to, Duration::from_secs(2))
+    connect_within(host, to, PATIENCE)
 }
 
-/// A TCP connection from a host, within `limit`. Reading from it fails after ten seconds of silence.
+/// A TCP connection from a host, within `limit`. Reading from it fails after [`PATIENCE`].
 pub(crate) fn connect_within(
     host: &Namespace,
     to: impl Into<SocketAddr> + Send,
     limit: Duration,
 ) -> io::Result<TcpStream> {
     let stream = host.run(|| TcpStream::connect_timeout(&to.into(), limit))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
 

@@ -16,7 +16,8 @@ use genkan_io::sys::frame_burst::FrameBurst;
 use genkan_lab::Namespace;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::fixture::{SILENCE, wait_for};
+use crate::counted::MISSING;
+use crate::fixture::wait_for;
 use crate::flood::mac;
 use crate::servers::udp;
 
@@ -30,8 +31,8 @@ const ENDPOINTS: u64 = 60_000;
 const HOSTS: u64 = 150;
 /// The first port of each address.
 const FIRST_PORT: u16 = 10_000;
-/// Sessions that are opened before it is looked how many there are.
-const STEP: u64 = 20_000;
+/// Sessions that are opened before it is waited for them: fewer than any queue on the way has room for.
+const STEP: u64 = 512;
 /// Frames of one system call.
 const BURST: usize = 32;
 /// Bursts by which a sender that was held up catches up.
@@ -86,7 +87,7 @@ impl Steady {
         for first in (0..self.flows).step_by(STEP as usize) {
             let before = sink.count();
             let sent = self.once(host, device, first, STEP.min(self.flows - first));
-            assert_eq!(sink.settled(before, sent), sent, "not all of them are open");
+            wait_for("all of them are open", || sink.count() >= before + sent);
         }
     }
 
@@ -189,7 +190,7 @@ impl Sink {
             if last - before >= expected {
                 return last - before;
             }
-            thread::sleep(SILENCE);
+            thread::sleep(MISSING);
             let now = self.count();
             if now == last {
                 return now - before;

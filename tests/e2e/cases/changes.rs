@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +10,8 @@ use genkan_lab::topology::Role::{Laptop, Nas, Remote};
 use serde_json::Value;
 
 use crate::cases;
-use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::counted::Counted;
+use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::Said;
 use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, udp};
@@ -118,37 +117,16 @@ fn a_change_keeps_the_comments_and_other_sessions() -> Outcome {
 fn a_change_ends_what_it_no_longer_allows_at_once() -> Outcome {
     let rules = "[[forward]]\nname = \"log\"\nprotocol = \"udp\"\nport = 514\nto = \"192.168.0.10\"\n";
     let lab = Lab::start(rules);
-    let last = Arc::new(Mutex::new(None));
-    let seen = last.clone();
-    let server = udp(&lab.host(Nas), 514);
-    server.set_read_timeout(Some(Duration::from_millis(50))).expect("not zero");
-    let sender = udp(&lab.host(Remote), 0);
-    let (wan, ending) = (lab.wan(514), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut buffer = [0; 64];
-            while !ending.load(Ordering::Relaxed) {
-                if server.recv(&mut buffer).is_ok() {
-                    *seen.lock().expect("no panic") = Some(Instant::now());
-                }
-            }
-        });
-        scope.spawn(|| {
-            while !ending.load(Ordering::Relaxed) {
-                sender.send_to(b"x", wan).expect("there is a route");
-                thread::sleep(Duration::from_millis(1));
-            }
-        });
-        wait_for("datagrams arrive", || last.lock().expect("no panic").is_some());
-        let asked = Instant::now();
-        lab.genkan(&["forward", "remove", "log"]).expect_ok();
-        let answered = Instant::now();
-        thread::sleep(SILENCE);
-        ending.store(true, Ordering::Relaxed);
-        let end = last.lock().expect("no panic").expect("some arrived");
-        println!("asked, last datagram after {:?}, answered after {:?}", end - asked, answered - asked);
-        assert!(end < answered + Duration::from_millis(100), "the session outlived its forward");
-    });
+    let nas = lab.host(Nas);
+    let socket = udp(&nas, 514);
+    let pause = Duration::from_millis(1);
+    let flow = Counted::start(pause, udp(&lab.host(Remote), 0), lab.wan(514), nas, socket);
+    flow.wait_for_more(100);
+    lab.genkan(&["forward", "remove", "log"]).expect_ok();
+    let sent = flow.sent();
+    flow.wait_for_more(100);
+    let flow = flow.end();
+    assert!(flow.arrived > 0 && flow.newest < sent, "the session outlived its forward: {flow:?}, {sent}");
     Ok(())
 }
 
@@ -158,12 +136,12 @@ fn a_new_forward_takes_its_port_from_a_dynamic_mapping() -> Outcome {
     let _inside = Server::udp(&lab.host(Nas), 5000);
     let laptop = udp(&lab.host(Laptop), 5000);
     let remote = SocketAddrV4::new(lab.address.remote, 7);
-    assert_eq!(ask(&laptop, remote, b"who am I", SILENCE), Some(lab.wan(5000)));
+    assert_eq!(ask(&laptop, remote, b"who am I", PATIENCE), Some(lab.wan(5000)));
     lab.genkan(&add("game", "udp", "5000", "192.168.0.10")).expect_ok();
     let stranger = udp(&lab.host(Remote), 0);
-    assert!(ask(&stranger, lab.wan(5000), b"nas?", Duration::from_secs(2)).is_some());
+    assert!(ask(&stranger, lab.wan(5000), b"nas?", PATIENCE).is_some());
     // The laptop goes on from another port.
-    let moved = ask(&laptop, remote, b"and now", Duration::from_secs(2)).expect("a new mapping");
+    let moved = ask(&laptop, remote, b"and now", PATIENCE).expect("a new mapping");
     assert_ne!(moved, lab.wan(5000));
     Ok(())
 }
@@ -243,7 +221,7 @@ fn a_lock_out_comes_back_by_itself() -> Outcome {
     let _server = Server::tcp(&lab.host(Nas), 8080);
     let open = || connect_within(&lab.host(Remote), lab.wan(80), SILENCE).is_ok();
     let before = file(&lab);
-    assert!(open());
+    connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
     let said = lab.genkan(&["forward", "remove", "web", "--confirm", "2s"]).expect_ok();
     let asked = Instant::now();
     assert!(said.stdout.contains("goes back by itself in 2s"), "{said:#?}");

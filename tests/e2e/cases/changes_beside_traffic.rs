@@ -1,17 +1,16 @@
 //! Changes beside a thousand connections, a transfer and datagrams that are counted at both ends.
 
 use std::fs;
-use std::net::{SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use genkan_lab::topology::Role::{Laptop, Nas, Remote};
-use nix::sys::socket::{setsockopt, sockopt};
 
 use super::changes::{RULES, add};
-use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
+use crate::counted::{Counted, Flow};
+use crate::fixture::{Lab, PATIENCE, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::{Background, need, run};
 use crate::servers::{Server, ask, connect, exchange, greeting, udp};
@@ -29,70 +28,6 @@ const SESSIONS: usize = 1_000;
 
 /// Between two datagrams of a [`Counted`] way.
 const PAUSE: Duration = Duration::from_micros(500);
-
-/// Datagrams from one socket to another, counted at both ends.
-struct Counted {
-    sending: Arc<AtomicBool>,
-    receiving: Arc<AtomicBool>,
-    last: Arc<Mutex<Instant>>,
-    sender: JoinHandle<u32>,
-    receiver: JoinHandle<u32>,
-}
-
-impl Counted {
-    fn start(from: UdpSocket, at: UdpSocket, to: SocketAddrV4) -> Counted {
-        // The first one finds the way: until ARP is answered no more than a few frames wait.
-        at.set_read_timeout(Some(PATIENCE)).expect("not zero");
-        from.send_to(b"first", to).expect("there is a route");
-        at.recv(&mut [0; 8]).expect("it arrives");
-        at.set_read_timeout(Some(Duration::from_millis(20))).expect("not zero");
-        // Its reader may have to wait for a CPU.
-        setsockopt(&at, sockopt::RcvBuf, &(1 << 20)).expect("cut to what is allowed");
-        let [sending, receiving] = [(); 2].map(|()| Arc::new(AtomicBool::new(true)));
-        let last = Arc::new(Mutex::new(Instant::now()));
-        let go_on = sending.clone();
-        let sender = thread::spawn(move || {
-            let mut sent = 0;
-            while go_on.load(Ordering::Relaxed) {
-                from.send_to(b"x", to).expect("there is a route");
-                sent += 1;
-                thread::sleep(PAUSE);
-            }
-            sent
-        });
-        let (go_on, seen) = (receiving.clone(), last.clone());
-        let receiver = thread::spawn(move || {
-            let mut received = 0;
-            while go_on.load(Ordering::Relaxed) {
-                if at.recv(&mut [0; 8]).is_ok() {
-                    received += 1;
-                    *seen.lock().expect("no panic") = Instant::now();
-                }
-            }
-            received
-        });
-        Counted { sending, receiving, last, sender, receiver }
-    }
-
-    /// When the last one came.
-    fn last(&self) -> Instant {
-        *self.last.lock().expect("no panic")
-    }
-
-    /// How many were sent, and how many came.
-    fn end(self) -> (u32, u32) {
-        self.sending.store(false, Ordering::Relaxed);
-        let sent = self.sender.join().expect("no panic");
-        // What is still under way arrives.
-        let stopped = Instant::now();
-        let last = || *self.last.lock().expect("no panic");
-        while let Some(left) = SILENCE.checked_sub(last().max(stopped).elapsed()) {
-            thread::sleep(left);
-        }
-        self.receiving.store(false, Ordering::Relaxed);
-        (sent, self.receiver.join().expect("no panic"))
-    }
-}
 
 fn a_hundred_changes_concern_nobody_else() -> Outcome {
     need("iperf3")?;
@@ -121,11 +56,13 @@ fn a_hundred_changes_concern_nobody_else() -> Outcome {
     let address = lab.address.remote.to_string();
     let mut iperf =
         Background::start(&laptop, "iperf3", &["--client", &address, "--time", "120", "--bitrate", rate]);
-    let counted = [
-        Counted::start(udp(&laptop, 0), udp(&remote, 514), out(514)),
-        Counted::start(udp(&remote, 0), udp(&nas, 514), lab.wan(514)),
-    ];
-    let guest = Counted::start(udp(&remote, 0), udp(&nas, 515), lab.wan(515));
+    let count = |from, to, role, port| {
+        let at = lab.host(role);
+        let socket = udp(&at, port);
+        Counted::start(PAUSE, udp(from, 0), to, at, socket)
+    };
+    let counted = [count(&laptop, out(514), Remote, 514), count(&remote, lab.wan(514), Nas, 514)];
+    let guest = count(&remote, lab.wan(515), Nas, 515);
 
     let (changing, rounds) = (AtomicBool::new(true), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -163,22 +100,20 @@ fn a_hundred_changes_concern_nobody_else() -> Outcome {
     println!("{SESSIONS} sessions spoke {} times", rounds.load(Ordering::Relaxed));
     let counts = counted.map(Counted::end);
     println!("datagrams sent and received: {counts:?}");
-    assert!(counts.iter().all(|(sent, received)| sent == received && *sent > 0), "{counts:?}");
+    assert!(counts.iter().all(Flow::is_whole), "{counts:?}");
     sessions.iter_mut().for_each(|session| exchange(session, b"still here"));
     Ok(())
 }
 
-/// What it let in ends within 100 ms.
+/// What it let in has ended when the answer comes: of what is sent from then on nothing arrives.
 fn a_removed_forward_ends(lab: &Lab, guest: Counted) {
     let asked = Instant::now();
     lab.genkan(&["forward", "remove", "guest"]).expect_ok();
-    let answered = Instant::now();
-    thread::sleep(SILENCE);
-    let end = guest.last();
-    println!("removal: last datagram after {:?}, answered after {:?}", end - asked, answered - asked);
-    assert!(end < answered + Duration::from_millis(100), "the session outlived its forward");
-    let (sent, received) = guest.end();
-    assert!(sent > received, "all of {sent} came, also those after the removal");
+    let (sent, answered) = (guest.sent(), asked.elapsed());
+    guest.wait_for_more(100);
+    let flow = guest.end();
+    println!("removal: answered after {answered:?}, {sent} sent by then; {flow:?}");
+    assert!(flow.newest < sent, "the session outlived its forward: {flow:?}, {sent}");
 }
 
 /// On the port of a dynamic mapping, with the first datagram after it was acknowledged.

@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::net::{SocketAddrV4, TcpStream, UdpSocket};
-use std::time::Duration;
 
 use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote, Router};
 
-use crate::fixture::Lab;
+use crate::fixture::{Lab, SILENCE, wait_for};
 use crate::flood::{Flood, mac};
 use crate::outcome::Outcome;
-use crate::servers::{Server, ask, connect_within, exchange, greeting, udp};
+use crate::servers::{Server, ask, connect, exchange, greeting, udp};
 use crate::{cases, setup};
 
 cases![
@@ -43,7 +42,7 @@ fn a_flood_hurts_nobody_else() -> Outcome {
     let remote = SocketAddrV4::new(lab.address.remote, 7);
     let open = || {
         // A SYN lost in the crush is sent again after one second.
-        let mut stream = connect_within(&nas, remote, Duration::from_secs(8)).expect("a new session");
+        let mut stream = connect(&nas, remote).expect("a new session");
         greeting(&mut stream);
         stream
     };
@@ -95,10 +94,14 @@ fn a_flood_hurts_nobody_else() -> Outcome {
     Ok(())
 }
 
-/// Datagrams may be lost in the crush; each is repeated a few times, as applications do.
+/// Datagrams may be lost in the crush; each is repeated, as applications do.
 fn ask_patiently(socket: &UdpSocket, server: SocketAddrV4) -> SocketAddrV4 {
-    let attempt = || ask(socket, server, b"still there?", Duration::from_millis(500));
-    (0..8).find_map(|_| attempt()).expect("an answer")
+    let mut answer = None;
+    wait_for("an answer", || {
+        answer = ask(socket, server, b"still there?", SILENCE);
+        answer.is_some()
+    });
+    answer.expect("it came")
 }
 
 /// Resident memory of the router, KiB.

@@ -62,10 +62,10 @@ fn nothing_survives_a_kill() -> Outcome {
         .spawn()
         .expect("the program is there");
     let router = "/run/genkan-lab/lab/router/genkan.toml";
-    wait_for("the shell's command runs", || runs("sleep") && runs(router));
+    wait_for("the shell's command runs", || runs(SECONDS) && runs(router));
     outer.kill().expect("it runs");
     outer.wait().expect("it is our child");
-    wait_for("everything is gone", || !runs("sleep") && !runs(router));
+    wait_for("everything is gone", || !runs(SECONDS) && !runs(router));
     Ok(())
 }
 

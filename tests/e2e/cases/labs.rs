@@ -14,7 +14,7 @@ use genkan_lab::{Lab, LabError, Namespace};
 
 use crate::cases;
 use crate::cases::lab::runs;
-use crate::fixture::{SILENCE, wait_for};
+use crate::fixture::{PATIENCE, SILENCE, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::{Said, need, run};
 use crate::servers::{self, Server, connect, connect_within, greeting};
@@ -221,12 +221,11 @@ fn each_of_two_consoles_is_reached_at_a_port_of_its_own() -> Outcome {
     let peer = Server::udp(&lab.at("remote"), 3074);
     for (console, port) in [("console1", 3074), ("console2", 3075)] {
         let socket = servers::udp(&lab.at(console), 3074);
-        let seen = servers::ask(&socket, endpoint("198.51.100.7:3074"), b"hello", crate::fixture::PATIENCE);
+        let seen = servers::ask(&socket, endpoint("198.51.100.7:3074"), b"hello", PATIENCE);
         assert_eq!(seen, Some(SocketAddrV4::new([203, 0, 113, 1].into(), port)), "{console}");
         let visitor = servers::udp(&lab.at("remote"), 0);
         visitor.send_to(b"unasked", endpoint(&format!("203.0.113.1:{port}"))).expect("there is a route");
-        let came =
-            servers::receive(&socket, crate::fixture::PATIENCE, |text, _| (text == b"unasked").then_some(()));
+        let came = servers::receive(&socket, PATIENCE, |text, _| (text == b"unasked").then_some(()));
         came.unwrap_or_else(|| panic!("{console} is not reached"));
     }
     drop(peer);
@@ -341,17 +340,18 @@ fn a_link_delays_loses_doubles_and_slows_down_live() -> Outcome {
         genkan_lab(&[&["link", "cable", "--name", "labs-link"], arguments].concat(), "").expect_ok()
     };
     let (left, right) = (servers::udp(&lab.at("left"), 0), servers::udp(&lab.at("right"), 9));
-    // Sends numbered datagrams at once; which of them come, and how long after the first was sent.
-    let pass = |count: usize| -> Vec<(usize, Duration)> {
+    // Sends numbered datagrams at once, of which so many are to come; which of them come, and how long after the first
+    // was sent.
+    let pass = |expected: usize| -> Vec<(usize, Duration)> {
         let start = Instant::now();
-        for number in 0..count {
+        for number in 0..COUNT {
             let datagram = vec![number as u8; LENGTH];
             left.send_to(&datagram, endpoint("192.0.2.2:9")).expect("there is a route");
         }
         let mut came = Vec::new();
-        // Twice as many as were sent is the most that may come; silence is the end.
-        while came.len() < 2 * count
-            && let Some(number) = servers::receive(&right, SILENCE, |text, _| Some(usize::from(text[0])))
+        let limit = |came: usize| if came < expected { PATIENCE } else { SILENCE };
+        while let Some(number) =
+            servers::receive(&right, limit(came.len()), |text, _| Some(usize::from(text[0])))
         {
             came.push((number, start.elapsed()));
         }
@@ -372,7 +372,7 @@ fn a_link_delays_loses_doubles_and_slows_down_live() -> Outcome {
 
     link(&["--clear"]);
     link(&["--duplicate", "100%"]);
-    let doubled = pass(COUNT);
+    let doubled = pass(2 * COUNT);
     assert_eq!(numbers(&doubled), all.iter().flat_map(|number| [*number; 2]).collect::<Vec<_>>());
 
     link(&["--duplicate", "0%", "--reorder", "100%"]);
@@ -382,7 +382,7 @@ fn a_link_delays_loses_doubles_and_slows_down_live() -> Outcome {
     assert_eq!(swapped, all);
 
     link(&["--reorder", "0%", "--from", "left", "--loss", "100%"]);
-    assert_eq!(pass(COUNT), []);
+    assert_eq!(pass(0), []);
     let told = genkan_lab(&["link", "cable", "--name", "labs-link", "--format", "json"], "").expect_ok();
     let told: serde_json::Value = serde_json::from_str(&told.stdout).expect("it is JSON");
     assert!(told[0]["lost"].as_u64() >= Some(COUNT as u64) && told[0]["from"] == "left", "{told}");

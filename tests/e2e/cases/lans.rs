@@ -1,13 +1,12 @@
 //! Two lans, and the Linux box itself behind its TUN.
 
 use std::net::SocketAddrV4;
-use std::time::Duration;
 
 use genkan_lab::Options;
 use genkan_lab::topology::Role::{Guest, Isp, Laptop, Nas, Remote, Router};
 
 use crate::cases;
-use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::{need_tun, run};
 use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, udp};
@@ -75,7 +74,7 @@ fn the_box_answers_each_request_once() -> Outcome {
     let to = SocketAddrV4::new(lab.address.lan, 7777);
     for number in 0..REQUESTS {
         let text = format!("request {number}");
-        assert!(ask(&socket, to, text.as_bytes(), Duration::from_secs(2)).is_some(), "{text} was lost");
+        assert!(ask(&socket, to, text.as_bytes(), PATIENCE).is_some(), "{text} was lost");
     }
     assert_eq!(server.seen().len(), REQUESTS);
     // `ask` skips what it did not ask for; so look whether anything is left over.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::net::SocketAddrV4;
 use std::thread;
-use std::time::Duration;
 
 use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote, Router};
 use genkan_lab::{Options, RouterError};
@@ -278,7 +277,6 @@ fn after_a_crash_applications_notice_at_once() -> Outcome {
     greeting(&mut session);
     lab.kill_router();
     lab.start_router("").unwrap_or_else(|error| panic!("{error}"));
-    session.set_read_timeout(Some(Duration::from_secs(5))).expect("not zero");
     std::io::Write::write_all(&mut session, b"hello?").expect("the socket buffers it");
     let mut byte = [0];
     let error = std::io::Read::read_exact(&mut session, &mut byte).expect_err("the session is gone");

@@ -1,7 +1,6 @@
 //! Everyday programs in both directions.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
 use genkan_lab::Options;
 use genkan_lab::topology::Role::{Laptop, Nas, Remote};
@@ -9,7 +8,7 @@ use genkan_lab::topology::Role::{Laptop, Nas, Remote};
 use crate::cases;
 use crate::fixture::{Lab, wait_for};
 use crate::outcome::Outcome;
-use crate::programs::{Background, need, run, run_for};
+use crate::programs::{Background, need, run};
 use crate::servers::Server;
 
 cases![
@@ -151,7 +150,7 @@ pub(super) fn iperf3_both_ways() -> Outcome {
         });
         let mut arguments = vec!["--client", "198.51.100.7", "--time", "1"];
         arguments.extend(extra);
-        let said = run_for(&lab.host(Laptop), "iperf3", &arguments, Duration::from_secs(15));
+        let said = run(&lab.host(Laptop), "iperf3", &arguments);
         assert!(said.ok, "iperf3 {extra:?}: {said:#?}");
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use genkan_lab::Namespace;
 use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote};
@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::{Said, need, need_tun};
 use crate::servers::{Server, connect, receive, udp};
@@ -102,13 +102,18 @@ fn read(octets: &[u8]) -> BTreeMap<u16, Vec<u8>> {
     all
 }
 
-fn ask(socket: &UdpSocket, to: SocketAddrV4, octets: &[u8]) -> Option<Vec<u8>> {
+fn ask_within(limit: Duration, socket: &UdpSocket, to: SocketAddrV4, octets: &[u8]) -> Option<Vec<u8>> {
     socket.send_to(octets, to).expect("there is a route");
-    receive(socket, SILENCE, |answer, _| Some(answer.to_vec()))
+    receive(socket, limit, |answer, _| Some(answer.to_vec()))
+}
+
+#[track_caller]
+fn ask(socket: &UdpSocket, to: SocketAddrV4, octets: &[u8]) -> Vec<u8> {
+    ask_within(PATIENCE, socket, to, octets).expect("an answer comes")
 }
 
 fn token(socket: &UdpSocket, to: SocketAddrV4) -> Vec<u8> {
-    let answer = ask(socket, to, &padded()).expect("a token comes");
+    let answer = ask(socket, to, &padded());
     let attributes = read(&answer);
     assert_eq!(attributes[&9], STALE_NONCE);
     assert_eq!(attributes.keys().copied().collect::<Vec<_>>(), [9, NONCE], "nothing but the token");
@@ -133,11 +138,11 @@ fn who_asks_gets_no_more_than_he_sent() -> Outcome {
     assert_eq!(receive(&socket, SILENCE, |answer, _| Some(answer.to_vec())), None);
     for length in [40, 44, 400] {
         let octets = message(BINDING, &[attribute(PADDING, &vec![0; length])]);
-        let answer = ask(&socket, to, &octets).expect("a token comes");
+        let answer = ask(&socket, to, &octets);
         assert!(answer.len() == 64 && octets.len() >= 64, "{answer:?}");
     }
     let question = message(BINDING, &[attribute(NONCE, &token(&socket, to))]);
-    let answer = ask(&socket, to, &question).expect("an answer");
+    let answer = ask(&socket, to, &question);
     assert!(answer.len() <= question.len());
     let local = socket.local_addr().expect("it is bound").port();
     let mapped = &read(&answer)[&0x0020];
@@ -165,13 +170,13 @@ fn a_token_is_worth_nothing_elsewhere() -> Outcome {
     // In the victim's name: what comes is the victim's token, and nobody is tried.
     let forged = host.run(|| UdpSocket::bind((victim, 0))).expect("it is an address of this host");
     let padded = message(PROBE, &[question[20..].to_vec(), attribute(PADDING, &[0; 20])]);
-    let answer = ask(&forged, to, &padded).expect("a token comes");
+    let answer = ask(&forged, to, &padded);
     assert_eq!(read(&answer)[&9], STALE_NONCE);
     assert!(answer.len() <= padded.len());
-    assert_eq!(ask(&forged, to, &message(PROBE, &[target])), None);
+    assert_eq!(ask_within(SILENCE, &forged, to, &message(PROBE, &[target])), None);
     assert_eq!(server.seen(), [], "somebody was tried");
     // In the own name it is, and the token was good.
-    let answer = ask(&own, to, &question).expect("the result comes");
+    let answer = ask(&own, to, &question);
     assert_eq!(read(&answer)[&0xFE01][0], 1, "open");
     wait_for("the port was tried", || server.seen().len() == 1);
     assert_eq!(*server.seen()[0].ip(), lab.address.remote);
@@ -215,7 +220,7 @@ fn a_flood_stays_bounded() -> Outcome {
     // Somebody else is served, once what the flood left in the kernel's queue has been read.
     let other = host.run(|| UdpSocket::bind((lab.address.isp, 0))).expect("it is an address of this host");
     wait_for("another asker is answered", || {
-        ask(&other, to, &padded()).is_some_and(|answer| read(&answer).contains_key(&NONCE))
+        ask_within(SILENCE, &other, to, &padded()).is_some_and(|answer| read(&answer).contains_key(&NONCE))
     });
     let took = begun.elapsed().as_secs_f64();
     count(&flooder);

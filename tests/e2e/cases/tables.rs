@@ -6,7 +6,7 @@ use genkan_lab::topology::Role::{Laptop, Remote, Router};
 use unicode_width::UnicodeWidthStr;
 
 use crate::cases;
-use crate::fixture::{Lab, SILENCE};
+use crate::fixture::{Lab, PATIENCE};
 use crate::outcome::Outcome;
 use crate::servers::{Server, ask, udp};
 use crate::terminal::Terminal;
@@ -46,7 +46,7 @@ expires = 2099-12-31T23:59:59+09:00
     );
     let server = Server::udp(&lab.host(Remote), 7);
     let remote = SocketAddrV4::new(lab.address.remote, 7);
-    ask(&udp(&lab.host(Laptop), 5001), remote, b"hello", SILENCE).expect("an answer");
+    ask(&udp(&lab.host(Laptop), 5001), remote, b"hello", PATIENCE).expect("an answer");
     drop(server);
     lab
 }

@@ -2,14 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddrV4, UdpSocket};
-use std::time::Duration;
 
 use genkan_lab::Options;
 use genkan_lab::topology::Role::{Isp, Nas, Remote, Router};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::cases;
-use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
 use crate::outcome::{Outcome, Skip};
 use crate::programs::{need, need_tun, run};
 use crate::servers::{Server, connect, connect_within, exchange, greeting, receive, udp};
@@ -134,7 +133,7 @@ fn taps_serve_the_namespaces_that_they_moved_to() -> Outcome {
     let target = SocketAddrV4::new(lab.address.isp, 9000);
     let expect = |sizes: &[usize]| {
         for (number, size) in sizes.iter().enumerate() {
-            let length = receive(&server, Duration::from_secs(10), |datagram, _| Some(datagram.len()));
+            let length = receive(&server, PATIENCE, |datagram, _| Some(datagram.len()));
             assert_eq!(length, Some(*size), "datagram {number} of {}", sizes.len());
         }
     };

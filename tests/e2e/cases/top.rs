@@ -6,7 +6,7 @@ use genkan_lab::topology::Role::{Laptop, Remote, Router};
 use nix::sys::signal::Signal;
 
 use crate::cases;
-use crate::fixture::{Lab, SILENCE};
+use crate::fixture::{Lab, PATIENCE};
 use crate::outcome::Outcome;
 use crate::servers::{Server, ask, udp};
 use crate::terminal::Terminal;
@@ -31,7 +31,7 @@ fn used() -> Lab {
     let lab = Lab::start("");
     let _server = Server::udp(&lab.host(Remote), 7);
     let remote = SocketAddrV4::new(lab.address.remote, 7);
-    ask(&udp(&lab.host(Laptop), 5001), remote, b"hello", SILENCE).expect("an answer");
+    ask(&udp(&lab.host(Laptop), 5001), remote, b"hello", PATIENCE).expect("an answer");
     lab
 }
 

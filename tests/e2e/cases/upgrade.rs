@@ -5,9 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use genkan_lab::Options;
 use genkan_lab::topology::Role::{Isp, Laptop, Remote, Router};
@@ -15,12 +13,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::persistence::{Calls, Flag, count, while_some_talk};
+use super::persistence::{Calls, count, while_some_talk};
 use crate::cases;
+use crate::counted::{Counted, Flow};
 use crate::fixture::{Lab, WEB, put_program, wait_for, with_backend};
 use crate::flood::mac;
 use crate::outcome::Outcome;
-use crate::programs::{Said, need_tun};
+use crate::programs::{Said, need, need_tun};
 use crate::servers::{Server, connect, exchange, greeting, udp};
 use crate::setup;
 use crate::steady::{Sink, Steady};
@@ -81,63 +80,16 @@ pub(super) fn lab(options: &Options, rules: &str) -> (Lab, std::path::PathBuf) {
     (lab, program)
 }
 
-/// What became of a stream of datagrams, one each millisecond.
-#[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) sent: usize,
-    /// Without those that came twice.
-    pub(super) arrived: usize,
-    twice: usize,
-    /// The longest time between two that arrived.
-    pub(super) silence: Duration,
-}
-
-/// Sends datagrams from the laptop to the remote host while something happens.
+/// Sends datagrams from the laptop to the remote host, about one each millisecond, while something happens.
 pub(super) fn flow_during(lab: &Lab, work: impl FnOnce()) -> Flow {
-    let receiver = udp(&lab.host(Remote), 5001);
-    receiver.set_read_timeout(Some(Duration::from_millis(200))).expect("not zero");
-    let sender = udp(&lab.host(Laptop), 0);
+    let remote = lab.host(Remote);
+    let socket = udp(&remote, 5001);
     let to = SocketAddrV4::new(lab.address.remote, 5001);
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let sending = scope.spawn(|| {
-            let (began, mut sent) = (Instant::now(), 0_usize);
-            while !over.load(Ordering::Acquire) {
-                sender.send_to(&sent.to_be_bytes(), to).expect("there is a route");
-                sent += 1;
-                let due = began + Duration::from_millis(sent as u64);
-                thread::sleep(due.saturating_duration_since(Instant::now()));
-            }
-            sent
-        });
-        let receiving = scope.spawn(|| {
-            let (mut last, mut silence) = (None::<Instant>, Duration::ZERO);
-            let (mut numbers, mut buffer) = (Vec::new(), [0; 8]);
-            loop {
-                match receiver.recv(&mut buffer) {
-                    Ok(_) => {
-                        let now = Instant::now();
-                        silence = silence.max(last.map_or(Duration::ZERO, |last| now - last));
-                        last = Some(now);
-                        numbers.push(usize::from_be_bytes(buffer));
-                    }
-                    Err(_) if over.load(Ordering::Acquire) => return (numbers, silence),
-                    Err(_) => {}
-                }
-            }
-        });
-        Flag(&over).after(|| {
-            thread::sleep(Duration::from_millis(100));
-            work();
-            thread::sleep(Duration::from_millis(100));
-        });
-        let sent = sending.join().expect("it was sent");
-        let (mut numbers, silence) = receiving.join().expect("it arrived");
-        let all = numbers.len();
-        numbers.sort_unstable();
-        numbers.dedup();
-        Flow { sent, arrived: numbers.len(), twice: all - numbers.len(), silence }
-    })
+    let flow = Counted::start(Duration::from_millis(1), udp(&lab.host(Laptop), 0), to, remote, socket);
+    flow.wait_for_more(50);
+    work();
+    flow.wait_for_more(50);
+    flow.end()
 }
 
 fn a_thousand_sessions_survive_an_upgrade() -> Outcome {
@@ -168,7 +120,7 @@ fn a_thousand_sessions_survive_an_upgrade() -> Outcome {
 fn moments(lab: &Lab) {
     let _calls = Calls::open(lab, if setup::is_slow() { 100 } else { 1_000 });
     let more = setup::sessions().map(|flows| more_sessions(lab, flows));
-    let mut silences = Vec::new();
+    let mut pauses = Vec::new();
     for _ in 0..if more.is_some() { 9 } else { 2 } {
         let flow = flow_during(lab, || {
             let said = upgrade(lab).expect_ok();
@@ -176,12 +128,12 @@ fn moments(lab: &Lab) {
             println!("{} sessions, packets waited for {} us", report["sessions"], report["pause_micros"]);
         });
         println!("{flow:?}");
-        silences.push(flow.silence);
-        assert!(flow.silence < LONGEST_PAUSE || more.is_some(), "{flow:?}");
-        assert_eq!((flow.arrived, flow.twice), (flow.sent, 0), "none was lost: {flow:?}");
+        pauses.push(flow.longest);
+        assert!(flow.longest < LONGEST_PAUSE || more.is_some(), "{flow:?}");
+        assert!(flow.is_whole(), "none was lost: {flow:?}");
     }
-    silences.sort_unstable();
-    println!("the median of the silences is {:?}", silences[silences.len() / 2]);
+    pauses.sort_unstable();
+    println!("the median of the pauses is {:?}", pauses[pauses.len() / 2]);
 }
 
 /// Opens so many sessions of datagrams; they end where the sink is.
@@ -285,7 +237,7 @@ fn a_program_that_fails_half_way_gives_everything_back() -> Outcome {
         });
     });
     println!("{flow:?}");
-    assert_eq!(flow.arrived, flow.sent, "none was lost: {flow:?}");
+    assert!(flow.is_whole(), "none was lost: {flow:?}");
     // The lab asks by the same program.
     replace(&program, put_program);
     assert_eq!((count(&lab, "pid"), count(&lab, "upgrades")), (pid, 0));
@@ -296,13 +248,17 @@ fn a_program_that_fails_half_way_gives_everything_back() -> Outcome {
 }
 
 fn the_new_program_goes_on_alone_when_the_running_one_dies() -> Outcome {
+    need("bash")?;
     let (lab, program) = lab(&Options::default(), &format!("{WEB}{FREE}"));
     let mut calls = Calls::open(&lab, 50);
     let pid = count(&lab, "pid");
     let real = program.with_extension("real");
     put_program(&real);
-    // By then the offers are on their way: they are sent at once.
-    let text = format!("#!/bin/sh\nsleep 0.3\nkill -9 $PPID\nexec {} \"$@\"\n", real.display());
+    // When the first offer is there the others are on their way: they are sent at once.
+    let text = format!(
+        "#!/bin/bash\nuntil read -t 0; do sleep 0.01; done\nsleep 0.3\nkill -9 $PPID\nexec {} \"$@\"\n",
+        real.display()
+    );
     replace_by_script(&program, &text);
     let said = upgrade(&lab);
     // The lab asks by the same program.

@@ -66,7 +66,7 @@ fn a_program_that_hangs_half_way_is_given_up() -> Outcome {
     let flow = flow_during(&lab, || refused(&lab, "it did not move packets"));
     println!("{flow:?}");
     // More than what the rings have room for is lost.
-    assert!(flow.silence < HANGING, "{flow:?}");
+    assert!(flow.longest < HANGING, "{flow:?}");
     calls.check();
     Ok(())
 }
@@ -76,7 +76,8 @@ fn a_program_that_is_no_longer_listening_is_given_up() -> Outcome {
     replace_by_script(&program, "#!/bin/sh\nexec sleep 60 </dev/null\n");
     let began = Instant::now();
     refused(&lab, "did not listen");
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    // For one that may yet speak it waits 20 s.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     // While one that is not ready is waited for, the router can be told to end.
     replace_by_script(&program, "#!/bin/sh\nexec sleep 60\n");
     let asked = begin(&lab, &["upgrade"]);
