@@ -26,6 +26,11 @@ pub(crate) enum AskError {
     /// No socket, no randomness.
     #[error("cannot ask")]
     Io(#[from] io::Error),
+    /// No route leads there.
+    #[error(
+        "{0} cannot be reached from this machine: no route leads there. The router's own box has one with `[router] tun` only; ask from a host behind it"
+    )]
+    NoRoute(SocketAddrV4),
     /// It does not answer.
     #[error(
         "{0} does not answer, neither over UDP nor over TCP: is `genkan reflector` running there, and does a firewall let it be reached?"
@@ -145,7 +150,10 @@ impl Client {
         let udp = answers[0].is_some();
         let first = match answers[0] {
             Some(reply) => reply,
-            None => converse(server, &who[0], &mut token).map_err(|_| AskError::Silent(server))?,
+            None => converse(server, &who[0], &mut token).map_err(|error| match error.kind() {
+                ErrorKind::NetworkUnreachable => AskError::NoRoute(server),
+                _ => AskError::Silent(server),
+            })?,
         };
         // Three times the way there and back is enough for one that takes as long again.
         let interval = (first.round_trip * 3).clamp(Duration::from_millis(300), Duration::from_millis(600));

@@ -73,8 +73,8 @@ impl Places {
 /// How a message came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Way {
-    /// As a datagram to this place.
-    Datagram(Place),
+    /// As a datagram to this place, at this address of ours: one of many where the place has none of its own.
+    Datagram(Place, Ipv4Addr),
     /// Over this TCP connection.
     Connection(u64),
 }
@@ -311,14 +311,17 @@ impl Server {
         let change_address = change & stun::CHANGE_ADDRESS != 0;
         let change_port = change & stun::CHANGE_PORT != 0;
         let way = match way {
-            Way::Datagram(place) => Way::Datagram(Place {
-                other_address: place.other_address ^ change_address,
-                other_port: place.other_port ^ change_port,
-            }),
+            Way::Datagram(place, own) => {
+                let place = Place {
+                    other_address: place.other_address ^ change_address,
+                    other_port: place.other_port ^ change_port,
+                };
+                Way::Datagram(place, if change_address { *self.places.endpoint(place).ip() } else { own })
+            }
             connection => connection,
         };
         let impossible = match way {
-            Way::Datagram(_) => change_address && self.places.other_address.is_none(),
+            Way::Datagram(..) => change_address && self.places.other_address.is_none(),
             Way::Connection(_) => change != 0,
         };
         if impossible || request.attributes().any(|it| unknown(&it)) {
@@ -327,11 +330,9 @@ impl Server {
             return fitting(way, from, answer, room);
         }
         let mut answer = Writer::new(Class::Success, stun::BINDING, &request.transaction).with_mapped(from);
-        if let Way::Datagram(place) = way {
-            let origin = self.places.endpoint(place);
-            if !origin.ip().is_unspecified() {
-                answer = answer.with_endpoint(attribute::RESPONSE_ORIGIN, origin);
-            }
+        if let Way::Datagram(place, own) = way {
+            let origin = SocketAddrV4::new(own, self.places.endpoint(place).port());
+            answer = answer.with_endpoint(attribute::RESPONSE_ORIGIN, origin);
             answer = match self.places.other_address {
                 Some(address) => {
                     let other = SocketAddrV4::new(address, self.places.other_port);

@@ -1,12 +1,17 @@
 //! The sockets of a reflector: datagrams and connections to [`Server`], its answers back, and ports tried.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
+};
+use nix::{cmsg_space, libc};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -62,7 +67,9 @@ async fn serve(places: Places, any_address: bool) -> Result<(), Failure> {
     for place in places.all() {
         let endpoint = places.endpoint(place);
         let socket = UdpSocket::bind(endpoint).await;
-        sockets.insert(place, socket.map_err(|error| Failure::new(&format!("UDP {endpoint}"), &error))?);
+        let socket = socket.map_err(|error| Failure::new(&format!("UDP {endpoint}"), &error))?;
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        sockets.insert(place, socket);
     }
     let listener = TcpListener::bind(places.first).await;
     let listener = listener.map_err(|error| Failure::new(&format!("TCP {}", places.first), &error))?;
@@ -171,16 +178,15 @@ async fn send_datagram(own: SocketAddr, probe: &Probe) -> io::Result<()> {
 async fn datagrams(service: Arc<Service>, place: Place) {
     let mut octets = [0; stun::LONGEST + 1];
     loop {
-        let (length, from) = match service.sockets[&place].recv_from(&mut octets).await {
-            Ok((length, SocketAddr::V4(from))) => (length, from),
-            Ok(_) => continue,
+        let (length, from, own) = match receive(&service.sockets[&place], &mut octets).await {
+            Ok(received) => received,
             Err(error) => {
                 warn!(%error, "cannot receive");
                 sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let way = Way::Datagram(place);
+        let way = Way::Datagram(place, own);
         match service.with_server(|server, now| server.message(now, way, from, &octets[..length])) {
             Action::Answer(answer) => send(&service, &answer),
             // As many of these as the server lets be.
@@ -198,11 +204,45 @@ async fn datagrams(service: Arc<Service>, place: Place) {
 }
 
 fn send(service: &Service, answer: &Answer) {
-    if let Way::Datagram(place) = answer.way {
+    if let Way::Datagram(place, own) = answer.way {
         service.count(|tally| tally.answers += 1);
         // A datagram that the kernel cannot take now is one that got lost: who wants an answer asks again.
-        let _ = service.sockets[&place].try_send_to(&answer.octets, answer.to.into());
+        let _ = send_from(&service.sockets[&place], own, answer);
     }
+}
+
+/// A datagram: its length, its sender, and the address of ours that it came to. A socket bound to all of them gets it at
+/// any, and an asker behind a NAT hears the answer from that one only.
+async fn receive(socket: &UdpSocket, octets: &mut [u8]) -> io::Result<(usize, SocketAddrV4, Ipv4Addr)> {
+    let mut receive = || {
+        let (mut room, mut into) = (cmsg_space!(libc::in_pktinfo), [IoSliceMut::new(octets)]);
+        let message =
+            recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut into, Some(&mut room), MsgFlags::empty())?;
+        let own = message.cmsgs()?.find_map(|part| match part {
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)))
+            }
+            _ => None,
+        });
+        let from = message.address.ok_or(io::ErrorKind::InvalidData)?;
+        Ok((message.bytes, from.into(), own.unwrap_or(Ipv4Addr::UNSPECIFIED)))
+    };
+    socket.async_io(Interest::READABLE, &mut receive).await
+}
+
+/// Sends a datagram from this address of ours.
+fn send_from(socket: &UdpSocket, own: Ipv4Addr, answer: &Answer) -> io::Result<usize> {
+    let address = |address: Ipv4Addr| libc::in_addr { s_addr: u32::from(address).to_be() };
+    let info = libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: address(own),
+        ipi_addr: address(Ipv4Addr::UNSPECIFIED),
+    };
+    let (octets, to) = ([IoSlice::new(&answer.octets)], SockaddrIn::from(answer.to));
+    let control = [ControlMessage::Ipv4PacketInfo(&info)];
+    socket.try_io(Interest::WRITABLE, || {
+        Ok(sendmsg(socket.as_raw_fd(), &octets, &control, MsgFlags::empty(), Some(&to))?)
+    })
 }
 
 /// Takes connections.

@@ -23,6 +23,7 @@ cases![;
     only_genkan: who_asks_gets_no_more_than_he_sent,
     a_token_is_worth_nothing_elsewhere,
     a_flood_stays_bounded,
+    it_answers_from_the_address_that_was_asked,
     it_ends_when_it_is_told_to,
     every_kind_of_nat_is_named,
     one_address_says_less_and_says_so,
@@ -229,6 +230,22 @@ fn a_flood_stays_bounded() -> Outcome {
     assert!(tokens as f64 <= 21.0 + 10.0 * took, "{tokens} tokens in {took} s");
     let grown = reflector.memory().saturating_sub(before);
     assert!(grown < 4096, "it grew by {grown} KiB");
+    Ok(())
+}
+
+/// It listens at all addresses of its host, and NATs admit nobody but whom one has asked.
+fn it_answers_from_the_address_that_was_asked() -> Outcome {
+    let lab = Lab::start("[nat]\nfiltering = \"address-dependent\"\n");
+    let to = at(Ipv4Addr::UNSPECIFIED);
+    let _reflector = Reflector::start(&lab.host(Remote), to, &[]);
+    for address in [lab.address.remote, lab.address.remote_second] {
+        let (_, outside) = doctor(&lab.host(Laptop), at(address), &[]);
+        assert_eq!(outside["udp"], true, "{address}: {outside:#}");
+    }
+    // The router's box has no way there.
+    let asked = ["doctor", "--reflector", &at(lab.address.remote).to_string()];
+    let said = lab.genkan(&asked);
+    assert!(said.code == Some(1) && said.stderr.contains("no route leads there"), "{said:?}");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::*;
 
 const ASKER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(8, 8, 4, 4), 40_000);
 const FIRST: Place = Place { other_address: false, other_port: false };
-const DATAGRAM: Way = Way::Datagram(FIRST);
+const DATAGRAM: Way = Way::Datagram(FIRST, Ipv4Addr::new(9, 9, 9, 9));
 const NOW: Duration = Duration::from_secs(30);
 
 fn places(other_address: Option<Ipv4Addr>) -> Places {
@@ -78,12 +78,15 @@ fn the_answer_comes_from_where_it_is_asked_to() {
     for (change, other_address, other_port) in
         [(0, false, false), (2, false, true), (4, true, false), (6, true, true)]
     {
-        assert_eq!(way(&mut server, change).way, Way::Datagram(Place { other_address, other_port }));
+        let own = Ipv4Addr::new(9, 9, 9, if other_address { 10 } else { 9 });
+        assert_eq!(way(&mut server, change).way, Way::Datagram(Place { other_address, other_port }, own));
     }
-    // With one address: its other port, and a word that there is no other address.
-    let mut alone = Server::new(places(None), false, [3; 16]);
+    // Where it listens at all addresses: that which was asked, its other port, and a word that there is no other address.
+    let first = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 3478);
+    let mut alone = Server::new(Places { first, ..places(None) }, false, [3; 16]);
     let answer = way(&mut alone, 2);
-    assert_eq!(answer.way, Way::Datagram(Place { other_address: false, other_port: true }));
+    let Way::Datagram(_, own) = DATAGRAM else { unreachable!("it is one") };
+    assert_eq!(answer.way, Way::Datagram(Place { other_address: false, other_port: true }, own));
     let message = Message::parse(&answer.octets).expect("it is one");
     assert_eq!(message.attribute(attribute::OTHER_PORT), Some(&3479_u16.to_be_bytes()[..]));
     assert_eq!(message.attribute(attribute::OTHER_ADDRESS), None);
