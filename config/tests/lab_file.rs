@@ -94,6 +94,13 @@ fn mistakes_are_told_all_at_once_and_in_their_places() {
 }
 
 #[test]
+fn links_of_a_lab_without_networks_are_told_so() {
+    let mistakes = lab_file::parse("[[link]]\nname = \"internet\"\n", "links.toml").expect_err("no network");
+    let said = genkan_config::render(&mistakes, false);
+    assert!(said.contains("nothing is on any `[[network]]` of this file"), "{said}");
+}
+
+#[test]
 fn contradictions_are_mistakes() {
     for (from, to, expected) in [
         ("address = \"192.168.0.10/24\"", "address = \"192.168.0.1/24\"", "two have the address 192.168.0.1"),

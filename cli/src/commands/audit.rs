@@ -7,7 +7,7 @@ use genkan_config::openings::Openings;
 use genkan_control::api::{AuditKind, AuditOpening, AuditQuery, AuditReport, AuditRisk, ClosedBy};
 use genkan_engine::UnixTime;
 
-use super::{ask, configuration};
+use super::{ask, configuration, history};
 use crate::audit::Facts;
 use crate::output::{self, Exit, Failure};
 use crate::words::{Language, Words};
@@ -127,7 +127,7 @@ fn uses(opening: &AuditOpening, now: i64, words: &Words) -> Vec<String> {
             None => words.say("audit-open-since", &arguments),
             Some(uid) => {
                 let [time, revision] = arguments;
-                words.say("audit-open-since-user", &[time, revision, ("uid", uid.to_string())])
+                words.say("audit-open-since-user", &[time, revision, ("user", history::user(Some(uid)))])
             }
         });
     }

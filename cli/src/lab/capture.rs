@@ -62,7 +62,11 @@ pub(crate) fn run(
     let mut sink = match write {
         None => Sink::Lines,
         Some(path) if path == Path::new("-") => Sink::File(PcapFileTransmitter::from_writer(io::stdout())?),
-        Some(path) => Sink::File(PcapFileTransmitter::from_writer(File::create(path)?)?),
+        Some(path) => {
+            let file = File::create(path);
+            let file = file.map_err(|error| Failure::new(&path.display().to_string(), &error))?;
+            Sink::File(PcapFileTransmitter::from_writer(file)?)
+        }
     };
     output::remark(&format!("capturing at {node} {device}; Ctrl-C ends it"));
     let start = Instant::now();

@@ -245,6 +245,7 @@ fn link(table: &LinkTable, members: &Members, report: &mut Report) -> Option<Lin
         diagnostic.label("a link is NETWORK.NAME, or NETWORK where two are joined");
         diagnostic.help(match closest(&name.value.0, known.iter().map(String::as_str)) {
             Some(meant) => format!("did you mean `{}`?", quoted(meant)),
+            None if known.is_empty() => "nothing is on any `[[network]]` of this file".to_owned(),
             None => format!("there are {}", known.join(", ")),
         });
         return None;

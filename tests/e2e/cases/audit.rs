@@ -41,6 +41,8 @@ fn what_is_open_is_told_with_who_came_and_what_closes_it() -> Outcome {
     assert_eq!((share["risk"].as_str(), share["findings"][0]["id"].as_str()), (Some("high"), Some("files")));
     let said = lab.genkan(&["audit"]);
     assert!(said.code == Some(1) && said.stdout.starts_with("[HIGH] forward \"share\": tcp 445"), "{said:?}");
+    // The tests run as root, of the system or of a user namespace.
+    assert!(said.stdout.contains(", by revision 2 of root; "), "{said:?}");
     let said = lab.genkan(&["audit", "--format", "md"]);
     assert!(
         said.stdout.starts_with("| risk |") && said.stdout.contains("| HIGH | forward \"share\""),

@@ -437,6 +437,9 @@ fn a_capture_holds_what_passes() -> Outcome {
         let icmp = |kind: u8| frames.iter().filter(|frame| frame[23] == 1 && frame[34] == kind).count();
         assert!(icmp(8) >= 15 && icmp(0) >= 15, "{} requests, {} replies", icmp(8), icmp(0));
     }
+    let nowhere = "/run/genkan-e2e/absent/labs.pcap";
+    let said = genkan_lab(&["capture", "--name", "labs-capture", "right", "-w", nowhere], "");
+    assert!(said.code == Some(1) && said.stderr.contains(nowhere), "{said:?}");
     let several = genkan_lab(&["capture", "--name", "labs-capture", "nobody"], "");
     assert!(several.code == Some(1) && several.stderr.contains("there are cable.left"), "{several:?}");
     Ok(())
