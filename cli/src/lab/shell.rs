@@ -46,7 +46,7 @@ pub(crate) fn private(plan: &Plan, host: Option<&str>, command: &[String]) -> Re
     let mut given = shell_command(host.unwrap_or(&record.name), command);
     given.env(record::LAB_VARIABLE, &record.name);
     let status = match host {
-        Some(host) => at_computer(&record, &lab, host, || given.status())?,
+        Some(host) => at_computer(&record, &lab, host, &mut given, Command::status)?,
         None => given.status(),
     };
     let status = status.map_err(|error| Failure::new(&cannot_start(command), &error))?;
@@ -63,7 +63,7 @@ pub(crate) fn at(name: &str, host: &str, command: &[String]) -> Result<Infallibl
     let host = record.computer(host)?;
     let mut given = shell_command(host, command);
     given.env(record::LAB_VARIABLE, name);
-    let error = at_computer(&record, &lab, host, || given.exec())?;
+    let error = at_computer(&record, &lab, host, &mut given, Command::exec)?;
     Err(Failure::new(&cannot_start(command), &error))
 }
 
@@ -71,12 +71,14 @@ fn cannot_start(command: &[String]) -> String {
     format!("cannot start {}", command.first().map_or("the shell", String::as_str))
 }
 
-/// Does something in the network of a computer. At a Genkan the usual place of its files is that Genkan's.
+/// Runs a command in the network of a computer. At a Genkan the usual place of its files is that Genkan's, and one that is
+/// started there by hand keeps its state in the lab as well.
 fn at_computer<T: Send>(
     record: &Record,
     lab: &Lab,
     host: &str,
-    work: impl FnOnce() -> T + Send,
+    command: &mut Command,
+    run: impl FnOnce(&mut Command) -> T + Send,
 ) -> Result<T, Failure> {
     let directory = record::router_directory(&record.name, host);
     let is_genkan = record.is_genkan(host);
@@ -84,8 +86,9 @@ fn at_computer<T: Send>(
         if is_genkan {
             show_in_usual_place(&directory)
                 .map_err(|error| Failure::new("cannot show the router's files", &error))?;
+            command.env("STATE_DIRECTORY", directory.join("state"));
         }
-        Ok(work())
+        Ok(run(command))
     })
 }
 

@@ -26,6 +26,7 @@ cases![;
     eight_labs_at_once_keep_apart,
     a_name_that_is_taken_is_refused_and_the_first_lab_stays,
     a_lab_that_stays_is_listed_used_and_leaves_nothing,
+    a_router_that_is_started_by_hand_stays_within_its_lab,
     a_forward_leads_through_two_nats,
     a_carrier_shares_its_addresses_and_hides_its_customers,
     each_of_two_consoles_is_reached_at_a_port_of_its_own,
@@ -183,6 +184,29 @@ fn a_lab_that_stays_is_listed_used_and_leaves_nothing() -> Outcome {
     assert!(!runs("/run/genkan-lab/labs-stay/router/genkan.toml"), "the router outlived the lab");
     assert!(!fs::exists("/run/genkan-lab/labs-stay").expect("it can be looked at"));
     assert_eq!(genkan_lab(&["down", "labs-stay"], "").code, Some(1));
+    Ok(())
+}
+
+/// As `lab up` says it, for two routers side by side.
+fn a_router_that_is_started_by_hand_stays_within_its_lab() -> Outcome {
+    let said = genkan_lab(&["up", "labs-hand", "--topology", "double-nat"], "").expect_ok();
+    let lab = Standing("labs-hand");
+    let commands: Vec<&str> = said.stdout.lines().filter(|line| line.contains(" genkan run ")).collect();
+    assert_eq!(commands.len(), 2, "{said:?}");
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        let mut router = Command::new(setup::binary());
+        let router = router.args(&words[1..]).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+        // `down` ends it.
+        let _ = router.expect("the program is there");
+    }
+    for router in ["box", "router"] {
+        let status = ["exec", "--name", "labs-hand", router, "--", "genkan", "status"];
+        wait_for("it runs", || genkan_lab(&status, "").ok);
+        let history = format!("/run/genkan-lab/labs-hand/{router}/state/history");
+        assert!(fs::exists(&history).expect("it can be looked at"), "{history}");
+    }
+    drop(lab);
     Ok(())
 }
 
