@@ -3,6 +3,7 @@
 mod bench;
 mod command_line;
 mod daemon;
+mod documents;
 mod replay;
 mod rule_tests;
 mod support;
