@@ -132,7 +132,7 @@ drop_reasons! {
     Filtered = "filtered",
     /// A forward owns this external port, and its `from` does not admit the source.
     ForwardSource = "forward_source",
-    /// The forward of this external port is disabled or has expired.
+    /// The forward of this external port is disabled, has expired, or is out of its hours.
     ForwardClosed = "forward_closed",
     /// The forward has as many sessions as its `max_sessions` allows.
     ForwardSessionLimit = "forward_session_limit",

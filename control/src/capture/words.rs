@@ -163,7 +163,7 @@ mod tests {
         let dropped = |reason| words.before(&packet(Fate::Judged(Verdict::Drop(reason)), None, None));
         assert_eq!(
             dropped(DropReason::ForwardClosed),
-            "dropped, forward_closed: The forward of this external port is disabled or has expired.; forward web"
+            "dropped, forward_closed: The forward of this external port is disabled, has expired, or is out of its hours.; forward web"
         );
         assert!(dropped(DropReason::NoMapping).starts_with("dropped, no_mapping: Nothing takes this packet"));
         let made = packet(Fate::Made(PortId::WAN), None, None);

@@ -31,7 +31,7 @@ pub struct RuleId(pub u32);
 pub enum Inbound {
     /// No forward has this port.
     NotOwned,
-    /// Every forward that has it is disabled or has expired; this is the first.
+    /// Every forward that has it is disabled, has expired, or is out of its hours; this is the first.
     Closed(RuleId),
     /// Open forwards have it, but none admits the source; this is the first.
     Refused(RuleId),
