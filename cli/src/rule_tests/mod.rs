@@ -26,7 +26,7 @@ use self::judge::Wrong;
 use self::offline::Offline;
 use self::world::World;
 use crate::output::Failure;
-use crate::trace::Scene;
+use crate::trace::{Answer, Scene};
 use crate::words::Words;
 
 /// What became of the tests of one file.
@@ -89,6 +89,9 @@ pub(crate) struct Fault {
     pub(crate) expected: String,
     /// What was seen.
     pub(crate) seen: String,
+    /// Where the traces are from, if not from what failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) traced: Option<String>,
     /// The packets of the connection in question, step by step.
     pub(crate) traces: Vec<TraceAnswer>,
     /// All frames of the test.
@@ -193,13 +196,35 @@ fn explain(file: &TestFile, test: &Test, options: &Options<'_>, words: &Words) -
     let Err((index, wrong)) = attempt(&mut router, test)? else {
         return Err(Failure::message(format!("{}: the same test went two ways", test.name)));
     };
-    let told = |told: &offline::Told| {
-        let scene = Scene::new(&file.configurations[told.configuration], told.wall);
-        scene.tell(told.port, told.packet, &told.outcome, words)
-    };
+    let told = |told: &offline::Told| tell(file, told, words);
     let capture = capture::write(file, test, &router, options.artifacts, &told)?;
     let traces = router.told_last().iter().map(told).map(TraceAnswer::from).collect();
     Ok(Fault { traces, capture: Some(capture), ..fault(file, test, index, &wrong, words) })
+}
+
+fn tell(file: &TestFile, told: &offline::Told, words: &Words) -> Answer {
+    let scene = Scene::new(&file.configurations[told.configuration], told.wall);
+    scene.tell(told.port, told.packet, &told.outcome, words)
+}
+
+/// What a simulated router makes of a test up to a step, with which another one has gone wrong: whether it goes wrong
+/// there as well, and the packets of the last connection.
+///
+/// # Errors
+/// None of a simulated router.
+fn simulate(
+    file: &TestFile,
+    test: &Test,
+    index: usize,
+    words: &Words,
+) -> Result<(bool, Vec<TraceAnswer>), Failure> {
+    let mut coverage = vec![Coverage::default(); file.configurations.len()];
+    let until = Test { steps: test.steps[..=index].to_vec(), ..test.clone() };
+    let mut router = Offline::new(&file.configurations, &until, &mut coverage);
+    router.keep();
+    let agrees = matches!(attempt(&mut router, &until)?, Err((wrong_at, _)) if wrong_at == index);
+    let last = router.told_last().iter();
+    Ok((agrees, last.map(|told| TraceAnswer::from(tell(file, told, words))).collect()))
 }
 
 /// What is wrong with a step, in words.
@@ -210,6 +235,7 @@ fn fault(file: &TestFile, test: &Test, index: usize, wrong: &Wrong, words: &Word
         place: placed(file, step.place),
         expected: telling::expected(step, wrong, words),
         seen: telling::seen(step, wrong, words),
+        traced: None,
         traces: Vec::new(),
         capture: None,
     }

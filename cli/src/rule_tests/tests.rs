@@ -34,20 +34,37 @@ to       = "nas"
 enabled  = false
 "#;
 
-/// A test with these keys, behind the ends of a TCP connection from outside.
-fn run_one(keys: &str) -> TestReport {
+/// A file with one test of these keys, behind the ends of a TCP connection from outside.
+fn file_of(keys: &str) -> TestFile {
     let text = format!(
         "config = \"home.toml\"\n[[test]]\nname = \"it\"\nprotocol = \"tcp\"\nfrom = \"198.51.100.7\"\n{keys}\n"
     );
     let file = genkan_config::expectations::parse_tests(&text, "home.test.toml", &mut |_: &Path| {
         genkan_config::parse(RULES, "home.toml")
     });
-    let file = file.unwrap_or_else(|errors| panic!("{}", genkan_config::render(&errors, false)));
+    file.unwrap_or_else(|errors| panic!("{}", genkan_config::render(&errors, false)))
+}
+
+fn run_one(keys: &str) -> TestReport {
+    let file = file_of(keys);
     let folder = std::env::temp_dir().join(format!("genkan-rule-tests-{}", std::process::id()));
     let options = Options { filter: None, fail_fast: false, coverage: false, artifacts: &folder };
     let mut report = run(&file, &options, &Words::new(Language::English)).expect("captures can be written");
     drop(std::fs::remove_dir_all(&folder));
     report.tests.remove(0)
+}
+
+/// Where another router goes wrong, the simulated one says whether it does there, and what it makes of the connection.
+#[test]
+fn what_went_wrong_elsewhere_is_simulated() {
+    for (expect, agrees) in [("\"reaches\"", false), ("\"refused\"", true)] {
+        let file = file_of(&format!("to = \"wan:80\"\nexpect = {expect}"));
+        let simulated = simulate(&file, &file.tests[0], 0, &Words::new(Language::English));
+        let (wrong, traces) = simulated.expect("a simulated router has no trouble");
+        assert_eq!(wrong, agrees, "{expect}");
+        assert!(traces[0].packet.contains("198.51.100.7:40000"), "{}", traces[0].packet);
+        assert!(traces[0].steps.iter().any(|step| step.text.contains("forward \"web\"")), "{traces:?}");
+    }
 }
 
 /// What is wrong, as `EXPECTED / SEEN`.

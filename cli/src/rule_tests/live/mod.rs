@@ -1,11 +1,13 @@
 //! The same tests with the real router and real sockets, in namespaces.
 //!
-//! [`site`] builds the computers that a file of tests names, [`sockets`] does at them what a test says.
+//! [`site`] builds the computers that a file of tests names, [`sockets`] does at them what a test says,
+//! [`wires`] keeps what passes meanwhile.
 
 mod drops;
 mod raw;
 mod site;
 mod sockets;
+mod wires;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use genkan_engine::wire::ipv4::Protocol;
 
 use self::site::Site;
 use self::sockets::Live;
-use super::{FileReport, Options, Outcome, TestReport, attempt, fault, placed};
+use super::{Fault, FileReport, Options, Outcome, TestReport, attempt, capture, fault, placed, simulate};
 use crate::output::Failure;
 use crate::words::Words;
 
@@ -44,7 +46,7 @@ pub(crate) fn run(file: &TestFile, options: &Options<'_>, words: &Words) -> Resu
         let begin = Instant::now();
         let outcome = match offline_only(file, &site, test) {
             Some(reason) => Outcome::OfflineOnly { reason: words.say(reason, &[]) },
-            None => at_a_router(file, &site, test, number, words)?,
+            None => at_a_router(file, &site, (test, number), options, words)?,
         };
         let failed = matches!(outcome, Outcome::Failed(_));
         let place = placed(file, test.place);
@@ -66,8 +68,8 @@ pub(crate) fn run(file: &TestFile, options: &Options<'_>, words: &Words) -> Resu
 fn at_a_router(
     file: &TestFile,
     site: &Site,
-    test: &Test,
-    number: usize,
+    (test, number): (&Test, usize),
+    options: &Options<'_>,
     words: &Words,
 ) -> Result<Outcome, Failure> {
     let directory = Path::new("/run/genkan-test").join(number.to_string());
@@ -77,10 +79,14 @@ fn at_a_router(
         _ => {}
     }
     let mut router = Live::start(file, site, &directory)?;
-    Ok(match attempt(&mut router, test)? {
-        Ok(()) => Outcome::Ok,
-        Err((index, wrong)) => Outcome::Failed(Box::new(fault(file, test, index, &wrong, words))),
-    })
+    let Err((index, wrong)) = attempt(&mut router, test)? else { return Ok(Outcome::Ok) };
+    let (ports, frames) = router.frames()?;
+    let capture = capture::write_frames(file, test, options.artifacts, &ports, frames.into_iter())?;
+    let (agrees, traces) = simulate(file, test, index, words)?;
+    let traced = words.say(if agrees { "test-traced" } else { "test-traced-otherwise" }, &[]);
+    let fault = fault(file, test, index, &wrong, words);
+    let fault = Fault { traced: Some(traced), traces, capture: Some(capture), ..fault };
+    Ok(Outcome::Failed(Box::new(fault)))
 }
 
 /// Why a test cannot be done with a real router, as the name of a message.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use genkan_config::expectations::{Endpoint, Flow, TestFile, port_of};
 use genkan_config::openings::{Openings, State};
+use genkan_control::capture::pcapng::PacketBlock;
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_engine::{DropReason, PortId, UnixTime};
 use genkan_lab::RouterProcess;
@@ -17,6 +18,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::drops::Drops;
 use super::raw;
 use super::site::Site;
+use super::wires::Wires;
 use crate::output::Failure;
 use crate::rule_tests::world::{Arrival, Seen, World, closed_forward};
 
@@ -43,6 +45,7 @@ pub(super) struct Live<'a> {
     /// What should have worked, and did not.
     trouble: Option<Failure>,
     drops: Drops,
+    wires: Wires,
     router: RouterProcess,
 }
 
@@ -76,6 +79,7 @@ impl<'a> Live<'a> {
     pub(super) fn start(file: &'a TestFile, site: &'a Site, directory: &Path) -> Result<Live<'a>, Failure> {
         let namespace = site.namespace(PortId::HOST).ok_or_else(|| Failure::message("there is no router"))?;
         let text = file.configurations[0].places.file.text();
+        let wires = Wires::listen(site)?;
         let router = RouterProcess::start(namespace, Path::new("/proc/self/exe"), directory, text)?;
         let drops = Drops::of(&router.socket())?;
         let mut live = Live {
@@ -89,10 +93,20 @@ impl<'a> Live<'a> {
             number: 0,
             trouble: None,
             drops,
+            wires,
             router,
         };
         live.judge();
         Ok(live)
+    }
+
+    /// Ends the test: the ports with machines, and what has passed on their wires.
+    ///
+    /// # Errors
+    /// When the wires cannot be read.
+    pub(super) fn frames(mut self) -> Result<(Vec<PortId>, Vec<PacketBlock>), Failure> {
+        self.wires.read()?;
+        Ok(self.wires.into_frames())
     }
 
     fn judge(&mut self) {
@@ -127,6 +141,7 @@ impl<'a> Live<'a> {
         let begin = Instant::now();
         let mut ask = ASK;
         while begin.elapsed() < PATIENCE {
+            self.wires.read()?;
             if let Some(came) = look(self)? {
                 return Ok(Waited::Came(came));
             }

@@ -15,6 +15,9 @@ fn fault(fault: &Fault, words: &Words) -> String {
     line("test-step", &[("step", fault.step.to_string()), ("place", fault.place.clone())]);
     line("test-expected", &[("text", fault.expected.clone())]);
     line("test-seen", &[("text", fault.seen.clone())]);
+    if let Some(traced) = &fault.traced {
+        text.push_str(&format!("\n{traced}\n"));
+    }
     for answer in &fault.traces {
         text.push('\n');
         text.push_str(&trace::text(answer, words));

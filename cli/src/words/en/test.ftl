@@ -8,6 +8,8 @@ test-failures = failures:
 test-expected = expected: { $text }
 test-seen = but:      { $text }
 test-step = in step { $step }, { $place }
+test-traced = What a simulated router with the same configuration makes of the same steps; it goes wrong there as well:
+test-traced-otherwise = What a simulated router with the same configuration makes of the same steps; it does not go wrong in this step there, so look at what really passed:
 test-capture = all frames: { $file }
 test-summary = test result: { $outcome }. { $passed } passed; { $failed } failed; { $left_out } left out; finished in { $time } s
 

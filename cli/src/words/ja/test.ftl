@@ -8,6 +8,8 @@ test-failures = 失敗したテスト:
 test-expected = 期待: { $text }
 test-seen = 実際: { $text }
 test-step = 手順 { $step }、{ $place }
+test-traced = 同じ設定の模擬ルーターで同じ手順をたどった結果（そこでも期待どおりにならない）:
+test-traced-otherwise = 同じ設定の模擬ルーターで同じ手順をたどった結果。そこではこの手順は期待どおりなので、実際に流れたフレームを調べる:
 test-capture = 全フレームの記録: { $file }
 test-summary = 結果: { $outcome }。成功 { $passed } 件、失敗 { $failed } 件、対象外 { $left_out } 件。所要時間 { $time } 秒
 
