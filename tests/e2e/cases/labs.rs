@@ -193,13 +193,12 @@ fn a_router_that_is_started_by_hand_stays_within_its_lab() -> Outcome {
     let lab = Standing("labs-hand");
     let commands: Vec<&str> = said.stdout.lines().filter(|line| line.contains(" genkan run ")).collect();
     assert_eq!(commands.len(), 2, "{said:?}");
-    for command in commands {
-        let words: Vec<&str> = command.split(' ').collect();
+    let start = |command: &&str| {
         let mut router = Command::new(setup::binary());
-        let router = router.args(&words[1..]).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
-        // `down` ends it.
-        let _ = router.expect("the program is there");
-    }
+        router.args(command.split(' ').skip(1)).stdin(Stdio::null()).stderr(Stdio::null());
+        router.spawn().expect("the program is there")
+    };
+    let routers: Vec<_> = commands.iter().map(start).collect();
     for router in ["box", "router"] {
         let status = ["exec", "--name", "labs-hand", router, "--", "genkan", "status"];
         wait_for("it runs", || genkan_lab(&status, "").ok);
@@ -207,6 +206,9 @@ fn a_router_that_is_started_by_hand_stays_within_its_lab() -> Outcome {
         assert!(fs::exists(&history).expect("it can be looked at"), "{history}");
     }
     drop(lab);
+    for mut router in routers {
+        assert!(router.wait().expect("it is our child").success(), "the end of the lab ends it properly");
+    }
     Ok(())
 }
 
