@@ -11,6 +11,7 @@ use crate::forward::rules::RuleId;
 use crate::frame::PortId;
 use crate::nat::policy::{Direction, FilteringBehavior};
 use crate::packet::rewrite::Side;
+use crate::verdict::Verdict;
 use crate::wire::ethernet::MacAddr;
 
 /// One question of a packet's walk, answered. The last word is the verdict's: a packet that is dropped has its reason
@@ -29,6 +30,32 @@ pub enum Step {
         external: SocketAddrV4,
         /// The far endpoint.
         remote: SocketAddrV4,
+    },
+    /// A forward has let that session pass.
+    AdmittedBy {
+        /// Which.
+        rule: RuleId,
+    },
+    /// An ICMP error about a packet of a live session, to whoever sent that (RFC 5508 §4).
+    ErrorAbout {
+        /// The session's inside endpoint.
+        internal: SocketAddrV4,
+        /// Its external endpoint; equals `internal` where there is no NAT.
+        external: SocketAddrV4,
+        /// The far endpoint.
+        remote: SocketAddrV4,
+    },
+    /// A later fragment, which goes where its first went.
+    FollowsFirst,
+    /// A later fragment, which waits for its first.
+    WaitsForFirst,
+    /// The answer to a question of the router's own ([`crate::probe`]).
+    AnswersProbe,
+    /// What held this packet up is over, and another worker goes on with it although the verdict does not say so. Not
+    /// for people.
+    HandedOver {
+        /// To whom, and how far it had come.
+        verdict: Verdict,
     },
     /// No session has these endpoints.
     Unknown,
@@ -207,7 +234,7 @@ pub enum Leaving {
 }
 
 /// The steps of one packet, in the order in which they were taken.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Trail(RefCell<Vec<Step>>);
 
 impl Trail {
@@ -222,6 +249,11 @@ impl Trail {
 
     pub(crate) fn truncate(&self, len: usize) {
         self.0.borrow_mut().truncate(len);
+    }
+
+    /// Goes on in the memory of `steps`.
+    pub(crate) fn over(steps: Vec<Step>) -> Trail {
+        Trail(RefCell::new(steps))
     }
 
     pub(crate) fn into_steps(self) -> Vec<Step> {

@@ -55,6 +55,18 @@ impl Scene<'_> {
                 };
                 Said::with(id, endpoints(*internal, *external, *remote))
             }
+            Step::AdmittedBy { rule } => {
+                let name = self.forward(rule.0).map(|forward| forward.name.clone()).unwrap_or_default();
+                let at = rule.0 as usize;
+                Said::with("step-admitted-by", [("forward", name)]).at("forward", at, "name")
+            }
+            Step::ErrorAbout { internal, external, remote } => {
+                Said::with("step-error-about", endpoints(*internal, *external, *remote))
+            }
+            Step::FollowsFirst => Said::plain("step-follows-first"),
+            Step::WaitsForFirst => Said::plain("step-waits-for-first"),
+            Step::AnswersProbe => Said::plain("step-answers-probe"),
+            Step::HandedOver { .. } => return None,
             Step::Unknown => Said::plain("step-unknown"),
             Step::SessionRevoked => Said::plain("step-session-revoked"),
             Step::Reopening => Said::plain("step-reopening"),

@@ -10,6 +10,7 @@ use crate::packet::parsed::{Kind, Parsed};
 use crate::packet::rewrite::{self, Rewrite, Side};
 use crate::team::{Stage, WorkerId};
 use crate::time::Timestamp;
+use crate::trail::Step;
 use crate::verdict::{DropReason, Verdict};
 
 /// What the first fragment's fate means for the later ones: its endpoints once translated here.
@@ -57,8 +58,12 @@ impl Router {
             return self.handle_first_fragment(now, key, frame, parsed, offload);
         }
         match self.fragments.handle_later(now, key, info, parsed.ip_payload_len(), frame, *offload) {
-            Later::Forward(route) => self.forward_fragment(now, port, frame, parsed, offload, route),
+            Later::Forward(route) => {
+                self.nat.note(|| Step::FollowsFirst);
+                self.forward_fragment(now, port, frame, parsed, offload, route)
+            }
             Later::Held => {
+                self.nat.note(|| Step::WaitsForFirst);
                 self.nat.stages.fragments_held += 1;
                 Verdict::Consumed
             }
@@ -107,7 +112,10 @@ impl Router {
             }),
         };
         self.fragments.decide(now, key, route);
+        // What is released now has been explained when it came in.
+        let known = self.nat.steps();
         let mut verdict = verdict;
+        let mut handed_over = None;
         while let Some((route, held)) = self.fragments.poll_released() {
             if let Verdict::Transmit(port) = verdict {
                 // Before those that follow it, for the sake of whoever has to judge them next.
@@ -116,6 +124,7 @@ impl Router {
             }
             if let Verdict::HandOver(to, stage) = verdict {
                 self.push_hand_over(to, stage, key.port, frame.to_vec(), *offload);
+                handed_over = Some(verdict);
                 verdict = Verdict::Consumed;
             }
             let mut bytes = held.bytes;
@@ -131,6 +140,10 @@ impl Router {
                 }
                 Verdict::Consumed => {}
             }
+        }
+        self.nat.forget_steps(known);
+        if let Some(verdict) = handed_over {
+            self.nat.note(|| Step::HandedOver { verdict });
         }
         self.count_dropped_fragments();
         verdict

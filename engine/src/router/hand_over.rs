@@ -48,7 +48,7 @@ impl Router {
         self.stage = None;
     }
 
-    fn take_half_done(
+    pub(super) fn take_half_done(
         &mut self,
         now: Timestamp,
         port: PortId,
@@ -242,7 +242,7 @@ impl Router {
     }
 
     /// Counts what became of a frame.
-    fn count(&mut self, verdict: Verdict, len: usize) {
+    pub(super) fn count(&mut self, verdict: Verdict, len: usize) {
         match verdict {
             Verdict::Transmit(out) => {
                 let counters = &mut self.port_counters[out.index()];

@@ -10,6 +10,7 @@ use crate::packet::embedded::{self, Embedded};
 use crate::packet::parsed::Parsed;
 use crate::packet::rewrite::{self, Rewrite, Side};
 use crate::time::Timestamp;
+use crate::trail::Step;
 use crate::verdict::{DropReason, Verdict};
 
 impl Router {
@@ -64,6 +65,10 @@ impl Router {
         }
         let session = &self.nat.sessions[id];
         let (internal, external, inside_port) = (session.internal(), session.external(), session.inside_port);
+        if came_in.is_some() {
+            let remote = session.remote();
+            self.nat.note(|| Step::ErrorAbout { internal, external, remote });
+        }
         let expected = match direction {
             Direction::Outbound => session.remote_address,
             Direction::Inbound => session.external_address,
@@ -108,6 +113,9 @@ impl Router {
             rewrite::decrement_ttl(frame);
         }
         if is_hairpin {
+            if came_in.is_some() {
+                self.nat.note(|| Step::TurnedRound);
+            }
             return self.translate_icmp_error(now, came_in, PortId::WAN, frame, &now_parsed, offload);
         }
         Ok(self.send_out(now, came_in.unwrap_or(PortId::HOST), frame, offload, None).0)

@@ -12,7 +12,7 @@ use crate::packet::glance::{Glance, glance};
 use crate::packet::parsed::{Kind, Parsed, parse_ipv4};
 use crate::packet::segmentation;
 use crate::time::Timestamp;
-use crate::trail::{Step, Trail};
+use crate::trail::Step;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, EtherType, MacAddr};
 use crate::wire::ipv4::Protocol;
@@ -228,7 +228,7 @@ impl Router {
 
     /// Judges whatever [`Router::pass`] has not let pass, and counts.
     #[inline(never)]
-    fn judge_at_length(
+    pub(super) fn judge_at_length(
         &mut self,
         now: Timestamp,
         port: PortId,
@@ -260,26 +260,6 @@ impl Router {
             Verdict::Consumed => {}
         }
         verdict
-    }
-
-    /// [`Router::handle_frame`], with what was asked on the way. The same stages judge, and all happens that would have:
-    /// only the short way of established sessions is left aside, which leads where the long one leads.
-    pub fn explain(
-        &mut self,
-        now: Timestamp,
-        port: PortId,
-        frame: &mut &mut [u8],
-        offload: Offload,
-    ) -> (Verdict, Vec<Step>) {
-        let bytes = std::mem::take(frame);
-        let skipped = untag_priority(bytes);
-        *frame = &mut bytes[skipped..];
-        self.count_received(port, 1, frame.len() as u64);
-        self.nat.trail = Some(Trail::default());
-        let verdict = self.judge_at_length(now, port, frame, &offload, &Prepared::BLANK);
-        let steps = self.nat.trail.take().map(Trail::into_steps).unwrap_or_default();
-        self.pump_neighbors(now);
-        (verdict, steps)
     }
 
     fn judge_uncommon(

@@ -10,6 +10,7 @@
 mod arp;
 mod established;
 mod excerpt;
+mod explain;
 mod forwarding;
 mod fragments;
 mod hand_over;

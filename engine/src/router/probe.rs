@@ -7,6 +7,7 @@ use crate::packet::embedded::Embedded;
 use crate::packet::parsed::Parsed;
 use crate::probe::{Probe, ProbeAnswer, ProbeKind};
 use crate::time::Timestamp;
+use crate::trail::Step;
 use crate::wire::ethernet::{self, MacAddr};
 use crate::wire::icmpv4;
 
@@ -56,6 +57,7 @@ impl Router {
         parsed: &Parsed,
     ) -> bool {
         let Some(answer) = self.probes.packet(now, port, parsed) else { return false };
+        self.nat.note(|| Step::AnswersProbe);
         if answer == ProbeAnswer::SynAck
             && let Some(reset) = build::tcp_reset(parsed, frame)
             && let Ok(header) = ethernet::Repr::parse(frame)
@@ -78,7 +80,11 @@ impl Router {
         let Some(&[kind, code]) = frame.get(at + icmpv4::FIELD_TYPE..=at + icmpv4::FIELD_CODE) else {
             return false;
         };
-        self.probes.icmp_error(now, port, &quoted, (kind, code))
+        let is_about = self.probes.icmp_error(now, port, &quoted, (kind, code));
+        if is_about {
+            self.nat.note(|| Step::AnswersProbe);
+        }
+        is_about
     }
 }
 

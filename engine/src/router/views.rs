@@ -2,7 +2,7 @@
 
 use super::Router;
 use super::ingress::key_of;
-use crate::forward::rules::Inbound;
+use crate::forward::rules::{Inbound, RuleId};
 use crate::frame::PortId;
 use crate::nat::policy::Direction;
 use crate::nat::session::{Origin, Session, SessionFlags};
@@ -114,10 +114,16 @@ impl Router {
 
     /// The name of the forward that a session uses, by the plan in force.
     fn forward_of(&self, now: Timestamp, session: &Session) -> Option<&str> {
+        let rule = self.rule_of(now, session)?;
+        Some(&self.plan.forwards.get(rule.0 as usize)?.name)
+    }
+
+    /// The forward that a session uses, by the plan in force.
+    pub(super) fn rule_of(&self, now: Timestamp, session: &Session) -> Option<RuleId> {
         if !matches!(session.origin, Origin::Forward | Origin::ForwardOutbound) {
             return None;
         }
-        let rule = if session.origin == Origin::ForwardOutbound {
+        if session.origin == Origin::ForwardOutbound {
             self.nat.forwards.maps(now, session.protocol, session.external(), session.internal())
         } else {
             let external = session.external();
@@ -134,8 +140,7 @@ impl Router {
                 Inbound::To { rule, .. } => Some(rule),
                 _ => None,
             }
-        };
-        Some(&self.plan.forwards.get(rule?.0 as usize)?.name)
+        }
     }
 }
 
