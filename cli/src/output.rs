@@ -4,8 +4,10 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::ValueEnum;
+use genkan_engine::wire::pretty_print;
 use serde::Serialize;
 
 mod table;
@@ -130,6 +132,7 @@ pub(crate) fn color(stream: &impl IsTerminal) -> bool {
 pub(crate) enum Format {
     /// For people: fits the terminal; in a pipe or file nothing is cut.
     #[default]
+    #[value(alias = "text")]
     Table,
     /// For programs: stable names, raw numbers.
     Json,
@@ -161,6 +164,20 @@ pub(crate) fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A frame, header by header, on one line.
+pub(crate) fn headers(frame: &[u8]) -> String {
+    let text = pretty_print::frame(frame).to_string();
+    // The link says nothing where there is more.
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    if lines.len() > 1 { lines[1..].join("; ") } else { text }
+}
+
+/// A time since 1970 as RFC 3339 has it, UTC.
+pub(crate) fn timestamp(time: Duration) -> jiff::Timestamp {
+    let nanos = i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
+    jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::MAX)
 }
 
 /// A rate in at most five characters: `0`, `0.5`, `12`, `999`, `1.23k`, `45.6M`, `789G`.

@@ -21,6 +21,8 @@ use crate::api::{
 mod capture;
 mod changes;
 mod events;
+mod follow;
+mod lines;
 
 /// How long one exchange may take; a reload reads files and talks to the kernel.
 const PATIENCE: Duration = Duration::from_secs(30);

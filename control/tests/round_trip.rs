@@ -141,6 +141,7 @@ impl Bench {
                     ChangeRequest::History { .. }
                     | ChangeRequest::Diff { .. }
                     | ChangeRequest::Trace { .. }
+                    | ChangeRequest::Follow { .. }
                     | ChangeRequest::Audit { .. } => {
                         continue;
                     }

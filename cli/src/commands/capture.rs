@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use genkan_control::api::CaptureQuery;
 use genkan_control::capture::filter::Facts;
@@ -12,11 +11,9 @@ use genkan_control::capture::pcapng::{Block, PacketBlock, Reader, Way};
 use genkan_control::capture::{DEFAULT_SNAPLEN, Filter, MAX_SECONDS, MAX_SNAPLEN, MIN_SNAPLEN};
 use genkan_control::client::{Client, ClientError};
 use genkan_engine::wire::ipv4::Protocol;
-use genkan_engine::wire::pretty_print;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Target, block_on};
+use super::{Target, block_on, interrupted};
 use crate::output::{self, Exit, Failure, Format};
 
 const AFTER_HELP: &str = "\
@@ -95,22 +92,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         }
     })?;
     listener.end(ended)
-}
-
-/// Somebody wants an end: by Ctrl-C, by `kill`, by closing the terminal.
-async fn interrupted() {
-    let heard = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => signal.recv().await,
-            // Then it ends the process, as signals do.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = heard(SignalKind::interrupt()) => {}
-        _ = heard(SignalKind::terminate()) => {}
-        _ = heard(SignalKind::hangup()) => {}
-    }
 }
 
 /// Where packets go.
@@ -250,7 +231,7 @@ fn line(format: Format, ports: &[String], packet: &PacketBlock) -> Result<String
         Format::Json => {
             let row = Row {
                 packet: packet.id,
-                time: format!("{:.6}", timestamp(packet.time)),
+                time: format!("{:.6}", output::timestamp(packet.time)),
                 port,
                 way,
                 octets: packet.len,
@@ -261,18 +242,12 @@ fn line(format: Format, ports: &[String], packet: &PacketBlock) -> Result<String
         }
         Format::Table => format!(
             "{:.6} #{} {port} {way}  {what}, {} octets  [{}]\n",
-            timestamp(packet.time),
+            output::timestamp(packet.time),
             packet.id,
             packet.len,
             packet.comment
         ),
     })
-}
-
-/// RFC 3339, UTC.
-fn timestamp(time: Duration) -> jiff::Timestamp {
-    let nanos = i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
-    jiff::Timestamp::from_nanosecond(nanos).unwrap_or(jiff::Timestamp::MAX)
 }
 
 /// A frame on one line: TCP and UDP shortly, everything else header by header.
@@ -289,10 +264,7 @@ fn what(frame: &[u8]) -> String {
         let [source, destination] = [source, destination].map(std::net::Ipv4Addr::from_bits);
         return format!("{name} {source}:{from} > {destination}:{to}{}", flags(frame, facts.protocol));
     }
-    let text = pretty_print::frame(frame).to_string();
-    // The link says nothing where there is more.
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    if lines.len() > 1 { lines[1..].join("; ") } else { text }
+    output::headers(frame)
 }
 
 /// The flags of a TCP segment that say something.
@@ -304,6 +276,8 @@ fn flags(frame: &[u8], protocol: Option<Protocol>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use genkan_control::capture::pcapng;
 
     use super::*;

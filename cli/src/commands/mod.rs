@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 use genkan_config::Loaded;
 use genkan_control::client::{Client, ClientError};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::output::{self, Exit, Failure, Format};
 
@@ -74,6 +75,22 @@ fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new("cannot start the event loop", &error))?;
     Ok(runtime.block_on(future))
+}
+
+/// Somebody wants an end: by Ctrl-C, by `kill`, by closing the terminal.
+async fn interrupted() {
+    let heard = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => signal.recv().await,
+            // Then it ends the process, as signals do.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = heard(SignalKind::interrupt()) => {}
+        _ = heard(SignalKind::terminate()) => {}
+        _ = heard(SignalKind::hangup()) => {}
+    }
 }
 
 /// The answer to a yes-no question.

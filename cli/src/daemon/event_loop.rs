@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use super::changes::{self, Openers, Waiting, running, wall_seconds};
 use super::devices::{Change, Devices};
+use super::following::Following;
 use super::heartbeat::Heartbeat;
 use super::limiter::Limiter;
 use super::log::Log;
@@ -194,6 +195,7 @@ pub(super) struct Daemon {
     pub(super) devices: Devices,
     pub(super) keeper: Keeper,
     pub(super) hours: Hours,
+    pub(super) following: Following,
     /// Who opened which forward.
     pub(super) openers: Openers,
     pub(super) nat_log: NatLog,
@@ -292,6 +294,7 @@ impl Daemon {
             devices,
             keeper: Keeper::new(&state),
             hours,
+            following: Following::new(),
             openers,
             nat_log,
             program: own_program(),

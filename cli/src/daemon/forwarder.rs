@@ -19,6 +19,8 @@ use genkan_io::{FrameReceiver, FrameTransmitter, IoError};
 use serde::{Deserialize, Serialize};
 
 use super::exchange::{Exchange, Outbox};
+use super::following::Follower;
+use super::onlookers::Onlookers;
 use super::outlets::Outlets;
 use super::poller::Poller;
 
@@ -57,8 +59,8 @@ pub(crate) struct Forwarder {
     outlets: Outlets,
     exchange: Exchange,
     troubles: Vec<PortTrouble>,
-    /// Sees all packets while somebody captures.
-    tap: Option<Box<Tap>>,
+    /// Who looks at the packets, if anybody does.
+    onlookers: Option<Box<Onlookers>>,
 }
 
 struct Inlet {
@@ -73,7 +75,7 @@ impl Forwarder {
     /// A worker without ports.
     pub(crate) fn new(router: Router, exchange: Exchange) -> Forwarder {
         let outlets = Outlets::new();
-        Forwarder { router, inlets: Vec::new(), outlets, exchange, troubles: Vec::new(), tap: None }
+        Forwarder { router, inlets: Vec::new(), outlets, exchange, troubles: Vec::new(), onlookers: None }
     }
 
     /// The router, for questions.
@@ -93,7 +95,12 @@ impl Forwarder {
 
     /// Lets a tap see all packets from now on, until nobody listens to it any more.
     pub(crate) fn set_tap(&mut self, tap: Box<Tap>) {
-        self.tap = Some(tap);
+        self.onlookers.get_or_insert_default().set_tap(tap);
+    }
+
+    /// Lets somebody follow packets from now on, until nobody listens to it any more.
+    pub(crate) fn add_follower(&mut self, follower: Follower) {
+        self.onlookers.get_or_insert_default().add_follower(follower);
     }
 
     /// Opens a port, in place of what it had before.
@@ -133,8 +140,8 @@ impl Forwarder {
     /// Takes one batch from every port through the router; returns how many frames there were.
     pub(crate) fn round(&mut self, clock: impl Fn() -> Timestamp) -> usize {
         let mut frames = 0;
-        if self.tap.as_ref().is_some_and(|tap| tap.is_over()) {
-            self.tap = None;
+        if self.onlookers.as_mut().is_some_and(|onlookers| !onlookers.tend()) {
+            self.onlookers = None;
         }
         for inlet in &mut self.inlets {
             let FrameBatch { memory, slots } = match inlet.receiver.receive() {
@@ -161,17 +168,14 @@ impl Forwarder {
             }
             frames += slots.len();
             let now = clock();
-            if let Some(tap) = &mut self.tap {
-                tap.before(inlet.port, None, memory, slots);
-            }
             let batch = FrameBatch { memory: &mut *memory, slots: &mut *slots };
-            self.router.handle_batch(now, inlet.port, batch);
-            self.router.count_traffic(now, inlet.port, memory, slots);
-            if let Some(tap) = &mut self.tap {
-                tap.after(now, inlet.port, &self.router, memory, slots);
+            match &mut self.onlookers {
+                None => self.router.handle_batch(now, inlet.port, batch),
+                Some(onlookers) => onlookers.judge(&mut self.router, now, inlet.port, None, batch),
             }
+            self.router.count_traffic(now, inlet.port, memory, slots);
             // What the router made or held on account of this batch goes before the batch itself.
-            self.outlets.send_made(&mut self.router, &mut self.troubles, now, &mut self.tap);
+            self.outlets.send_made(&mut self.router, &mut self.troubles, now, &mut self.onlookers);
             hand_over_made(&mut self.router, &mut self.exchange.outbox);
             if self.outlets.send_judged(memory, slots, &mut self.troubles) {
                 hand_over_judged(inlet.port, memory, slots, &mut self.router, &mut self.exchange.outbox);
@@ -183,19 +187,16 @@ impl Forwarder {
             let FrameBatch { memory, slots } = batch;
             frames += slots.len();
             let now = clock();
-            if let Some(tap) = &mut self.tap {
-                tap.before(port, Some(stage), memory, slots);
-            }
             let batch = FrameBatch { memory: &mut *memory, slots: &mut *slots };
-            self.router.handle_handed_over(now, port, stage, batch);
+            match &mut self.onlookers {
+                None => self.router.handle_handed_over(now, port, stage, batch),
+                Some(onlookers) => onlookers.judge(&mut self.router, now, port, Some(stage), batch),
+            }
             // What comes half done has been counted where it began.
             if matches!(stage, Stage::Arrived | Stage::Assigned) {
                 self.router.count_traffic(now, port, memory, slots);
             }
-            if let Some(tap) = &mut self.tap {
-                tap.after(now, port, &self.router, memory, slots);
-            }
-            self.outlets.send_made(&mut self.router, &mut self.troubles, now, &mut self.tap);
+            self.outlets.send_made(&mut self.router, &mut self.troubles, now, &mut self.onlookers);
             hand_over_made(&mut self.router, outbox);
             if self.outlets.send_judged(memory, slots, &mut self.troubles) {
                 hand_over_judged(port, memory, slots, &mut self.router, outbox);
@@ -260,7 +261,7 @@ impl Forwarder {
 
     /// Sends what the router made by itself, also to other workers.
     pub(crate) fn send_made(&mut self, now: Timestamp) {
-        self.outlets.send_made(&mut self.router, &mut self.troubles, now, &mut self.tap);
+        self.outlets.send_made(&mut self.router, &mut self.troubles, now, &mut self.onlookers);
         hand_over_made(&mut self.router, &mut self.exchange.outbox);
         self.exchange.outbox.notify();
     }

@@ -8,6 +8,7 @@
 //! - [`privileges`]: what the process gives up at its start;
 //! - [`sessions`]: what outlives the process; [`state_folder`]: where it lies; [`upgrade`]: another program in its place;
 //! - [`openings`]: forwards that open and close with the clock;
+//! - [`onlookers`]: who looks at packets: captures, and [`following`], which explains them; [`traced`]: made-up ones;
 //! - [`metrics_ports`]: the counters for Prometheus, from a lan;
 //! - [`log`] and [`limiter`]: a log that a wire cannot flood; [`seen`] and [`event_file`]: events, in memory and on disk;
 //!   [`nat_log`]: who had which external endpoint; [`rotating_file`]: how much of that is kept.
@@ -22,12 +23,14 @@ mod devices;
 mod event_file;
 mod event_loop;
 mod exchange;
+mod following;
 mod forwarder;
 mod heartbeat;
 mod limiter;
 mod log;
 mod metrics_ports;
 mod nat_log;
+mod onlookers;
 mod openings;
 mod outlets;
 mod poller;

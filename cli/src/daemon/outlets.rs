@@ -1,13 +1,13 @@
 //! The way out of a worker: each port's transmitter, what is sent through it, and what is counted there.
 
 use genkan_control::api::IoCounters;
-use genkan_control::capture::Tap;
 use genkan_engine::frame::{Offload, PortId, Slot};
 use genkan_engine::verdict::Verdict;
 use genkan_engine::{Router, Timestamp};
 use genkan_io::{FrameTransmitter, IoError, MAX_BATCH};
 
 use super::forwarder::PortTrouble;
+use super::onlookers::Onlookers;
 
 /// Octets of frames that the router made, gathered before they are sent.
 const STAGE_OCTETS: usize = 128 << 10;
@@ -91,7 +91,7 @@ impl Outlets {
         router: &mut Router,
         troubles: &mut Vec<PortTrouble>,
         now: Timestamp,
-        tap: &mut Option<Box<Tap>>,
+        onlookers: &mut Option<Box<Onlookers>>,
     ) {
         let mut next = router.poll_transmit();
         while let Some(first) = next {
@@ -107,7 +107,7 @@ impl Outlets {
                 }
             };
             let Gathered { memory, slots, indices } = &self.gathered;
-            if let Some(tap) = tap {
+            if let Some(tap) = onlookers.as_mut().and_then(|onlookers| onlookers.tap()) {
                 for slot in slots {
                     tap.made(now, port, &memory[slot.offset..slot.offset + slot.len], slot.offload);
                 }

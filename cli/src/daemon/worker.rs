@@ -24,6 +24,7 @@ use nix::unistd::Pid;
 use tokio::sync::{mpsc, oneshot};
 
 use super::exchange::Exchange;
+use super::following::Follower;
 use super::forwarder::{Forwarder, KnownNeighbor, PortHalves, PortTrouble};
 use super::nat_log;
 use super::poller::{Poller, Spin, Waker};
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Attach(PortId, PortHalves, LinkState),
     /// Tell events of translation to this one from now on, or to nobody.
     LogNatEvents(Option<nat_log::Sender>),
+    /// Let somebody follow packets.
+    Follow(Box<Follower>),
     /// End.
     Stop,
 }
@@ -339,6 +342,10 @@ impl Loop {
                 }
                 Command::Attach(port, halves, link) => self.attach(port, halves, link),
                 Command::LogNatEvents(sender) => self.log_nat_events(sender),
+                Command::Follow(mut follower) => {
+                    follower.set_epoch(self.clock.epoch());
+                    self.forwarder.add_follower(*follower);
+                }
                 Command::Stop => turn = Turn::Stop,
             }
             // Whoever asked may have given up waiting.

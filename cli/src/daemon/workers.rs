@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::devices::OpenPort;
 use super::exchange::Exchange;
+use super::following::Follower;
 use super::forwarder::PortHalves;
 use super::nat_log;
 use super::poller::Waker;
@@ -184,6 +185,22 @@ impl Workers {
             worker.command(Command::LogNatEvents(senders.next())).await?;
         }
         Ok(())
+    }
+
+    /// Gives each worker one of these, who follows packets there.
+    ///
+    /// # Errors
+    /// When one of them has ended.
+    pub(crate) async fn add_followers(&self, followers: Vec<Follower>) -> Result<(), WorkerEnded> {
+        for (worker, follower) in self.workers.iter().zip(followers) {
+            worker.command(Command::Follow(Box::new(follower))).await?;
+        }
+        Ok(())
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.workers.len()
     }
 
     async fn command_all(&self, make: impl Fn() -> Command) -> Result<(), WorkerEnded> {

@@ -1,10 +1,11 @@
-//! One hypothetical packet through the engine, and why it goes where it goes.
+//! One packet through the engine, hypothetical or real, and why it goes where it goes.
 //!
 //! The engine notes its steps while it judges ([`genkan_engine::trail`]); here they get words and the places in the file
 //! that decided them. Nothing is judged here.
 
 mod asked;
 mod now;
+mod real;
 mod remedies;
 mod running;
 mod telling;
@@ -18,6 +19,7 @@ use genkan_engine::trail::Step;
 use genkan_engine::{DropReason, PortId, UnixTime, Verdict};
 
 pub(crate) use self::asked::{Asked, Endpoint, Flags, Icmp, Kind};
+pub(crate) use self::real::Real;
 pub(crate) use self::running::Moment;
 use crate::simulation::{Outcome, Packet, Simulation};
 use crate::words::Words;
@@ -157,15 +159,9 @@ impl<'a> Scene<'a> {
             Verdict::Drop(reason) => Some(reason),
             _ => None,
         };
-        // Whatever is passed on has a session; its sender may be its receiver as well, by a hairpin.
-        let has_session = |step: &Step| matches!(step, Step::Known { .. } | Step::Opened { .. });
-        let fate = match dropped {
-            Some(_) => Fate::Dropped,
-            None if waits(&outcome.steps) && outcome.left.is_empty() => Fate::Waiting,
-            None if outcome.steps.iter().any(has_session) => Fate::Forwarded,
-            None => Fate::Answered,
-        };
-        let remedies = dropped.map(|reason| self.remedies(reason, port, &packet, &outcome.steps, words));
+        let fate = fate(outcome.verdict, &outcome.steps, !outcome.left.is_empty());
+        let remedies =
+            dropped.map(|reason| self.remedies(reason, port, Some(&packet), &outcome.steps, words));
         Answer {
             port: name(port),
             packet,
@@ -181,6 +177,24 @@ impl<'a> Scene<'a> {
             remedies: remedies.unwrap_or_default(),
             answer: None,
         }
+    }
+}
+
+/// What becomes of a packet by this verdict.
+fn fate(verdict: Verdict, steps: &[Step], has_left: bool) -> Fate {
+    // Whatever is passed on has a session; its sender may be its receiver as well, by a hairpin.
+    let is_passed_on = |step: &Step| {
+        matches!(
+            step,
+            Step::Known { .. } | Step::Opened { .. } | Step::ErrorAbout { .. } | Step::FollowsFirst
+        )
+    };
+    match verdict {
+        Verdict::Drop(_) => Fate::Dropped,
+        _ if waits(steps) && !has_left => Fate::Waiting,
+        _ if steps.iter().any(is_passed_on) => Fate::Forwarded,
+        Verdict::Transmit(_) => Fate::Answered,
+        Verdict::Consumed | Verdict::HandOver(..) => Fate::Kept,
     }
 }
 

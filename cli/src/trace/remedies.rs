@@ -16,13 +16,13 @@ impl Scene<'_> {
         &self,
         reason: DropReason,
         port: PortId,
-        packet: &Packet,
+        packet: Option<&Packet>,
         steps: &[Step],
         words: &Words,
     ) -> Vec<Line> {
         let said = match reason {
             DropReason::ForwardSource | DropReason::ForwardClosed => self.of_forwards(steps),
-            DropReason::NoMapping => forward_command(packet),
+            DropReason::NoMapping => packet.map(forward_command).unwrap_or_default(),
             DropReason::Filtered => steps.iter().filter_map(of_mapping).collect(),
             DropReason::NotOurs => {
                 let ours: Vec<String> =
@@ -34,8 +34,10 @@ impl Scene<'_> {
             DropReason::PingOff => vec![Said::plain("remedy-ping").at("wan", 0, "ping")],
             DropReason::HairpinOff => vec![Said::plain("remedy-hairpin").at("nat", 0, "hairpin")],
             DropReason::NoRoute => {
-                let destination = packet.destination.to_string();
-                vec![Said::with("remedy-route", [("destination", destination)])]
+                let said = |packet: &Packet| {
+                    Said::with("remedy-route", [("destination", packet.destination.to_string())])
+                };
+                packet.map(said).into_iter().collect()
             }
             DropReason::NoService => vec![Said::plain("remedy-tun").at("router", 0, "tun")],
             DropReason::TcpNoSession => vec![Said::plain("remedy-syn")],
@@ -52,7 +54,7 @@ impl Scene<'_> {
             DropReason::PortsExhausted => vec![Said::plain("remedy-ports").at("nat", 0, "ports")],
             DropReason::PortResting => {
                 let said = Said::plain("remedy-resting").at("nat.timeouts", 0, "udp");
-                std::iter::once(said).chain(forward_command(packet)).collect()
+                std::iter::once(said).chain(packet.map(forward_command).unwrap_or_default()).collect()
             }
             DropReason::HostUnreachable => steps.iter().rev().find_map(of_next_hop).into_iter().collect(),
             reason => always(reason).map(Said::plain).into_iter().collect(),

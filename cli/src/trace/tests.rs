@@ -188,7 +188,7 @@ fn every_reason_has_a_remedy_or_it_is_said_that_there_is_none() {
         Step::Reaches { from: PortId::lan(0), to: PortId::HOST, may: false },
     ];
     for &reason in DropReason::ALL {
-        let remedies = scene.remedies(reason, PortId::lan(0), &packet, &steps, &words);
+        let remedies = scene.remedies(reason, PortId::lan(0), Some(&packet), &steps, &words);
         assert!(!remedies.is_empty(), "{}", reason.name());
         let design = remedies.iter().filter(|line| line.id.starts_with("design-")).count();
         assert!(design == 0 || remedies.len() == 1, "{}: {remedies:?}", reason.name());

@@ -26,6 +26,8 @@ pub enum ErrorCode {
     Exists,
     /// Somebody captures already; there can be one capture at a time.
     CaptureRunning,
+    /// As many follow packets already as may at once.
+    TooManyFollow,
     /// A change waits for its confirmation; until then there is no other.
     AwaitingConfirmation,
     /// No change waits for a confirmation.

@@ -71,6 +71,8 @@ pub enum TraceFate {
     Waiting,
     /// The router answers it itself.
     Answered,
+    /// The router keeps it: it is for itself (ARP, the answer to a question of its own), or waits for other fragments.
+    Kept,
     /// It does not leave.
     Dropped,
 }

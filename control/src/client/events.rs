@@ -2,11 +2,9 @@
 
 use hyper::Method;
 
+use super::lines::Lines;
 use super::{Client, ClientError};
 use crate::api::{EventPage, EventQuery, EventRow};
-
-/// Longest line of a stream that is taken: an event is a few hundred octets.
-const LONGEST_LINE: usize = 1 << 20;
 
 impl Client {
     /// `GET /v1/events`.
@@ -29,7 +27,7 @@ impl Client {
     ) -> Result<(), ClientError> {
         let mut lines = Lines::default();
         self.listen(&with_query(query), "text/event-stream", |octets| {
-            let mut rows = lines.rows(octets)?.into_iter();
+            let mut rows = rows(lines.take(octets)?)?.into_iter();
             // Stops at the first that says so.
             Ok(rows.all(&mut each))
         })
@@ -44,32 +42,17 @@ fn with_query(query: &EventQuery) -> String {
     if words.is_empty() { "/v1/events".to_owned() } else { format!("/v1/events?{}", words.join("&")) }
 }
 
-/// Puts the lines of a stream together and reads the events in them. Each of ours is one line of data.
-#[derive(Debug, Default)]
-struct Lines {
-    begun: Vec<u8>,
-}
-
-impl Lines {
-    fn rows(&mut self, octets: &[u8]) -> Result<Vec<EventRow>, ClientError> {
-        self.begun.extend_from_slice(octets);
-        let mut rows = Vec::new();
-        while let Some(end) = self.begun.iter().position(|octet| *octet == b'\n') {
-            let line: Vec<u8> = self.begun.drain(..=end).collect();
-            if let Some(data) = line.strip_prefix(b"data:") {
-                let row = serde_json::from_slice(data);
-                rows.push(row.map_err(|error| ClientError::Answer(error.to_string()))?);
-            }
-        }
-        if self.begun.len() > LONGEST_LINE {
-            return Err(ClientError::Answer("a line without end".to_owned()));
-        }
-        Ok(rows)
-    }
+/// The events in these lines. Each of ours is one line of data.
+fn rows(lines: Vec<Vec<u8>>) -> Result<Vec<EventRow>, ClientError> {
+    let data = lines.iter().filter_map(|line| line.strip_prefix(b"data:"));
+    data.map(serde_json::from_slice)
+        .collect::<Result<_, _>>()
+        .map_err(|error| ClientError::Answer(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lines::LONGEST_LINE;
     use super::*;
 
     #[test]
@@ -84,12 +67,12 @@ mod tests {
         let text = "id: 5\nevent: link\ndata: {\"id\":5,\"time\":\"2026-01-01T00:00:00Z\",\"kind\":\"link\",\
                     \"message\":\"wan: up\"}\n\n:\n\n";
         let mut lines = Lines::default();
-        let mut rows = Vec::new();
+        let mut told = Vec::new();
         for piece in text.as_bytes().chunks(7) {
-            rows.extend(lines.rows(piece).expect("well formed"));
+            told.extend(rows(lines.take(piece).expect("short")).expect("well formed"));
         }
-        assert_eq!((rows.len(), rows[0].id, rows[0].message.as_str()), (1, 5, "wan: up"));
-        assert!(lines.rows(b"data: {\n").is_err());
-        assert!(Lines::default().rows(&vec![b'x'; LONGEST_LINE + 1]).is_err());
+        assert_eq!((told.len(), told[0].id, told[0].message.as_str()), (1, 5, "wan: up"));
+        assert!(rows(vec![b"data: {\n".to_vec()]).is_err());
+        assert!(Lines::default().take(&vec![b'x'; LONGEST_LINE + 1]).is_err());
     }
 }

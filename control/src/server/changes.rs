@@ -6,14 +6,14 @@ use axum::extract::{ConnectInfo, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::openapi::{AsksDaemon, Changes, IfMatch, Names, TakesBody, TakesQuery};
 use super::{Control, Failure, Peer};
 use crate::api::{
-    AuditQuery, AuditReport, ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, ForwardPatch,
-    History, HistoryDiff, LogLevelReport, MAX_CONFIRM_SECONDS, NewDmz, NewForward, Rollback, TraceAnswer,
-    TraceQuery, UpgradeReport,
+    AuditQuery, AuditReport, ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, FollowLine,
+    FollowQuery, ForwardPatch, History, HistoryDiff, LogLevelReport, MAX_CONFIRM_SECONDS, NewDmz, NewForward,
+    Rollback, TraceAnswer, TraceQuery, UpgradeReport,
 };
 
 /// Where an outcome goes.
@@ -64,6 +64,15 @@ pub enum ChangeRequest {
         query: TraceQuery,
         /// Where it goes.
         reply: Reply<TraceAnswer>,
+    },
+    /// What becomes of real packets.
+    Follow {
+        /// Which.
+        query: FollowQuery,
+        /// Who asks.
+        who: Peer,
+        /// Where it goes: lines to come, until nobody listens.
+        reply: Reply<mpsc::Receiver<FollowLine>>,
     },
     /// What is open.
     Audit {

@@ -4,7 +4,7 @@
 //!
 //! What changes something takes the query [`ChangeQuery`](crate::api::ChangeQuery) and answers with a
 //! [`ChangeReport`](crate::api::ChangeReport). Every failure is an [`ErrorBody`]. One file per group of requests:
-//! `tables`, `events`, `capture`, `forwards`, `changes`; `pages` gathers what is long, `openapi` describes the requests,
+//! `tables`, `events`, `capture`, `follow`, `forwards`, `changes`; `pages` gathers what is long, `openapi` describes the requests,
 //! `connections` bounds who may ask, `peer` tells who it is.
 
 mod audit;
@@ -12,6 +12,7 @@ mod capture;
 mod changes;
 mod connections;
 mod events;
+mod follow;
 mod forwards;
 mod hosts;
 mod log;
@@ -102,6 +103,7 @@ impl From<ErrorBody> for Failure {
             ErrorCode::Conflict
             | ErrorCode::Exists
             | ErrorCode::CaptureRunning
+            | ErrorCode::TooManyFollow
             | ErrorCode::AwaitingConfirmation
             | ErrorCode::NothingToConfirm => StatusCode::CONFLICT,
             ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
@@ -160,7 +162,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(metrics::metrics))
         .routes(routes!(events::events))
         .routes(routes!(capture::capture))
-        .routes(routes!(trace::trace))
+        .routes(routes!(trace::trace, follow::follow))
         .routes(routes!(probes::probe))
         .routes(routes!(audit::audit))
         .routes(routes!(forwards::forwards, changes::add_forward))

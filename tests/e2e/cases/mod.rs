@@ -36,6 +36,7 @@ mod service;
 mod tables;
 mod tap;
 mod top;
+mod trace_follow;
 mod trace_live;
 mod upgrade;
 mod upgrade_trouble;
@@ -80,6 +81,7 @@ pub(crate) fn all() -> Vec<Case> {
         tables::all(),
         tap::all(),
         top::all(),
+        trace_follow::all(),
         trace_live::all(),
         backend::all(),
         bench::all(),

@@ -85,6 +85,9 @@ impl Daemon {
             }
             ChangeRequest::Audit { query, reply } => self.audit(query, reply).await,
             ChangeRequest::Trace { query, reply } => self.trace(query, reply).await,
+            ChangeRequest::Follow { query, who, reply } => {
+                self.follow_packets(query, who, reply).await?;
+            }
             ChangeRequest::History { reply } => {
                 let _ = reply.send(self.history());
             }
@@ -256,7 +259,7 @@ impl Daemon {
         let plan = Arc::new(loaded.plan.clone());
         let open_now = self.hours.follow(&loaded);
         let started = Instant::now();
-        self.workers.follow(&open_now).await?;
+        self.follow_plan(&open_now, &loaded).await?;
         let workers_ms = started.elapsed().as_millis() as u64;
         if let Some(pending) = pending {
             let back_to = self.store.revision();
@@ -308,7 +311,8 @@ impl Daemon {
         if let Err(message) = self.devices.follow(&self.loaded.plan) {
             error!("{message}");
         }
-        self.workers.follow(&self.hours.follow(&self.loaded)).await
+        let plan = self.hours.follow(&self.loaded);
+        self.follow_plan(&plan, &self.loaded).await
     }
 
     /// Takes forwards out of the file whose time is over.

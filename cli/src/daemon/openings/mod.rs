@@ -261,7 +261,7 @@ impl Daemon {
     pub(super) async fn look_at_clock(&mut self) -> Result<(), WorkerEnded> {
         let now = Now::read();
         if let Some(events) = self.hours.look(&self.loaded, now) {
-            self.workers.follow(self.hours.plan()).await?;
+            self.follow_plan(self.hours.plan(), &self.loaded).await?;
             for event in events {
                 if let (Event::ForwardOpened { forward }, UnixTime(now)) = (&event, now.unix()) {
                     self.openers.hours_begin(forward, now);
