@@ -2,109 +2,26 @@
 //! sessions are opened and expired, a full table is flooded, a pool runs out of ports, the plan changes, the tables are
 //! read.
 //!
-//! Time is the thread's CPU time, so that waiting for a CPU does not count. What is left of noise (interrupts,
-//! the hypervisor) hits another call in every run, and the router does the same in every run: a call that seems
-//! to take too long is slow only if it is so in each of [`RUNS`] runs.
-//!
 //! `cargo bench -p genkan-benches --bench stall`; with `-- --test` for a tenth of the sessions.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use genkan_benches::calls::{Run, no_call_is_long, timed};
 use genkan_benches::network::{INSIDE, OUTSIDE, forwards, plan};
 use genkan_benches::{BATCH, Batch, Flows, Rig, Template, Transport};
 use genkan_engine::plan::Plan;
 use genkan_engine::wire::tcp::TcpFlags;
 use genkan_engine::{PortId, UnixTime, Verdict};
 use genkan_io::sys::huge_pages::HugePages;
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::time::{ClockId, clock_gettime};
 
 /// As in the program: who touches a huge page first waits until all of it is zeroed.
 #[global_allocator]
 static MEMORY: HugePages = HugePages;
 
-/// The most that one call may take.
-const LIMIT: Duration = Duration::from_millis(1);
 /// Rows that the API asks for at once (`CHUNK` in `control/src/request.rs`), and how many such pieces a worker reads out
 /// between two batches (`REQUESTS_PER_ROUND` in `cli/src/daemon/worker.rs`).
 const PIECES: (u32, usize) = (256, 4);
-/// Runs in which a call must be slow to be called so.
-const RUNS: usize = 3;
-
-/// CPU time of this thread.
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every thread has a CPU clock").into()
-}
-
-/// Pages that this thread was given by the system so far.
-fn page_faults() -> i64 {
-    getrusage(UsageWho::RUSAGE_THREAD).expect("every thread has usage").minor_page_faults()
-}
-
-/// The calls of one phase.
-#[derive(Debug)]
-struct Phase {
-    name: &'static str,
-    calls: Vec<Duration>,
-    page_faults: i64,
-}
-
-/// All phases of one run.
-#[derive(Debug, Default)]
-struct Run {
-    phases: Vec<Phase>,
-}
-
-impl Run {
-    fn phase(&mut self, name: &'static str, work: impl FnOnce(&mut Vec<Duration>)) {
-        let (faults, mut calls) = (page_faults(), Vec::new());
-        work(&mut calls);
-        self.phases.push(Phase { name, calls, page_faults: page_faults() - faults });
-    }
-
-    /// Keeps the shorter time of each call.
-    fn merge(&mut self, other: &Run) {
-        for (phase, again) in self.phases.iter_mut().zip(&other.phases) {
-            assert_eq!((phase.name, phase.calls.len()), (again.name, again.calls.len()), "runs do the same");
-            for (call, again) in phase.calls.iter_mut().zip(&again.calls) {
-                *call = (*call).min(*again);
-            }
-        }
-    }
-
-    fn slowest(&self) -> Duration {
-        self.phases.iter().flat_map(|phase| &phase.calls).max().copied().unwrap_or_default()
-    }
-
-    fn print(&self) {
-        println!(
-            "{:<44} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8}",
-            "CPU time in us", "calls", "p50", "p99.9", "max", "total/ms", "faults"
-        );
-        for phase in &self.phases {
-            let mut calls = phase.calls.clone();
-            calls.sort_unstable();
-            let at = |share: f64| calls[((calls.len() - 1) as f64 * share) as usize].as_nanos() as f64 / 1e3;
-            println!(
-                "{:<44} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>8}",
-                phase.name,
-                calls.len(),
-                at(0.5),
-                at(0.999),
-                at(1.0),
-                calls.iter().sum::<Duration>().as_secs_f64() * 1e3,
-                phase.page_faults,
-            );
-        }
-    }
-}
-
-fn timed(calls: &mut Vec<Duration>, work: impl FnOnce()) {
-    let start = cpu_time();
-    work();
-    calls.push(cpu_time() - start);
-}
 
 /// Frames of these sessions in batches, and what share of them was forwarded.
 fn send(
@@ -237,16 +154,5 @@ fn main() {
     // Quarters of them are whole batches.
     let sessions = if quick { 102_400 } else { 1_024_000 };
     println!("{sessions} sessions");
-    let mut result = run(sessions);
-    for _ in 1..RUNS {
-        if result.slowest() <= LIMIT {
-            break;
-        }
-        result.print();
-        println!("a call took {:?}: is it so again?", result.slowest());
-        result.merge(&run(sessions));
-    }
-    result.print();
-    let slowest = result.slowest();
-    assert!(slowest <= LIMIT, "a call took {slowest:?} of CPU time, more than {LIMIT:?}, in every run");
+    no_call_is_long(|| run(sessions));
 }

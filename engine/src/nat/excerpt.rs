@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::Nat;
 use super::host::Host;
 use super::mapping::Mapping;
-use super::port_pool::PortPool;
+use super::port_pool::PortsExcerpt;
 use super::session::{NONE, Session, SessionFlags, SessionId, SessionKey};
 use super::translate::Admission;
 use crate::forward::rules::RuleId;
@@ -49,7 +49,7 @@ pub(crate) struct NatExcerpt {
     peers: Vec<(u32, Ipv4Addr, u32)>,
     /// Those without a number have no session yet.
     hosts: Vec<(u32, Host)>,
-    ports: Option<(Protocol, Ipv4Addr, PortPool, Rng)>,
+    ports: Option<(Protocol, Ipv4Addr, PortsExcerpt, Rng)>,
     /// Ports kept from everybody.
     closed: Vec<(Protocol, SocketAddrV4, Timestamp)>,
     /// Sessions of forwards.

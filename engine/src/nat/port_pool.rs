@@ -19,6 +19,8 @@
 mod bitmap;
 mod excerpt;
 
+pub(crate) use excerpt::PortsExcerpt;
+
 use std::net::Ipv4Addr;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::{Mapping, MappingTable, pool_index};
-use crate::nat::port_pool::PortPool;
+use crate::nat::port_pool::{PortPool, PortsExcerpt};
 use crate::time::Timestamp;
 use crate::wire::ipv4::Protocol;
 
@@ -15,15 +15,15 @@ impl MappingTable {
         protocol: Protocol,
         external: Ipv4Addr,
         preferred: u16,
-    ) -> Option<PortPool> {
+    ) -> Option<PortsExcerpt> {
         let ports = &self.externals.get(&external)?[pool_index(protocol)?];
         Some(ports.pool.excerpt(now, preferred))
     }
 
     /// Takes such ports for those of an address.
-    pub(crate) fn replace_pool(&mut self, protocol: Protocol, external: Ipv4Addr, pool: PortPool) {
+    pub(crate) fn replace_pool(&mut self, protocol: Protocol, external: Ipv4Addr, part: PortsExcerpt) {
         if let Some((ports, index)) = self.externals.get_mut(&external).zip(pool_index(protocol)) {
-            ports[index].pool = pool;
+            ports[index].pool = PortPool::of_excerpt(part);
         }
     }
 
