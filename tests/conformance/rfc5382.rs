@@ -65,7 +65,7 @@ fn req_2a_retransmitted_syns_pass() {
 }
 
 #[test]
-fn req_2b_simultaneous_open() {
+fn req_2a_simultaneous_open() {
     let (mut lab, pc, web) = home();
     let (inner, outer) = (pc.at(40_000), web.at(80));
     let outside = lab.pass(pc, tcp(inner, outer, Flags::SYN), web).from();

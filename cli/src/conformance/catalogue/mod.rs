@@ -50,7 +50,7 @@ pub(crate) enum Keyword {
     Must,
     Should,
     May,
-    /// The RFC describes instead of asking.
+    /// The RFC describes instead of asking, or nobody has compared its words.
     None,
 }
 

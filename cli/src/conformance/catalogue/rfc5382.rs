@@ -36,18 +36,10 @@ pub(super) const DOCUMENT: Document = Document {
         Requirement {
             id: "2a",
             keyword: Must,
-            asks: "the three-way handshake",
+            asks: "the three-way handshake, and simultaneous open",
             how: "retransmissions included",
-            shown_by: &["rfc5382::req_2a_retransmitted_syns_pass"],
-            test: Live(Plain, tcp::handshake),
-        },
-        Requirement {
-            id: "2b",
-            keyword: Must,
-            asks: "simultaneous open",
-            how: "",
-            shown_by: &["rfc5382::req_2b_simultaneous_open"],
-            test: Live(Plain, tcp::simultaneous_open),
+            shown_by: &["rfc5382::req_2a_retransmitted_syns_pass", "rfc5382::req_2a_simultaneous_open"],
+            test: Live(Plain, tcp::openings),
         },
         Requirement {
             id: "3",
@@ -58,7 +50,7 @@ pub(super) const DOCUMENT: Document = Document {
             test: Live(Plain, |site| mapping::filtering(site, Kind::Tcp)),
         },
         Requirement {
-            id: "3a",
+            id: "3a, 3b",
             keyword: May,
             asks: "filtering configurable, for TCP apart from UDP",
             how: "configurable, but one setting for both protocols",

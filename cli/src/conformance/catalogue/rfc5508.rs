@@ -22,7 +22,7 @@ pub(super) const DOCUMENT: Document = Document {
         },
         Requirement {
             id: "1a",
-            keyword: Keyword::Must,
+            keyword: Keyword::Should,
             asks: "identifiers mapped independent of the remote",
             how: "",
             shown_by: &["rfc5508::req_1a_the_identifier_does_not_depend_on_the_remote"],
@@ -137,7 +137,7 @@ pub(super) const DOCUMENT: Document = Document {
             test: Live(Chosen, icmp_errors::hairpinning),
         },
         Requirement {
-            id: "7a, 7b",
+            id: "7a",
             keyword: Keyword::Must,
             asks: "translated as if they came from outside; destination is the quoted source",
             how: "",

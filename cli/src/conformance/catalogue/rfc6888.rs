@@ -31,7 +31,7 @@ pub(super) const DOCUMENT: Document = Document {
         },
         Requirement {
             id: "3",
-            keyword: Keyword::Should,
+            keyword: Keyword::Must,
             asks: "no limits on size or contiguity of the pool",
             how: "",
             shown_by: &["rfc6888::req_3_the_pool_need_not_be_contiguous"],

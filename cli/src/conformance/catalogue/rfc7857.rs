@@ -10,13 +10,14 @@ use crate::conformance::site::Kind;
 pub(super) const DOCUMENT: Document = Document {
     rfc: 7857,
     title: "updates",
-    preface: "It numbers no requirements; these are its sections.",
+    preface: "It numbers no requirements; these are its sections. Where no level is given, its words have not been \
+              compared with the text.",
     unit: "section",
     for_every_nat: true,
     requirements: &[
         Requirement {
             id: "2.1",
-            keyword: Keyword::None,
+            keyword: Keyword::Should,
             asks: "transitory timeout of at least 4 minutes for opening and closing",
             how: "one value for both phases",
             shown_by: &["rfc7857::section_2_1_both_transitory_phases_are_at_least_four_minutes"],
@@ -24,7 +25,7 @@ pub(super) const DOCUMENT: Document = Document {
         },
         Requirement {
             id: "2.2",
-            keyword: Keyword::None,
+            keyword: Keyword::Should,
             asks: "RST starts the closing timeout, traffic from inside brings the session back",
             how: "sequence numbers are not tracked, so a RST is not validated; it ends nothing at once",
             shown_by: &[
@@ -75,7 +76,7 @@ pub(super) const DOCUMENT: Document = Document {
         },
         Requirement {
             id: "7.1",
-            keyword: Keyword::None,
+            keyword: Keyword::Should,
             asks: "ICMP errors refresh nothing",
             how: "",
             shown_by: &["rfc7857::section_7_1_icmp_errors_refresh_nothing"],
@@ -99,7 +100,7 @@ pub(super) const DOCUMENT: Document = Document {
         },
         Requirement {
             id: "10",
-            keyword: Keyword::None,
+            keyword: Keyword::Should,
             asks: "IPv4 identification",
             how: "passes unchanged: unique per inside host, not per external address (RFC 6864 §5.3.1 asks for that only where packets may be fragmented)",
             shown_by: &["rfc7857::section_10_identifications_of_whole_packets_pass_unchanged"],
@@ -107,7 +108,7 @@ pub(super) const DOCUMENT: Document = Document {
         },
         Requirement {
             id: "11",
-            keyword: Keyword::None,
+            keyword: Keyword::May,
             asks: "query mappings end with their session",
             how: "",
             shown_by: &["rfc7857::section_11_query_mappings_live_as_long_as_their_sessions"],
