@@ -17,10 +17,8 @@ use genkan_io::{FrameIo, IoError, host_tun, tap};
 use tracing::warn;
 
 use super::bursts::Bursts;
-use super::{
-    Candidate, Devices, Hold, Kind, OpenError, Opened, Picked, Port, halves, host_halves, refuse_addresses,
-    spread, tap_port,
-};
+use super::opening::{Candidate, OpenError, Opened, Picked, halves, host_halves, refuse_addresses, tap_port};
+use super::{Devices, Hold, Kind, Port, spread};
 use crate::daemon::forwarder::PortHalves;
 use crate::daemon::upgrade::PortOffer;
 use crate::output;
