@@ -204,6 +204,7 @@ fn no_message_is_missing_and_none_is_idle() {
         include_str!("remedies.rs"),
         include_str!("now.rs"),
         include_str!("../commands/trace.rs"),
+        include_str!("../commands/trace/follow.rs"),
     ];
     let asked: std::collections::BTreeSet<&str> = sources
         .iter()
