@@ -84,6 +84,8 @@ struct Gathering<'a> {
     nat: &'a Nat,
     now: Timestamp,
     taken: NatExcerpt,
+    /// Sessions at the front that make room in the table.
+    making_room: usize,
 }
 
 impl Nat {
@@ -106,11 +108,12 @@ impl Nat {
             sessions_in_all: used,
             ..NatExcerpt::default()
         };
-        let mut gathering = Gathering { nat: self, now, taken };
+        let mut gathering = Gathering { nat: self, now, taken, making_room: 0 };
         if room < ROOM {
             for id in self.queues.oldest(&self.sessions, VICTIMS) {
                 gathering.session(id);
             }
+            gathering.making_room = gathering.taken.sessions.len();
         }
         gathering.gather(asked, turns_round_from);
         gathering.peers(asked);
@@ -120,6 +123,7 @@ impl Nat {
     /// Takes in what was read out of the workers of a router, the packet's own one among them. For a router without
     /// sessions, of the same plan but for `max_sessions`.
     pub(crate) fn take_excerpts(&mut self, mut parts: Vec<NatExcerpt>) {
+        self.hosts.keep_idle();
         let room = parts.iter().map(|part| part.room).max().unwrap_or_default();
         // What ports come along goes first: the others only add to them.
         parts.sort_by_key(|part| part.ports.is_none());
@@ -152,7 +156,7 @@ impl Nat {
             let id = self.hosts.find(host.address).or_else(|| self.hosts.insert(host.address, host.paired));
             let Some(id) = id else { continue };
             let entry = &mut self.hosts[id];
-            entry.sessions += host.sessions;
+            entry.sessions = entry.sessions.max(host.sessions);
             if host.ports != [0; 3] {
                 entry.paired = host.paired;
             }
@@ -259,7 +263,7 @@ impl Gathering<'_> {
             if known.is_none()
                 && let Some(victim) = nat.port_victim(&wanted, paired)
             {
-                self.session(victim);
+                self.port_victim(victim);
             }
         }
         externals
@@ -327,6 +331,16 @@ impl Gathering<'_> {
         }
     }
 
+    /// The session that gives up its port: older than all others here that could, so put back before them.
+    fn port_victim(&mut self, id: SessionId) {
+        self.session(id);
+        let sessions = &mut self.taken.sessions;
+        let at = sessions.iter().position(|(known, ..)| *known == id);
+        if let Some(at) = at.filter(|&at| at > self.making_room) {
+            sessions[self.making_room..=at].rotate_right(1);
+        }
+    }
+
     fn mapping(&mut self, id: u32) {
         let Some(mapping) = self.nat.mappings.get(id) else { return };
         if self.taken.mappings.iter().all(|(known, _)| *known != id) {
@@ -339,8 +353,14 @@ impl Gathering<'_> {
         let Some(host) = self.nat.hosts.get(id) else { return };
         self.taken.hosts.retain(|(known, other)| *known != NONE || other.address != host.address);
         if self.taken.hosts.iter().all(|(known, _)| *known != id) {
-            self.taken.hosts.push((id, host.clone()));
+            self.taken.hosts.push((id, self.counted(host.clone())));
         }
+    }
+
+    /// A host with its sessions at all workers.
+    fn counted(&self, host: Host) -> Host {
+        let sessions = self.nat.member.as_ref().map(|member| member.sessions_of(host.address));
+        Host { sessions: sessions.unwrap_or(host.sessions), ..host }
     }
 
     /// The host of an address, known or not: which external address it has is settled.
@@ -349,7 +369,7 @@ impl Gathering<'_> {
             self.host(id);
         } else if self.taken.hosts.iter().all(|(_, known)| known.address != address) {
             let paired = self.nat.external_address_of(address);
-            self.taken.hosts.push((NONE, Host::new(address, paired)));
+            self.taken.hosts.push((NONE, self.counted(Host::new(address, paired))));
         }
     }
 

@@ -49,6 +49,7 @@ pub(crate) struct HostTable {
     key: HashKey,
     /// Of the octets that are counted.
     weight: Weight,
+    keeps_idle: bool,
 }
 
 impl HostTable {
@@ -58,7 +59,14 @@ impl HostTable {
             index: Index::new(capacity as usize),
             key,
             weight: Weight::at(Timestamp::ZERO),
+            keeps_idle: false,
         }
+    }
+
+    /// From now on hosts stay that use nothing any more: in an excerpt, where nothing else tells which external address
+    /// a host has.
+    pub(crate) fn keep_idle(&mut self) {
+        self.keeps_idle = true;
     }
 
     pub(crate) fn grow(&mut self, capacity: u32) {
@@ -138,7 +146,7 @@ impl HostTable {
     /// Forgets a host that uses nothing any more.
     pub(crate) fn remove_if_idle(&mut self, id: u32) {
         let Some(host) = self.hosts.get(id) else { return };
-        if host.sessions == 0 && host.ports == [0; 3] {
+        if host.sessions == 0 && host.ports == [0; 3] && !self.keeps_idle {
             let address = host.address;
             self.hosts.remove(id);
             self.index.remove(self.hash(address), id);

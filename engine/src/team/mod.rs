@@ -199,6 +199,11 @@ impl Member {
         has_room
     }
 
+    /// Sessions of an internal host at all workers.
+    pub(crate) fn sessions_of(&self, internal: Ipv4Addr) -> u32 {
+        self.team.hosts.get(&internal).map_or(0, |sessions| *sessions)
+    }
+
     /// Counts one session less of an internal host.
     pub(crate) fn subtract_session_of(&self, internal: Ipv4Addr) {
         if let Some(mut sessions) = self.team.hosts.get_mut(&internal) {
@@ -413,6 +418,7 @@ mod tests {
         let all = members(2);
         assert!(all[0].add_session_of(HOST, 2) && all[1].add_session_of(HOST, 2));
         assert!(!all[0].add_session_of(HOST, 2));
+        assert_eq!(all[1].sessions_of(HOST), 2);
         all[1].subtract_session_of(HOST);
         assert!(all[0].add_session_of(HOST, 2));
         all[0].subtract_session_of(HOST);
