@@ -231,7 +231,7 @@ pub(crate) struct Host {
     pub(crate) mapping: Field<Word<MappingBehavior>>,
     /// Its own filtering behaviour; without it that of `[nat]`.
     pub(crate) filtering: Field<Word<FilteringBehavior>>,
-    /// 1:1 NAT: all its traffic leaves from this one of `wan.addresses`, and all ports of that come in.
+    /// 1:1 NAT: all its traffic leaves from this one of `wan.addresses`, and all ports of that and pings to it come in.
     pub(crate) external: Field<Address>,
 }
 

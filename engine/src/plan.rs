@@ -47,7 +47,7 @@ pub struct Wan {
     pub addresses: Vec<Ipv4Addr>,
     /// IP MTU in octets.
     pub mtu: u16,
-    /// Answer echo requests from outside.
+    /// Answer echo requests from outside; those to 1:1 hosts are theirs.
     pub ping: bool,
 }
 
@@ -151,7 +151,7 @@ pub struct Host {
     pub filtering: Option<FilteringBehavior>,
     /// Its own mapping behaviour.
     pub mapping: Option<MappingBehavior>,
-    /// 1:1 NAT: all its traffic leaves from this external address, and all ports of that come in.
+    /// 1:1 NAT: all its traffic leaves from this external address, and all ports of that and ICMP queries to it come in.
     pub external: Option<Ipv4Addr>,
 }
 

@@ -12,7 +12,8 @@ use crate::wire::ipv4::Protocol;
 pub struct SessionView {
     /// Its protocol.
     pub protocol: Protocol,
-    /// Inside endpoint; the port is the ICMP identifier for ICMP, 0 for protocols without ports.
+    /// Inside endpoint; ports are ICMP identifiers on the requester's side and 0 on the other, 0 for protocols without
+    /// ports.
     pub internal: SocketAddrV4,
     /// External endpoint; equals `internal` where there is no NAT.
     pub external: SocketAddrV4,

@@ -8,19 +8,10 @@ use genkan_engine::router::LinkState;
 use genkan_engine::{DropReason, PortId};
 use genkan_tests::lab::craft::{echo_request, icmp_error, raw, tcp, udp};
 use genkan_tests::lab::packet::Payload;
-use genkan_tests::lab::plan::{EXTERNAL, EXTERNAL_2, forward, host_entry};
-use genkan_tests::lab::{Arp, Body, Checksum, Flags, Frame, LAN, Packet, WAN, mac_of, router_mac};
+use genkan_tests::lab::plan::{EXTERNAL, EXTERNAL_2, forward};
+use genkan_tests::lab::{Arp, Body, Checksum, Flags, Frame, LAN, WAN, mac_of, router_mac};
 
-use crate::common::{LATE, endpoint, external, home, ip, scene, secs};
-
-/// The packet that fragments make.
-fn join(mut parts: Vec<Packet>) -> Packet {
-    parts.sort_by_key(|part| part.fragment_offset);
-    let data = parts.iter().flat_map(|part| part.payload_data().to_vec()).collect::<Vec<_>>();
-    let mut whole = parts[0].clone().data(&data);
-    whole.more_fragments = false;
-    Packet::parse(&whole.to_ip()).expect("fragments of one packet")
-}
+use crate::common::{LATE, endpoint, external, home, ip, join, one_to_one, scene, secs};
 
 #[test]
 fn a_fragmented_ping_to_the_router_is_answered_rightly_or_not_at_all() {
@@ -249,13 +240,7 @@ fn counts_are_right_after_everything_has_ended() {
 
 #[test]
 fn a_one_to_one_host_that_loses_its_address_loses_its_sessions() {
-    let (mut lab, _, web) = scene(|plan| {
-        plan.wan.addresses.push(EXTERNAL_2);
-        let mut nas = host_entry("nas", "192.168.0.10");
-        nas.external = Some(EXTERNAL_2);
-        plan.hosts.push(nas);
-    });
-    let nas = lab.lan_host("192.168.0.10");
+    let (mut lab, nas, web) = one_to_one();
     lab.pass(nas, udp(nas.at(5000), web.at(53)), web);
     lab.pass(web, udp(web.at(9), SocketAddrV4::new(EXTERNAL_2, 22)), nas);
     lab.change(|plan| plan.hosts[0].external = None);

@@ -1,20 +1,11 @@
 //! RFC 4787 §11 in detail: later fragments follow their first, whatever the order.
 
 use genkan_engine::DropReason;
+use genkan_tests::lab::Flags;
 use genkan_tests::lab::craft::{echo_reply, echo_request, icmp_error, raw, tcp, udp};
 use genkan_tests::lab::plan::{EXTERNAL, forward};
-use genkan_tests::lab::{Flags, Packet};
 
-use crate::common::{external, home, ip, scene, secs};
-
-/// The packet that fragments make.
-fn join(mut parts: Vec<Packet>) -> Packet {
-    parts.sort_by_key(|part| part.fragment_offset);
-    let data = parts.iter().flat_map(|part| part.payload_data().to_vec()).collect::<Vec<_>>();
-    let mut whole = parts[0].clone().data(&data);
-    whole.more_fragments = false;
-    Packet::parse(&whole.to_ip()).expect("fragments of one packet")
-}
+use crate::common::{external, home, ip, join, scene, secs};
 
 #[test]
 fn a_fragmented_packet_is_translated_as_a_whole() {

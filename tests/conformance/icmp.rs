@@ -202,3 +202,14 @@ fn errors_about_ended_sessions_are_refused() {
     lab.advance(secs(300) + LATE);
     lab.refuse(web, icmp_error(web.address, EXTERNAL, 3, 3, &sent.to_ip()), DropReason::IcmpErrorNoSession);
 }
+
+/// With identifier 0 both directions of a query have the same endpoints.
+#[test]
+fn the_router_answers_pings_with_identifier_0_while_a_host_asks_the_same_machine_with_it() {
+    let (mut lab, pc, web) = home();
+    lab.pass(pc, echo_request(pc.address, web.address, 0), web);
+    let whole = echo_request(web.address, EXTERNAL, 0).data(b"for the router");
+    let reply = lab.pass(web, whole, web);
+    assert_eq!((reply.source, reply.icmp_kind()), (EXTERNAL, Some((0, 0))));
+    lab.pass(web, echo_reply(web.address, EXTERNAL, 0), pc);
+}

@@ -4,10 +4,10 @@ use genkan_engine::DropReason;
 use genkan_engine::nat::policy::FilteringBehavior;
 use genkan_tests::lab::Checksum;
 use genkan_tests::lab::craft::{echo_reply, echo_request, icmp, icmp_error, tcp, udp};
-use genkan_tests::lab::plan::{EXTERNAL, EXTERNAL_2, host_entry};
+use genkan_tests::lab::plan::{EXTERNAL, EXTERNAL_2};
 use genkan_tests::lab::{Flags, Packet};
 
-use crate::common::{LATE, MOMENT, external, home, ip, scene, secs};
+use crate::common::{LATE, MOMENT, external, home, ip, one_to_one, scene, secs};
 
 #[test]
 fn req_1_queries_from_inside_and_their_replies_pass() {
@@ -168,13 +168,7 @@ fn req_5_errors_from_inside_are_translated() {
 
 #[test]
 fn req_5c_errors_of_a_one_to_one_host_leave_from_its_address() {
-    let (mut lab, _, web) = scene(|plan| {
-        plan.wan.addresses.push(EXTERNAL_2);
-        let mut nas = host_entry("nas", "192.168.0.10");
-        nas.external = Some(EXTERNAL_2);
-        plan.hosts.push(nas);
-    });
-    let nas = lab.lan_host("192.168.0.10");
+    let (mut lab, nas, web) = one_to_one();
     let probe = udp(web.at(53), std::net::SocketAddrV4::new(EXTERNAL_2, 9));
     let seen = lab.pass(web, probe.clone(), nas);
     let told = lab.pass(nas, icmp_error(nas.address, web.address, 3, 3, &seen.to_ip()), web);
@@ -208,6 +202,75 @@ fn req_7_hairpinned_errors_pass() {
     let told = lab.pass(pc, error, friend);
     assert_eq!((told.source, told.destination), (EXTERNAL, friend.address));
     assert_eq!(told.payload_data(), original.ttl(seen.ttl).to_ip());
+}
+
+/// What Basic NAT passes from outside, it passes by hairpin.
+#[test]
+fn req_7_queries_from_outside_reach_a_one_to_one_host() {
+    let (mut lab, nas, web) = one_to_one();
+    let seen = lab.pass(web, echo_request(web.address, EXTERNAL_2, 77).data(b"are you there"), nas);
+    assert_eq!((seen.source, seen.destination, seen.identifier()), (web.address, nas.address, 77));
+    assert_eq!((seen.icmp_kind(), seen.ttl), (Some((8, 0)), 63));
+    let reply = lab.pass(nas, echo_reply(nas.address, web.address, 77).data(b"are you there"), web);
+    assert_eq!((reply.source, reply.identifier(), reply.ttl), (EXTERNAL_2, 77, 63));
+    let [high, low] = 78u16.to_be_bytes();
+    lab.pass(web, icmp(web.address, EXTERNAL_2, 13, 0).rest([high, low, 0, 1]).data(&[0; 12]), nas);
+    lab.pass(nas, icmp(nas.address, web.address, 14, 0).rest([high, low, 0, 1]).data(&[0; 12]), web);
+    assert_eq!((lab.stage("sessions_inbound"), lab.stage("echo_replies")), (2, 0));
+}
+
+#[test]
+fn req_7_hairpinned_queries_reach_a_one_to_one_host() {
+    let (mut lab, nas, web) = one_to_one();
+    let (pc, rival) = (lab.lan_host("192.168.0.100"), lab.lan_host("192.168.0.101"));
+    lab.pass(rival, echo_request(rival.address, web.address, 77), web);
+    let seen = lab.pass(pc, echo_request(pc.address, EXTERNAL_2, 77).data(b"are you there"), nas);
+    assert_eq!((seen.source, seen.destination), (EXTERNAL, nas.address));
+    assert_ne!(seen.identifier(), 77, "the other host has it");
+    assert_eq!((seen.icmp_kind(), seen.ttl, seen.payload_data()), (Some((8, 0)), 63, &b"are you there"[..]));
+    let reply = lab.pass(nas, echo_reply(nas.address, EXTERNAL, seen.identifier()), pc);
+    assert_eq!((reply.source, reply.destination, reply.identifier()), (EXTERNAL_2, pc.address, 77));
+    // It reaches itself as well.
+    let seen = lab.pass(nas, echo_request(nas.address, EXTERNAL_2, 5), nas);
+    assert_eq!((seen.source, seen.identifier()), (EXTERNAL_2, 5));
+    let reply = lab.pass(nas, echo_reply(nas.address, EXTERNAL_2, 5), nas);
+    assert_eq!((reply.source, reply.identifier()), (EXTERNAL_2, 5));
+    assert_eq!(lab.stage("echo_replies"), 0);
+}
+
+#[test]
+fn req_7_errors_about_queries_to_a_one_to_one_host_pass() {
+    let (mut lab, nas, web) = one_to_one();
+    let (pc, inner_router) = (lab.lan_host("192.168.0.100"), lab.lan_host("192.168.0.99"));
+    for (asker, source) in [(web, web.address), (pc, EXTERNAL)] {
+        let query = echo_request(asker.address, EXTERNAL_2, 77);
+        let seen = lab.pass(asker, query.clone(), nas);
+        let told =
+            lab.pass(inner_router, icmp_error(inner_router.address, source, 3, 1, &seen.to_ip()), asker);
+        assert_eq!((told.source, told.destination), (EXTERNAL_2, asker.address));
+        assert_eq!(told.payload_data(), query.ttl(seen.ttl).to_ip());
+        let answer = echo_reply(nas.address, source, seen.identifier());
+        let reply = lab.pass(nas, answer.clone(), asker);
+        let told = lab.pass(asker, icmp_error(asker.address, EXTERNAL_2, 11, 1, &reply.to_ip()), nas);
+        assert_eq!((told.source, told.destination), (source, nas.address));
+        assert_eq!(told.payload_data(), answer.ttl(reply.ttl).to_ip());
+    }
+}
+
+/// Who asks chooses the identifier, so both sides may choose the same; with 0 both ways look alike.
+#[test]
+fn req_7_both_sides_may_ask_with_the_same_identifier() {
+    for id in [77, 0] {
+        let (mut lab, nas, web) = one_to_one();
+        let asked = lab.pass(nas, echo_request(nas.address, web.address, id), web);
+        assert_eq!((asked.source, asked.identifier()), (EXTERNAL_2, id));
+        let asked = lab.pass(web, echo_request(web.address, EXTERNAL_2, id), nas);
+        assert_eq!((asked.source, asked.identifier()), (web.address, id));
+        let reply = lab.pass(nas, echo_reply(nas.address, web.address, id), web);
+        assert_eq!((reply.source, reply.identifier()), (EXTERNAL_2, id));
+        let reply = lab.pass(web, echo_reply(web.address, EXTERNAL_2, id), nas);
+        assert_eq!((reply.source, reply.identifier()), (web.address, id));
+    }
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::net::SocketAddrV4;
 use genkan_engine::DropReason;
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_tests::lab::craft::{echo_reply, echo_request, raw, tcp, udp};
-use genkan_tests::lab::plan::{EXTERNAL_2, forward, host_entry};
-use genkan_tests::lab::{Flags, Host, Lab};
+use genkan_tests::lab::plan::{EXTERNAL, EXTERNAL_2, forward};
+use genkan_tests::lab::{Checksum, Flags, GUEST};
 
-use crate::common::{endpoint, external, ip, scene, secs};
+use crate::common::{LATE, MOMENT, endpoint, external, ip, join, one_to_one, scene, secs};
 
 #[test]
 fn a_new_session_from_a_target_leaves_from_the_forwarded_port() {
@@ -128,17 +128,6 @@ fn a_static_mapping_does_not_count_as_a_port_of_its_host() {
     lab.drop_at(console, udp(console.at(5001), web.at(88)), DropReason::HostPortLimit);
 }
 
-fn one_to_one() -> (Lab, Host, Host) {
-    let (mut lab, _, web) = scene(|plan| {
-        plan.wan.addresses.push(EXTERNAL_2);
-        let mut nas = host_entry("nas", "192.168.0.10");
-        nas.external = Some(EXTERNAL_2);
-        plan.hosts.push(nas);
-    });
-    let nas = lab.lan_host("192.168.0.10");
-    (lab, nas, web)
-}
-
 #[test]
 fn a_one_to_one_host_leaves_from_its_address_with_its_ports() {
     let (mut lab, nas, web) = one_to_one();
@@ -200,4 +189,93 @@ fn inside_hosts_reach_a_one_to_one_host_by_its_address() {
     assert_eq!(answer.from(), endpoint("203.0.113.5:53"));
     lab.advance(secs(1));
     assert!(lab.session(Protocol::UDP, pc.at(5000), endpoint("203.0.113.5:53")).is_some());
+}
+
+#[test]
+fn query_sessions_of_a_one_to_one_host_live_sixty_seconds_from_either_side() {
+    let (mut lab, nas, web) = one_to_one();
+    lab.pass(web, echo_request(web.address, EXTERNAL_2, 7), nas);
+    let session = lab.session(Protocol::ICMP, nas.at(0), web.at(7)).expect("a session");
+    assert_eq!(
+        (session.external, session.origin, session.state),
+        (endpoint("203.0.113.5:0"), "one-to-one", "unanswered")
+    );
+    lab.advance(secs(60) - MOMENT);
+    lab.pass(web, echo_request(web.address, EXTERNAL_2, 7), nas);
+    lab.advance(secs(60) - MOMENT);
+    lab.pass(nas, echo_reply(nas.address, web.address, 7), web);
+    lab.advance(secs(60) + LATE);
+    lab.refuse(nas, echo_reply(nas.address, web.address, 7), DropReason::IcmpNoSession);
+}
+
+#[test]
+fn queries_count_for_the_limit_of_a_one_to_one_host() {
+    let (mut lab, nas, web) = one_to_one();
+    lab.change(|plan| plan.nat.max_sessions_per_host = 2);
+    for id in [1, 2] {
+        lab.pass(web, echo_request(web.address, EXTERNAL_2, id), nas);
+    }
+    lab.refuse(web, echo_request(web.address, EXTERNAL_2, 3), DropReason::HostSessionLimit);
+    lab.pass(web, echo_request(web.address, EXTERNAL_2, 2), nas);
+}
+
+/// `ping` says whether the router answers, `hairpin` and `reaches` whether queries go round.
+#[test]
+fn queries_to_a_one_to_one_host_follow_its_rules_and_not_the_routers() {
+    let (mut lab, nas, web) = one_to_one();
+    let (pc, guest) = (lab.lan_host("192.168.0.100"), lab.host(GUEST, "192.168.1.100"));
+    lab.drop_at(guest, echo_request(guest.address, EXTERNAL_2, 7), DropReason::NotReachable);
+    assert_eq!(lab.receive(guest).icmp_kind(), Some((3, 13)));
+    lab.change(|plan| plan.wan.ping = false);
+    lab.pass(web, echo_request(web.address, EXTERNAL_2, 7), nas);
+    lab.refuse(web, echo_request(web.address, EXTERNAL, 7), DropReason::PingOff);
+    lab.pass(pc, echo_request(pc.address, EXTERNAL_2, 7), nas);
+    lab.change(|plan| plan.nat.hairpin = false);
+    lab.refuse(pc, echo_request(pc.address, EXTERNAL_2, 7), DropReason::HairpinOff);
+    assert_eq!(lab.pass(pc, echo_request(pc.address, EXTERNAL, 7), pc).source, EXTERNAL);
+    assert_eq!(lab.sessions().len(), 1, "that from outside");
+}
+
+#[test]
+fn the_router_answers_again_for_an_address_that_is_no_host_s_any_more() {
+    let (mut lab, nas, web) = one_to_one();
+    let pc = lab.lan_host("192.168.0.100");
+    for asker in [web, pc] {
+        lab.pass(asker, echo_request(asker.address, EXTERNAL_2, 7), nas);
+    }
+    lab.change(|plan| plan.hosts[0].external = None);
+    for asker in [web, pc] {
+        let reply = lab.pass(asker, echo_request(asker.address, EXTERNAL_2, 7), asker);
+        assert_eq!((reply.source, reply.icmp_kind()), (EXTERNAL_2, Some((0, 0))));
+    }
+    lab.advance(secs(1));
+    assert_eq!(lab.router.session_count(), 0);
+    // And no longer once a host has it.
+    lab.change(|plan| plan.hosts[0].external = Some(EXTERNAL_2));
+    for asker in [web, pc] {
+        lab.pass(asker, echo_request(asker.address, EXTERNAL_2, 7), nas);
+    }
+}
+
+#[test]
+fn a_query_to_a_one_to_one_host_may_come_in_fragments() {
+    let (mut lab, nas, web) = one_to_one();
+    let pc = lab.lan_host("192.168.0.100");
+    for (number, asker) in (1..).zip([web, pc]) {
+        for part in echo_request(asker.address, EXTERNAL_2, 7).id(number).data(&[3; 3000]).fragments(1480) {
+            lab.send(asker, part);
+        }
+        let seen = join(lab.received(nas));
+        assert_eq!((seen.payload_data().len(), seen.checksum()), (3000, Checksum::Right));
+        for part in echo_reply(nas.address, seen.source, seen.identifier())
+            .id(number)
+            .data(&[3; 3000])
+            .fragments(1480)
+        {
+            lab.send(nas, part);
+        }
+        let reply = join(lab.received(asker));
+        assert_eq!((reply.source, reply.identifier(), reply.checksum()), (EXTERNAL_2, 7, Checksum::Right));
+    }
+    lab.quiet();
 }

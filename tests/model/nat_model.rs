@@ -353,6 +353,7 @@ fn craft(kind: Kind, from: SocketAddrV4, to: SocketAddrV4) -> Packet {
         Kind::Udp => udp(from, to),
         Kind::Tcp(flags) => tcp(from, to, flags),
         Kind::Ping => echo_request(*from.ip(), *to.ip(), from.port()),
+        Kind::NullPing => echo_request(*from.ip(), *to.ip(), 0),
         Kind::Esp => raw(*from.ip(), *to.ip(), 50, &[0, 0, 0, 1, 0, 0, 0, 1]),
     }
 }

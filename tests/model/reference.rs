@@ -228,6 +228,11 @@ impl Reference {
         self.plan.hosts.iter().find(|entry| entry.address == host)?.external
     }
 
+    /// The host that has an external address for itself.
+    fn one_to_one_host(&self, external: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.plan.hosts.iter().find(|host| host.external == Some(external)).map(|host| host.address)
+    }
+
     fn filtering(&self, host: Ipv4Addr) -> FilteringBehavior {
         let entry = self.plan.hosts.iter().find(|entry| entry.address == host);
         entry.and_then(|entry| entry.filtering).unwrap_or(self.plan.nat.filtering)

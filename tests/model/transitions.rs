@@ -53,6 +53,8 @@ pub(crate) enum Kind {
     Udp,
     Tcp(Flags),
     Ping,
+    /// With identifier 0: both directions of the query look alike.
+    NullPing,
     Esp,
 }
 
@@ -408,7 +410,7 @@ fn flags() -> impl Strategy<Value = Flags> {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![4 => Just(Kind::Udp), 4 => flags().prop_map(Kind::Tcp), 1 => Just(Kind::Ping), 1 => Just(Kind::Esp)]
+    prop_oneof![4 => Just(Kind::Udp), 4 => flags().prop_map(Kind::Tcp), 1 => Just(Kind::Ping), 1 => Just(Kind::NullPing), 1 => Just(Kind::Esp)]
 }
 
 fn ttl() -> impl Strategy<Value = u8> {

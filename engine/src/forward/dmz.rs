@@ -18,7 +18,8 @@ impl Dmz {
     }
 
     /// Where a packet to the external `port` goes: TCP, UDP and protocols without ports (whose port is 0) keep
-    /// it. ICMP is not taken: the router answers pings itself, replies and errors belong to sessions.
+    /// it. ICMP is not taken: the router answers pings itself or a 1:1 host does, replies and errors belong to
+    /// sessions.
     pub fn inbound(&self, protocol: Protocol, port: u16) -> Option<SocketAddrV4> {
         if protocol == Protocol::ICMP {
             return None;

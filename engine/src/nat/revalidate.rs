@@ -187,7 +187,12 @@ impl Nat {
         }
         let is_hairpin = session.flags.contains(SessionFlags::HAIRPIN);
         let remote_unchanged = if is_hairpin {
-            self.settings.hairpin && self.settings.is_external(session.remote_address)
+            // Queries to other external addresses of ours are for the router.
+            let is_query =
+                session.protocol == Protocol::ICMP && !session.flags.contains(SessionFlags::OPENED_INBOUND);
+            self.settings.hairpin
+                && self.settings.is_external(session.remote_address)
+                && (!is_query || self.settings.one_to_one_host(session.remote_address).is_some())
         } else {
             // Without any route it is still outside.
             !self.settings.is_external(session.remote_address)

@@ -130,6 +130,12 @@ impl AddAssign for Restored {
 }
 
 impl SavedSession {
+    /// Whether it is an ICMP query to a 1:1 host: then the identifier is the remote's.
+    fn is_asked_from_outside(&self) -> bool {
+        let opened_inbound = SessionFlags::from_bits(self.flags).contains(SessionFlags::OPENED_INBOUND);
+        self.protocol == Protocol::ICMP && self.origin == Origin::OneToOne && opened_inbound
+    }
+
     /// Whether a session can look like that at all, under whatever plan.
     fn is_sound(&self) -> bool {
         let is_inside = |port: PortId| port != PortId::WAN;
@@ -137,6 +143,7 @@ impl SavedSession {
         let ports = [self.internal.port(), self.external.port(), self.remote.port()];
         let ports_fit = match self.protocol {
             Protocol::TCP | Protocol::UDP => self.origin == Origin::Routed || self.external.port() != 0,
+            Protocol::ICMP if self.is_asked_from_outside() => self.internal.port() == 0,
             Protocol::ICMP => self.remote.port() == 0,
             _ => ports == [0; 3],
         };

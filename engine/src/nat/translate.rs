@@ -188,6 +188,11 @@ impl Nat {
             tell(Step::OneToOne { host });
             return admit(SocketAddrV4::new(host, port), Origin::OneToOne, NONE);
         }
+        if protocol == Protocol::ICMP {
+            // A query: its identifier is that of who asks, and says nothing about who is asked.
+            tell(Step::NoMapping);
+            return Err(DropReason::NoMapping);
+        }
         if let Some(mapping) = self.mappings.find_external(protocol, external) {
             let internal = self.mappings[mapping].internal;
             let filtering = self.settings.filtering(*internal.ip());

@@ -88,6 +88,7 @@ impl Router {
             _ if self.stage == Some(Stage::TurnedRound) => {
                 self.come_round(now, key.port, frame, parsed, offload)
             }
+            _ if self.is_asked_itself(parsed) => self.handle_unknown(now, key.port, frame, parsed, offload),
             _ => {
                 let session_key = key_of(key.port, parsed);
                 let hash = self.nat.sessions.hash(session_key);

@@ -130,16 +130,12 @@ impl Router {
         // a fragment from outside this one alone knows the ports.
         let is_later_stage = self.stage.is_some() || parsed.fragment.is_some();
         let stage = if is_later_stage { Stage::Assigned } else { Stage::Arrived };
+        if self.is_asked_itself(parsed) {
+            return None;
+        }
         if port != PortId::WAN {
-            let is_to_us = self.routes.local(parsed.destination).is_some();
-            if is_to_us && parsed.kind == Kind::IcmpRequest {
-                return None;
-            }
             let owner = self.nat.owner_from_inside(parsed.protocol, parsed.source, parsed.destination)?;
             return self.give(owner, stage);
-        }
-        if parsed.kind == Kind::IcmpRequest {
-            return None;
         }
         let (source, external) = (source_of(parsed), destination_of(parsed));
         let owner = self.nat.owner_from_outside(now, parsed.protocol, source, external, false);

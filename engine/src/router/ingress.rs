@@ -278,6 +278,11 @@ impl Router {
             }
             Ok(Arrived::Packet(parsed)) => {
                 shorten(frame, parsed.end as usize);
+                if self.is_asked_itself(&parsed) {
+                    // With identifier 0 it would pass for the answer to a query of ours.
+                    self.nat.note(|| Step::Unknown);
+                    return self.handle_unknown(now, port, frame, &parsed, offload);
+                }
                 let key = key_of(port, &parsed);
                 self.judge_packet(
                     now,

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::{Router, decode};
 use crate::frame::{Offload, PortId};
 use crate::packet::build::{self, IcmpErrorKind};
-use crate::packet::parsed::Parsed;
+use crate::packet::parsed::{Kind, Parsed};
 use crate::time::Timestamp;
 use crate::trail::Step;
 use crate::verdict::{DropReason, Verdict};
@@ -13,6 +13,14 @@ use crate::wire::ethernet::{self, MacAddr};
 use crate::wire::icmpv4;
 
 impl Router {
+    /// Whether a packet is an ICMP query that the router itself is asked, by one of its addresses. What the external
+    /// address of a 1:1 host is asked, that host is asked (RFC 5508 REQ-7).
+    pub(super) fn is_asked_itself(&self, parsed: &Parsed) -> bool {
+        parsed.kind == Kind::IcmpRequest
+            && self.routes.local(parsed.destination).is_some()
+            && self.nat.settings.one_to_one_host(parsed.destination).is_none()
+    }
+
     /// An echo request to one of our addresses, answered in place to whoever handed it over.
     pub(super) fn echo_to_us(
         &mut self,

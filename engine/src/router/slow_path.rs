@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::frame::{Offload, PortId};
 use crate::link::route::NextHop;
 use crate::nat::look_ahead::Foreseen;
+use crate::nat::mapping::pool_index;
 use crate::nat::policy::Direction;
 use crate::nat::session::{Origin, SessionId};
 use crate::nat::translate::Admission;
@@ -66,7 +67,7 @@ impl Router {
             if let Some(handed_over) = self.elsewhere(now, port, parsed) {
                 return handed_over;
             }
-            if parsed.kind == Kind::IcmpRequest {
+            if self.is_asked_itself(parsed) {
                 return self.echo_to_us(port, frame, parsed, self.plan.wan.ping);
             }
             if let Err(reason) = may_open(parsed) {
@@ -85,7 +86,7 @@ impl Router {
         if is_to_router {
             self.nat.note(|| Step::ForRouter { address: parsed.destination });
         }
-        if is_to_router && parsed.kind == Kind::IcmpRequest {
+        if self.is_asked_itself(parsed) {
             return self.echo_to_us(port, frame, parsed, true);
         }
         if let Err(reason) = may_open(parsed) {
@@ -126,7 +127,7 @@ impl Router {
         parsed: &Parsed,
         offload: &Offload,
     ) -> Verdict {
-        if parsed.kind == Kind::IcmpRequest {
+        if self.is_asked_itself(parsed) {
             return self.echo_to_us(port, frame, parsed, true);
         }
         if let Err(reason) = may_open(parsed) {
@@ -136,7 +137,7 @@ impl Router {
             return Verdict::Drop(DropReason::HairpinOff);
         }
         // Without ports both sides would look the same.
-        if !matches!(parsed.protocol, Protocol::TCP | Protocol::UDP) {
+        if pool_index(parsed.protocol).is_none() {
             return Verdict::Drop(DropReason::NoMapping);
         }
         // Refused before a mapping is made for nothing. Not so where a filter stands in the way: the sender's own

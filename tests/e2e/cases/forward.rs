@@ -1,5 +1,6 @@
 //! From outside to inside where a rule lets it, and hairpin.
 
+use std::fs;
 use std::net::SocketAddrV4;
 use std::time::SystemTime;
 
@@ -24,6 +25,7 @@ cases![
     forward_of_one_address_only,
     new_session_of_a_forward_target_leaves_from_its_port,
     one_to_one_external_address,
+    pings_of_a_one_to_one_address_reach_its_host,
     hairpin_of_udp_mappings,
     hairpin_through_the_dmz,
     max_sessions_refuses_one_more_until_one_is_closed,
@@ -224,16 +226,17 @@ to = "192.168.0.50:5000"
     Ok(())
 }
 
-fn one_to_one_external_address() -> Outcome {
-    let lab = Lab::start(
-        r#"addresses = ["203.0.113.5"]
+/// The nas has an external address for itself.
+const ONE_TO_ONE: &str = r#"addresses = ["203.0.113.5"]
 
 [[host]]
 name = "nas"
 address = "192.168.0.10"
 external = "203.0.113.5"
-"#,
-    );
+"#;
+
+fn one_to_one_external_address() -> Outcome {
+    let lab = Lab::start(ONE_TO_ONE);
     let spare = lab.address.wan_spare;
     let _far = Server::udp(&lab.host(Remote), 7);
     let remote = SocketAddrV4::new(lab.address.remote, 7);
@@ -249,6 +252,41 @@ external = "203.0.113.5"
     let mut stream = connect(&lab.host(Remote), SocketAddrV4::new(spare, 4321)).expect("all ports come in");
     assert_eq!(*greeting(&mut stream).ip(), lab.address.remote);
     assert!(connect_within(&lab.host(Remote), lab.wan(4321), SILENCE).is_err());
+    Ok(())
+}
+
+/// RFC 5508 REQ-7, from outside and by hairpin.
+fn pings_of_a_one_to_one_address_reach_its_host() -> Outcome {
+    need("ping")?;
+    let lab = Lab::start(ONE_TO_ONE);
+    let spare = lab.address.wan_spare.to_string();
+    let nas = lab.host(Nas);
+    let asked = || {
+        let text = nas.run(|| fs::read_to_string("/proc/thread-self/net/snmp")).expect("/proc is there");
+        let mut rows = text.lines().filter_map(|line| line.strip_prefix("Icmp: "));
+        let mut columns =
+            rows.next().expect("names").split(' ').zip(rows.next().expect("numbers").split(' '));
+        let (_, count) = columns.find(|(name, _)| *name == "InEchos").expect("a count of echo requests");
+        count.parse::<u32>().expect("a number")
+    };
+    for asker in [Remote, Laptop, Nas] {
+        for size in ["56", "3000"] {
+            let before = asked();
+            let said = lab.run(asker, "ping", &["-c", "3", "-i", "0.05", "-W", "5", "-s", size, &spare]);
+            assert!(
+                said.ok && said.stdout.contains(&format!("bytes from {spare}: ")),
+                "{asker:?}: {said:#?}"
+            );
+            assert_eq!(asked() - before, 3, "asked by {asker:?}: {said:#?}");
+        }
+    }
+    // A host that does not answer is not answered for.
+    nas.run(|| fs::write("/proc/sys/net/ipv4/icmp_echo_ignore_all", "1")).expect("its own setting");
+    for asker in [Remote, Laptop] {
+        let said = lab.run(asker, "ping", &["-c", "2", "-i", "0.05", "-W", "0.3", &spare]);
+        assert_eq!(said.code, Some(1), "{said:#?}");
+        lab.run(asker, "ping", &["-c", "1", "-W", "5", &lab.address.wan.to_string()]).expect_ok();
+    }
     Ok(())
 }
 

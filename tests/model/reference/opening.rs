@@ -59,9 +59,12 @@ impl Reference {
             return Err(DropReason::ForwardClosed);
         }
         let (address, port) = (*external.ip(), external.port());
-        if let Some(host) = self.plan.hosts.iter().find(|host| host.external == Some(address)) {
-            let internal = SocketAddrV4::new(host.address, port);
+        if let Some(host) = self.one_to_one_host(address) {
+            let internal = SocketAddrV4::new(host, port);
             return Ok(Taker { internal, forward: None, origin: Origin::OneToOne, mapping: None });
+        }
+        if protocol == Protocol::ICMP {
+            return Err(DropReason::NoMapping); // nobody else is asked
         }
         if let Some(owner) = self.owner(protocol, external) {
             // Only what the inside has sent counts (RFC 4787 §4.3): nobody lets himself in.
@@ -81,7 +84,7 @@ impl Reference {
             return if admitted { Ok(taker) } else { Err(DropReason::Filtered) };
         }
         match self.plan.dmz {
-            Some(dmz) if protocol != Protocol::ICMP => {
+            Some(dmz) => {
                 let internal = SocketAddrV4::new(dmz, port);
                 Ok(Taker { internal, forward: None, origin: Origin::Dmz, mapping: None })
             }

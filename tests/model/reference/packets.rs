@@ -119,7 +119,8 @@ impl Reference {
         if matches!(packet.icmp_kind(), Some((3..=5 | 11 | 12, _))) {
             return Ok(self.icmp_error(port, packet, port != PortId::HOST));
         }
-        let outcome = match self.find(port, Flow::of(packet)) {
+        let known = if self.is_asked_itself(packet) { None } else { self.find(port, Flow::of(packet)) };
+        let outcome = match known {
             Some((position, side)) => self.known(port, position, side, packet, seen),
             None => self.unknown(port, packet, seen),
         };
@@ -128,6 +129,15 @@ impl Reference {
             Err(Refusal::Drop(reason)) => Ok(Outcome::drop(reason)),
             Err(Refusal::Illegal(what)) => Err(what),
         }
+    }
+
+    /// A ping for the router: one of its addresses, unless a 1:1 host has it (RFC 5508 REQ-7).
+    fn is_asked_itself(&self, packet: &Packet) -> bool {
+        let address = packet.destination;
+        let is_ours =
+            self.is_external(address) || self.plan.lans.iter().any(|lan| lan.address.addr() == address);
+        let is_ping = packet.icmp_kind().is_some_and(|(kind, _)| kind == 8);
+        is_ping && is_ours && self.one_to_one_host(address).is_none()
     }
 
     /// The session of packets that come in by `port`, and whose side sends them.
@@ -188,7 +198,7 @@ impl Reference {
     }
 
     fn unknown(&mut self, port: PortId, packet: &Packet, seen: &Seen) -> Result<Outcome, Refusal> {
-        let is_ping = packet.icmp_kind().is_some_and(|(kind, _)| kind == 8);
+        let is_ping = self.is_asked_itself(packet);
         if port == PortId::WAN {
             if !self.is_external(packet.destination) {
                 return Err(DropReason::NotOurs.into());
@@ -205,7 +215,7 @@ impl Reference {
         }
         let is_external = self.is_external(packet.destination);
         let is_router = self.plan.lans.iter().any(|lan| lan.address.addr() == packet.destination);
-        if is_ping && (is_external || is_router) {
+        if is_ping {
             return Ok(echo(port, packet));
         }
         if let Err(reason) = may_open(packet) {
@@ -245,7 +255,7 @@ impl Reference {
         if !self.plan.nat.hairpin {
             return Err(DropReason::HairpinOff.into());
         }
-        if !matches!(protocol, Protocol::TCP | Protocol::UDP) {
+        if !matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP) {
             return Err(DropReason::NoMapping.into());
         }
         match self.judge(protocol, source, destination, true) {

@@ -141,7 +141,9 @@ impl Reference {
         }
         let remote_is_ours = self.is_external(*session.remote.ip());
         let far_side_unchanged = if session.is_hairpin {
-            remote_is_ours && self.plan.nat.hairpin
+            let is_query = session.protocol == Protocol::ICMP && !session.opened_inbound;
+            let is_asked = !is_query || self.one_to_one_host(*session.remote.ip()).is_some();
+            remote_is_ours && self.plan.nat.hairpin && is_asked
         } else {
             !remote_is_ours && self.port_of(*session.remote.ip()).is_none_or(|port| port == PortId::WAN)
         };

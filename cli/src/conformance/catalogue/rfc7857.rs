@@ -118,8 +118,9 @@ pub(super) const DOCUMENT: Document = Document {
             id: "12",
             keyword: Keyword::None,
             asks: "hairpinned queries",
-            how: "the router answers for its external addresses",
+            how: "those to a 1:1 host's address reach the host; the router answers for its other addresses",
             shown_by: &[
+                "rfc5508::req_7_hairpinned_queries_reach_a_one_to_one_host",
                 "rfc7857::section_12_the_external_address_answers_pings_from_inside",
                 "rfc7857::section_12_a_reply_to_an_own_ping_does_not_hit_a_mapping_of_another",
             ],

@@ -195,7 +195,9 @@ impl World {
         let Some(hop) = self.nat.routes.lookup(*internal.ip()).filter(|hop| hop.port != PortId::WAN) else {
             return;
         };
-        if self.pass_known(SessionKey::new(hop.port, protocol, internal, remote), flags) {
+        if self.pass_known(SessionKey::new(hop.port, protocol, internal, remote), flags)
+            || (protocol == Protocol::ICMP && !self.may_ask(internal, remote))
+        {
             return;
         }
         if let Ok(id) =
@@ -208,6 +210,14 @@ impl World {
         }
     }
 
+    /// Whether an ICMP packet is a query, and not one that the router answers.
+    fn may_ask(&self, internal: SocketAddrV4, remote: SocketAddrV4) -> bool {
+        let settings = &self.nat.settings;
+        let is_for_router =
+            settings.is_external(*remote.ip()) && settings.one_to_one_host(*remote.ip()).is_none();
+        internal.port() != 0 && !is_for_router
+    }
+
     pub(super) fn inbound(
         &mut self,
         protocol: Protocol,
@@ -217,7 +227,7 @@ impl World {
         from_inside: bool,
     ) {
         if self.pass_known(SessionKey::new(PortId::WAN, protocol, source, external), flags)
-            || protocol == Protocol::ICMP
+            || (protocol == Protocol::ICMP && external.port() != 0)
         {
             return;
         }
@@ -241,16 +251,18 @@ impl World {
         match *step {
             Step::Out(kind, from, port, to, flags) => {
                 let protocol = protocol(kind);
-                let has_ports = protocol != Protocol::ESP;
+                // A query's identifier is on the side of who asks.
+                let is_reply = protocol == Protocol::ICMP && flags % 2 == 1;
+                let has_port = protocol != Protocol::ESP && !is_reply;
                 let internal =
-                    SocketAddrV4::new(host(from), if has_ports { 2000 + u16::from(port) } else { 0 });
-                let remote_port = if matches!(protocol, Protocol::TCP | Protocol::UDP) {
-                    2000 + u16::from(to % 2)
-                } else {
-                    0
+                    SocketAddrV4::new(host(from), if has_port { 2000 + u16::from(port) } else { 0 });
+                let has_remote_port = matches!(protocol, Protocol::TCP | Protocol::UDP) || is_reply;
+                let remote_port = if has_remote_port { 2000 + u16::from(to % 2) } else { 0 };
+                let address = match to {
+                    0..=3 => Ipv4Addr::new(198, 51, 100, to / 2),
+                    5 if self.nat.settings.is_external(external(2)) => external(2),
+                    _ => self.plan.wan.address.addr(),
                 };
-                let address =
-                    if to < 4 { Ipv4Addr::new(198, 51, 100, to / 2) } else { self.plan.wan.address.addr() };
                 self.outbound(
                     protocol,
                     internal,
@@ -262,9 +274,13 @@ impl World {
                 let protocol = protocol(kind);
                 let has_ports = matches!(protocol, Protocol::TCP | Protocol::UDP);
                 let of = |port: u8| if has_ports { 2000 + u16::from(port) } else { 0 };
-                let source = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, from / 2), of(from % 2));
-                let id = if protocol == Protocol::ICMP { 2000 + u16::from(port) } else { of(port) };
-                let to = SocketAddrV4::new(external(address), id);
+                let (asked, answered) = match protocol {
+                    Protocol::ICMP if flags % 2 == 1 => (0, 2000 + u16::from(port)),
+                    Protocol::ICMP => (2000 + u16::from(from % 2), 0),
+                    _ => (of(from % 2), of(port)),
+                };
+                let source = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, from / 2), asked);
+                let to = SocketAddrV4::new(external(address), answered);
                 if self.nat.settings.is_external(*to.ip()) {
                     self.inbound(protocol, source, to, FLAGS[flags as usize], false);
                 }
