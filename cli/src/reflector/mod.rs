@@ -17,6 +17,7 @@ mod limits;
 pub(crate) mod outside;
 pub(crate) mod server;
 pub(crate) mod service;
+mod share;
 pub(crate) mod stun;
 mod token;
 

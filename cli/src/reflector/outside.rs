@@ -10,14 +10,18 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::behavior::{Behavior, Kind, discover};
-use super::client::{AskError, Client, Tried, find};
+use super::client::{AskError, Client, Question, Tried, find, socket};
 use super::consoles::Consoles;
 use super::server::{Outcome, Protocol};
+use super::share::{self, Share};
 use crate::trace::Line;
 use crate::words::Words;
 
 /// Ports of one call: what a reflector tries for one asker at once.
 const MOST_PORTS: usize = 32;
+
+/// Blocks of a share's ports that are told.
+const BLOCKS_TOLD: usize = 4;
 
 /// What to type for it.
 #[derive(Debug, clap::Args)]
@@ -111,6 +115,9 @@ pub(crate) struct Outside {
     #[serde(skip_serializing_if = "Option::is_none")]
     behavior: Option<Behavior>,
     consoles: Consoles,
+    /// The ports that the NAT in front has, where it has a share of them only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<Share>,
     ports: Vec<PortSeen>,
     /// Forwards that were left out: of another external address, or too many.
     not_tried: Vec<String>,
@@ -126,6 +133,14 @@ pub(crate) fn look(host: &str, ports: &[Port], inside: &Inside) -> Result<Outsid
     let mut client = Client::meet(find(host)?)?;
     let behavior = if client.udp { Some(discover(&mut client)?) } else { None };
     let seen = *client.first.mapped.ip();
+    let nat_in_front = !inside.external.is_empty() && !inside.external.contains(&seen);
+    // Where the router's own address is seen, its ports are of its own choice.
+    let is_others = inside.external.is_empty() || nat_in_front;
+    let is_translated = |behavior: &Behavior| behavior.translated && !behavior.port_preserved;
+    let share = match behavior.as_ref().is_some_and(is_translated) && is_others {
+        true => Share::of(&external_ports(&mut client)?),
+        false => None,
+    };
     // It tries ports from its other address, if it has one.
     let source = client.first.other.map_or(*client.server.ip(), |other| *other.ip());
     let wanted = wanted(ports, inside, seen, source);
@@ -138,10 +153,11 @@ pub(crate) fn look(host: &str, ports: &[Port], inside: &Inside) -> Result<Outsid
         seen,
         tries_from: source,
         external: inside.external.first().copied(),
-        nat_in_front: !inside.external.is_empty() && !inside.external.contains(&seen),
+        nat_in_front,
         udp: client.udp,
         consoles: Consoles::of(behavior.as_ref()),
         behavior,
+        share,
         ports: seen_ports
             .map(|((forward, _, _, expected), tried)| PortSeen { forward, tried, expected })
             .collect(),
@@ -150,6 +166,22 @@ pub(crate) fn look(host: &str, ports: &[Port], inside: &Inside) -> Result<Outsid
     };
     outside.works = outside.ports.iter().all(PortSeen::is_well);
     Ok(outside)
+}
+
+/// The external ports of a few sockets; none where one has no answer.
+fn external_ports(client: &mut Client) -> Result<Vec<u16>, AskError> {
+    let mut ports = Vec::new();
+    let mut sockets = Vec::new();
+    for _ in 0..share::SAMPLE {
+        let socket = socket()?;
+        let Some(reply) = client.ask(&socket, &[Question::who_am_i(client.server)])?[0] else {
+            return Ok(Vec::new());
+        };
+        ports.push(reply.mapped.port());
+        // Kept, so that no two have one port.
+        sockets.push(socket);
+    }
+    Ok(ports)
 }
 
 /// Forward, protocol, external port, and what is expected of it.
@@ -216,6 +248,16 @@ impl Outside {
         if self.nat_in_front {
             let external = self.external.map(|address| address.to_string()).unwrap_or_default();
             say("outside-remedy-nat-in-front", &[("external", external), ("seen", self.seen.to_string())]);
+        }
+        if let Some(share) = &self.share {
+            let blocks = share.blocks().take(BLOCKS_TOLD).map(|(first, last)| format!("{first}-{last}"));
+            let forwards = self.ports.iter().filter(|port| !share.contains(port.tried.port));
+            let mut outside: Vec<String> = forwards.map(|port| port.tried.port.to_string()).collect();
+            outside.dedup();
+            let outside = if outside.is_empty() { "-".to_owned() } else { outside.join(", ") };
+            let blocks = blocks.collect::<Vec<_>>().join(", ");
+            let arguments = [("seen", self.seen.to_string()), ("blocks", blocks), ("outside", outside)];
+            say("outside-remedy-share", &arguments);
         }
         if !self.udp {
             say("outside-remedy-udp", &[]);

@@ -31,6 +31,7 @@ cases![;
     ports_are_open_closed_or_filtered_as_seen_from_outside,
     the_router_s_forwards_are_tried,
     what_a_provider_does_is_seen,
+    a_share_of_an_address_is_recognised,
 ];
 
 const BINDING: u16 = 0x0001;
@@ -477,6 +478,54 @@ tun = "genkan0"
     let rows = outside["ports"].as_array().expect("a list");
     let expected: Vec<&str> = rows.iter().filter_map(|row| row["expected"].as_str()).collect();
     assert_eq!(expected, ["open", "open", "open", "open", "filtered", "filtered"]);
+    Ok(())
+}
+
+/// A provider that gives this line 16 of every 4,096 ports of its address.
+fn a_share_of_an_address_is_recognised() -> Outcome {
+    need_tun()?;
+    need("nft")?;
+    let lab = Lab::start(&format!("{FORWARDS}[router]\ntun = \"genkan0\"\n"));
+    let (_reflector, to) = two_addresses(&lab);
+    let look = || {
+        let said = lab.genkan(&["doctor", "web", "--reflector", &to.to_string(), "--format", "json"]);
+        let value: Value =
+            serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
+        value["outside"].clone()
+    };
+    let remedy = |outside: &Value| {
+        let mut remedies = outside["remedies"].as_array().expect("a list").iter();
+        remedies.find(|line| line["id"] == "outside-remedy-share").map(|line| line["text"].to_string())
+    };
+    // One after the other, a block for each: PSID 0x34 of 8 bits at offset 4.
+    let blocks: Vec<u16> = (1..=8).map(|block| block << 12 | 0x34 << 4).collect();
+    let mut rules = "table ip provider {\n".to_owned();
+    let mut map = Vec::new();
+    for (number, first) in blocks.iter().enumerate() {
+        let last = first + 15;
+        rules += &format!("chain block{number} {{ udp dport 1-65535 masquerade to :{first}-{last}; }}\n");
+        map.push(format!("{number} : jump block{number}"));
+    }
+    rules += &format!(
+        "chain out {{ type nat hook postrouting priority srcnat; oifname eth1 meta l4proto udp numgen inc mod 8 vmap {{ {} }}\noifname eth1 masquerade\n}}\n}}",
+        map.join(", ")
+    );
+    lab.run(Isp, "nft", &[&rules]).expect_ok();
+    let outside = look();
+    let share = &outside["share"];
+    // Ports of a block may have a bit in common by chance.
+    let more = share["psid_length"].as_u64().expect("it is recognised") - 8;
+    assert_eq!(share["psid_offset"], 4, "{outside:#}");
+    assert_eq!(share["psid"].as_u64().map(|psid| psid >> more), Some(0x34), "{outside:#}");
+    let text = remedy(&outside).expect("it is said");
+    assert!(text.contains("looked at: 80)"), "{text}");
+    // Ports by chance are those of an address that nobody shares.
+    lab.run(Isp, "nft", &["flush ruleset"]).expect_ok();
+    let by_chance = "table ip provider { chain out { type nat hook postrouting priority srcnat; oifname eth1 masquerade fully-random; }; }";
+    lab.run(Isp, "nft", &[by_chance]).expect_ok();
+    let outside = look();
+    assert_eq!((&outside["nat_in_front"], &outside["share"]), (&true.into(), &Value::Null), "{outside:#}");
+    assert_eq!(remedy(&outside), None);
     Ok(())
 }
 

@@ -77,6 +77,7 @@ fn outside(ports: &[(Expected, Protocol, Option<Outcome>)], broken: &[String], s
         behavior: None,
         consoles: Consoles::of(None),
         ports: ports.iter().map(port).collect(),
+        share: None,
         not_tried: Vec::new(),
         remedies: Vec::new(),
     };

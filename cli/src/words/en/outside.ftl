@@ -27,6 +27,7 @@ outside-unsaid = the reflector did not say
 outside-not-tried = not tried, being of another external address or too many: { $forwards }
 
 outside-remedy-nat-in-front = The router's external address is { $external }, but outside it is { $seen }: another NAT translates as well (a provider's, or another router). Forwards work only if that one forwards to { $external }, too, or is put into bridge mode; ask the provider for a public address.
+outside-remedy-share = { $seen } seems to be shared (MAP-E, RFC 7597, or alike): the NAT in front has some of its ports only, such as { $blocks }. No other port can lead here (of those that were looked at: { $outside }); forward one of these there, to the port of a forward here, and tell people that one.
 outside-remedy-udp = UDP is blocked on the way out. Games, calls and VPNs need it: look for a firewall rule for outgoing UDP.
 outside-remedy-somebody-else = { $protocol } { $port } of { $seen } answers although forward "{ $forward }" is closed or does not admit { $source }: another rule, the DMZ or another device takes it.
 outside-remedy-closed = { $protocol } { $port } is refused: it gets to a machine, but no program listens there.

@@ -27,6 +27,7 @@ outside-unsaid = リフレクターからの回答がない
 outside-not-tried = 調べていない転送ルール（別の外側アドレスのもの、または数が多すぎるもの）: { $forwards }
 
 outside-remedy-nat-in-front = ルーターの外側アドレスは { $external } だが、外からは { $seen } に見える。もう一つの NAT（プロバイダーや別のルーター）が変換している。そこでも { $external } へ転送するか、それをブリッジモードにするか、プロバイダーからグローバルアドレスを受けるまで、転送は届かない。
+outside-remedy-share = { $seen } はほかの利用者と共有されているようである（RFC 7597 の MAP-E など）。手前の NAT が使えるのは { $blocks } などの一部のポートだけで、それ以外のポート（調べたもののうち { $outside }）はここに届かない。使えるポートの一つを手前の NAT からこのルーターの転送のポートへ転送し、そのポートを相手に知らせる。
 outside-remedy-udp = 外向きの UDP が遮断されている。ゲーム、通話、VPN に必要なので、外向き UDP のファイアウォール設定を確かめる。
 outside-remedy-somebody-else = 転送ルール「{ $forward }」は閉じているか { $source } を許さないのに、{ $seen } の { $protocol } { $port } が応答する。別のルールか DMZ、または別の機器が受けている。
 outside-remedy-closed = { $protocol } { $port } は拒否された。機器までは届いているが、待ち受けるプログラムがない。
