@@ -64,17 +64,24 @@ pub(crate) struct Question {
     change: u32,
     /// Which port to try; else the question is who one is.
     target: Option<(Protocol, u16)>,
+    /// At least so many octets.
+    length: usize,
 }
 
 impl Question {
     /// Who am I, as seen at this endpoint?
     pub(crate) fn who_am_i(to: SocketAddrV4) -> Question {
-        Question { to, change: 0, target: None }
+        Question { to, change: 0, target: None, length: ROOM }
     }
 
     /// The same, to be answered from elsewhere.
     pub(crate) fn answered_from(self, change: u32) -> Question {
         Question { change, ..self }
+    }
+
+    /// The same, by a datagram of so many octets, up to [`stun::LONGEST`].
+    pub(crate) fn of_length(self, length: usize) -> Question {
+        Question { length: length.clamp(ROOM, stun::LONGEST), ..self }
     }
 
     fn octets(&self, transaction: &Transaction, token: &[u8]) -> Vec<u8> {
@@ -90,7 +97,7 @@ impl Question {
             let [p, q] = port.to_be_bytes();
             writer = writer.with(attribute::PROBE_TARGET, &[protocol.number(), 0, p, q]);
         }
-        writer.padded(ROOM).finish()
+        writer.padded(self.length).finish()
     }
 }
 
@@ -173,7 +180,7 @@ impl Client {
     pub(crate) fn try_ports(&mut self, ports: &[(Protocol, u16)]) -> Result<Vec<Tried>, AskError> {
         let to = self.server;
         let questions: Vec<Question> =
-            ports.iter().map(|target| Question { to, change: 0, target: Some(*target) }).collect();
+            ports.iter().map(|target| Question { target: Some(*target), ..Question::who_am_i(to) }).collect();
         let replies = if self.udp {
             ask(&socket()?, &questions, &mut self.token, PATIENCE + self.interval * 3, 3)?
         } else {

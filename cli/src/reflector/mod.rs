@@ -15,6 +15,7 @@ mod confine;
 pub(crate) mod consoles;
 mod limits;
 pub(crate) mod outside;
+mod path;
 pub(crate) mod server;
 pub(crate) mod service;
 mod share;

@@ -2,6 +2,7 @@
 //! behaves.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path;
 use std::str::FromStr;
 
 use genkan_control::api::{ForwardRow, PortRole};
@@ -12,6 +13,7 @@ use serde::Serialize;
 use super::behavior::{Behavior, Kind, discover};
 use super::client::{AskError, Client, Question, Tried, find, socket};
 use super::consoles::Consoles;
+use super::path::{Path, measure};
 use super::server::{Outcome, Protocol};
 use super::share::{self, Share};
 use crate::trace::Line;
@@ -57,6 +59,8 @@ pub(crate) struct Inside {
     pub(crate) forwards: Vec<ForwardRow>,
     /// Its external addresses.
     pub(crate) external: Vec<Ipv4Addr>,
+    /// The IP MTU of its wan.
+    pub(crate) mtu: Option<u16>,
 }
 
 impl Inside {
@@ -67,9 +71,12 @@ impl Inside {
         };
         forwards.retain(|row| only.is_none_or(|name| row.name == name));
         let wan = status.ports.iter().filter(|port| port.role == PortRole::Wan);
+        // The smaller one of the device's and the file's holds.
+        let written = genkan_config::load(path::Path::new(&status.config)).ok().map(|file| file.plan.wan.mtu);
+        let mtu = wan.clone().filter_map(|port| port.mtu).chain(written).min();
         let addresses = wan.flat_map(|port| &port.addresses);
         let address = |text: &String| text.split('/').next()?.parse().ok();
-        Inside { forwards, external: addresses.filter_map(address).collect() }
+        Inside { forwards, external: addresses.filter_map(address).collect(), mtu }
     }
 }
 
@@ -115,6 +122,12 @@ pub(crate) struct Outside {
     #[serde(skip_serializing_if = "Option::is_none")]
     behavior: Option<Behavior>,
     consoles: Consoles,
+    /// How large packets get out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<Path>,
+    /// The IP MTU of the router's wan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wan_mtu: Option<u16>,
     /// The ports that the NAT in front has, where it has a share of them only.
     #[serde(skip_serializing_if = "Option::is_none")]
     share: Option<Share>,
@@ -143,6 +156,7 @@ pub(crate) fn look(host: &str, ports: &[Port], inside: &Inside) -> Result<Outsid
     };
     // It tries ports from its other address, if it has one.
     let source = client.first.other.map_or(*client.server.ip(), |other| *other.ip());
+    let path = if client.udp { measure(&mut client)? } else { None };
     let wanted = wanted(ports, inside, seen, source);
     let tried: Vec<(Protocol, u16)> = wanted.ports.iter().map(|it| (it.1, it.2)).collect();
     let tried = if tried.is_empty() { Vec::new() } else { client.try_ports(&tried)? };
@@ -157,6 +171,8 @@ pub(crate) fn look(host: &str, ports: &[Port], inside: &Inside) -> Result<Outsid
         udp: client.udp,
         consoles: Consoles::of(behavior.as_ref()),
         behavior,
+        path,
+        wan_mtu: inside.mtu,
         share,
         ports: seen_ports
             .map(|((forward, _, _, expected), tried)| PortSeen { forward, tried, expected })
@@ -259,6 +275,15 @@ impl Outside {
             let arguments = [("seen", self.seen.to_string()), ("blocks", blocks), ("outside", outside)];
             say("outside-remedy-share", &arguments);
         }
+        match (self.path, self.wan_mtu) {
+            (Some(Path { mtu, is_silent: true }), _) => {
+                say("outside-remedy-path-silent", &[("mtu", mtu.to_string())]);
+            }
+            (Some(Path { mtu, .. }), Some(wan)) if mtu < wan => {
+                say("outside-remedy-path", &[("mtu", mtu.to_string()), ("wan", wan.to_string())]);
+            }
+            _ => {}
+        }
         if !self.udp {
             say("outside-remedy-udp", &[]);
         }
@@ -340,6 +365,9 @@ impl Outside {
                 }
             }
             None => line(words.say("outside-no-udp", &[("seen", self.seen.to_string())])),
+        }
+        if let Some(path) = &self.path {
+            line(words.say("outside-path", &[("mtu", path.mtu.to_string())]));
         }
         let consoles = [
             ("playstation", self.consoles.playstation.join("/")),

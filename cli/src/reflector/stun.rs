@@ -16,8 +16,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 /// Octets of the header.
 pub(crate) const HEADER: usize = 20;
 
-/// Longer messages are not read: what fits the smallest MTU of IPv4 hosts (576), less IP and UDP headers.
-pub(crate) const LONGEST: usize = 548;
+/// Longer messages are not read: what fits the MTU of Ethernet (1,500), less IP and UDP headers.
+pub(crate) const LONGEST: usize = 1_472;
 
 const MAGIC: u32 = 0x2112_A442;
 

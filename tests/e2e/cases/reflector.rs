@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use genkan_lab::Namespace;
-use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote};
+use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote, Router};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -32,6 +32,7 @@ cases![;
     the_router_s_forwards_are_tried,
     what_a_provider_does_is_seen,
     a_share_of_an_address_is_recognised,
+    packets_too_large_for_the_way_are_told,
 ];
 
 const BINDING: u16 = 0x0001;
@@ -478,6 +479,40 @@ tun = "genkan0"
     let rows = outside["ports"].as_array().expect("a list");
     let expected: Vec<&str> = rows.iter().filter_map(|row| row["expected"].as_str()).collect();
     assert_eq!(expected, ["open", "open", "open", "open", "filtered", "filtered"]);
+    Ok(())
+}
+
+fn packets_too_large_for_the_way_are_told() -> Outcome {
+    need_tun()?;
+    need("nft")?;
+    let lab = Lab::start("[router]\ntun = \"genkan0\"\n");
+    let (_reflector, to) = two_addresses(&lab);
+    // What gets through, whether larger ones vanish, and what is said about that.
+    let look = || {
+        lab.run(Router, "ip", &["route", "flush", "cache"]).expect_ok();
+        let said = lab.genkan(&["doctor", "--reflector", &to.to_string(), "--format", "json"]);
+        let value: Value =
+            serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
+        let outside = &value["outside"];
+        let ids =
+            outside["remedies"].as_array().expect("a list").iter().filter_map(|line| line["id"].as_str());
+        let ids: Vec<String> =
+            ids.filter(|id| id.starts_with("outside-remedy-path")).map(str::to_owned).collect();
+        (outside["path"]["mtu"].as_u64(), outside["path"]["is_silent"].as_bool(), ids)
+    };
+    let told = |mtu, silent, remedies: &[&str]| {
+        (Some(mtu), Some(silent), remedies.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(look(), told(1_500, false, &[]));
+    lab.run(Isp, "ip", &["link", "set", "eth1", "mtu", "1454"]).expect_ok();
+    assert_eq!(look(), told(1_454, false, &["outside-remedy-path"]));
+    // What tells of it is lost.
+    let lost = "table ip lost { chain out { type filter hook output priority 0; icmp type destination-unreachable drop; }; }";
+    lab.run(Isp, "nft", &[lost]).expect_ok();
+    assert_eq!(look(), told(1_452, true, &["outside-remedy-path-silent"]));
+    // The remedy: the router says it itself.
+    lab.reload("mtu = 1454\n\n[router]\ntun = \"genkan0\"\n");
+    assert_eq!(look(), told(1_454, false, &[]));
     Ok(())
 }
 

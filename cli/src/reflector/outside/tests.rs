@@ -15,7 +15,7 @@ fn row(name: &str, protocols: &[&str], ports: &str) -> ForwardRow {
 }
 
 fn inside(forwards: Vec<ForwardRow>) -> Inside {
-    Inside { forwards, external: vec![SEEN] }
+    Inside { forwards, external: vec![SEEN], mtu: Some(1_500) }
 }
 
 fn told(ports: &Ports) -> Vec<String> {
@@ -77,6 +77,8 @@ fn outside(ports: &[(Expected, Protocol, Option<Outcome>)], broken: &[String], s
         behavior: None,
         consoles: Consoles::of(None),
         ports: ports.iter().map(port).collect(),
+        path: None,
+        wan_mtu: Some(1_500),
         share: None,
         not_tried: Vec::new(),
         remedies: Vec::new(),
@@ -116,6 +118,22 @@ fn each_port_that_is_not_as_it_should_be_has_its_remedy() {
             remedy.is_empty() || outcome == Some(Outcome::Open) && expected == Expected::Open
         );
     }
+}
+
+#[test]
+fn packets_that_are_too_large_for_the_way_are_told() {
+    let remedies = |mtu, is_silent, wan_mtu| {
+        let mut outside = outside(&[], &[], SEEN);
+        (outside.path, outside.wan_mtu) = (Some(Path { mtu, is_silent }), wan_mtu);
+        outside.conclude(&[], &Words::new(Language::English));
+        outside.remedies.into_iter().map(|line| line.id).collect::<Vec<_>>()
+    };
+    assert_eq!(remedies(1_454, false, Some(1_500)), ["outside-remedy-path"]);
+    assert!(remedies(1_454, false, Some(1_454)).is_empty());
+    // Somebody on the way says so: nothing is wrong.
+    assert!(remedies(1_454, false, None).is_empty());
+    assert_eq!(remedies(1_454, true, Some(1_500)), ["outside-remedy-path-silent"]);
+    assert_eq!(remedies(1_454, true, None), ["outside-remedy-path-silent"]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ outside-ports-step = the external port is another one, and can be foreseen: { $s
 outside-ports-other = the external port is another one
 outside-hairpin-yes = hairpin: inside hosts reach each other by the external address
 outside-hairpin-no = hairpin: no, inside hosts do not reach each other by the external address
+outside-path = packets of { $mtu } octets get out in one piece
 outside-consoles = a console in this place, without UPnP and forwards: PlayStation type { $playstation }, Nintendo Switch { $switch }, Xbox { $xbox }
 outside-open = open
 outside-closed = closed: the connection was refused
@@ -28,6 +29,8 @@ outside-not-tried = not tried, being of another external address or too many: { 
 
 outside-remedy-nat-in-front = The router's external address is { $external }, but outside it is { $seen }: another NAT translates as well (a provider's, or another router). Forwards work only if that one forwards to { $external }, too, or is put into bridge mode; ask the provider for a public address.
 outside-remedy-share = { $seen } seems to be shared (MAP-E, RFC 7597, or alike): the NAT in front has some of its ports only, such as { $blocks }. No other port can lead here (of those that were looked at: { $outside }); forward one of these there, to the port of a forward here, and tell people that one.
+outside-remedy-path = The way out takes packets of { $mtu } octets only, and the router's wan is set to { $wan }: large packets are sent in vain before they are sent smaller. In Genkan: [wan] mtu = { $mtu }, by which the MSS of TCP is lowered, too.
+outside-remedy-path-silent = Packets of more than some { $mtu } octets vanish on the way out, and nobody says so: connections open and then hang. In Genkan: [wan] mtu = { $mtu }, by which the MSS of TCP is lowered, too.
 outside-remedy-udp = UDP is blocked on the way out. Games, calls and VPNs need it: look for a firewall rule for outgoing UDP.
 outside-remedy-somebody-else = { $protocol } { $port } of { $seen } answers although forward "{ $forward }" is closed or does not admit { $source }: another rule, the DMZ or another device takes it.
 outside-remedy-closed = { $protocol } { $port } is refused: it gets to a machine, but no program listens there.

@@ -18,6 +18,7 @@ outside-ports-step = 外側のポートは内側と異なるが、{ $step } ず�
 outside-ports-other = 外側のポートは内側と異なる
 outside-hairpin-yes = ヘアピン: 内側のホスト同士が外側アドレスで通信できる
 outside-hairpin-no = ヘアピン: 内側のホスト同士が外側アドレスで通信できない
+outside-path = { $mtu } オクテットのパケットが分割されずに外へ出る
 outside-consoles = ここに置いたゲーム機（UPnP も転送もない場合）: PlayStation タイプ{ $playstation }、Nintendo Switch { $switch }、Xbox { $xbox }
 outside-open = 開いている
 outside-closed = 閉じている（接続は拒否された）
@@ -28,6 +29,8 @@ outside-not-tried = 調べていない転送ルール（別の外側アドレス
 
 outside-remedy-nat-in-front = ルーターの外側アドレスは { $external } だが、外からは { $seen } に見える。もう一つの NAT（プロバイダーや別のルーター）が変換している。そこでも { $external } へ転送するか、それをブリッジモードにするか、プロバイダーからグローバルアドレスを受けるまで、転送は届かない。
 outside-remedy-share = { $seen } はほかの利用者と共有されているようである（RFC 7597 の MAP-E など）。手前の NAT が使えるのは { $blocks } などの一部のポートだけで、それ以外のポート（調べたもののうち { $outside }）はここに届かない。使えるポートの一つを手前の NAT からこのルーターの転送のポートへ転送し、そのポートを相手に知らせる。
+outside-remedy-path = 外への経路は { $mtu } オクテットまでのパケットしか通さないが、ルーターの wan の設定は { $wan } である。大きなパケットは一度むだに送られてから小さく送り直される。Genkan では: [wan] mtu = { $mtu }（TCP の MSS も下げられる）
+outside-remedy-path-silent = およそ { $mtu } オクテットを超えるパケットは、外への途中で通知なしに消える。接続はできてもその後で止まる。Genkan では: [wan] mtu = { $mtu }（TCP の MSS も下げられる）
 outside-remedy-udp = 外向きの UDP が遮断されている。ゲーム、通話、VPN に必要なので、外向き UDP のファイアウォール設定を確かめる。
 outside-remedy-somebody-else = 転送ルール「{ $forward }」は閉じているか { $source } を許さないのに、{ $seen } の { $protocol } { $port } が応答する。別のルールか DMZ、または別の機器が受けている。
 outside-remedy-closed = { $protocol } { $port } は拒否された。機器までは届いているが、待ち受けるプログラムがない。
