@@ -39,8 +39,12 @@ pub(crate) struct Connection {
 impl Connection {
     /// A SYN from inside, and no answer yet.
     pub(crate) fn half_open(site: &Site) -> Result<Connection, Finding> {
+        Connection::half_open_to(site, SERVICE)
+    }
+
+    fn half_open_to(site: &Site, port: u16) -> Result<Connection, Finding> {
         let (inner, remote) = (site.inside_host()?, site.outside_host()?);
-        let (own, to) = (inner.at(site.port()), remote.at(SERVICE));
+        let (own, to) = (inner.at(site.port()), remote.at(port));
         let (sequence, answer) = (1_000, 900_000);
         let syn = Packet::tcp(own, to, &Segment { sequence, syn: true, ..Segment::default() });
         let seen = site.pass_out(&inner, &syn, &remote)?;
@@ -52,7 +56,12 @@ impl Connection {
 
     /// An established connection.
     pub(crate) fn open(site: &Site) -> Result<Connection, Finding> {
-        let mut connection = Connection::half_open(site)?;
+        Connection::open_to(site, SERVICE)
+    }
+
+    /// An established connection to a port of the outside host.
+    pub(crate) fn open_to(site: &Site, port: u16) -> Result<Connection, Finding> {
+        let mut connection = Connection::half_open_to(site, port)?;
         require(connection.answer(site)?, "the answer to a SYN does not get in")?;
         require(
             connection.send(site, By::Inside, Flag::None, b"")?,

@@ -176,16 +176,17 @@ pub(crate) fn unsolicited_syn_in_silence(site: &Site) -> Outcome {
 
 /// RFC 5382 REQ-6: what ALGs would look at, FTP left out.
 pub(crate) fn payloads_untouched(site: &Site) -> Outcome {
-    let mut connection = Connection::open(site)?;
-    let address = connection.ends().0;
+    // An ALG looks at the port first.
+    let mut connections = [Connection::open_to(site, 554)?, Connection::open_to(site, 6667)?];
+    let [rtsp, irc] = connections.each_ref().map(|connection| connection.ends().0);
     let texts = [
         format!(
             "SETUP rtsp://a RTSP/1.0\r\nTransport: RTP/AVP;unicast;client_port=5000-5001;destination={}\r\n\r\n",
-            address.ip()
+            rtsp.ip()
         ),
-        format!("PRIVMSG b :\u{1}DCC SEND f {} {}\u{1}\r\n", address.ip().to_bits(), address.port()),
+        format!("PRIVMSG b :\u{1}DCC SEND f {} {}\u{1}\r\n", irc.ip().to_bits(), irc.port()),
     ];
-    for text in texts {
+    for (connection, text) in connections.iter_mut().zip(texts) {
         for by in [By::Inside, By::Outside] {
             let passed = connection.send(site, by, Flag::None, text.as_bytes())?;
             require(passed, "a payload with addresses in it does not pass unchanged")?;
