@@ -247,7 +247,7 @@ impl Gathering<'_> {
             known.map(|mapping| nat.mappings[mapping].external),
             Some(SocketAddrV4::new(paired, if wanted.is_some() { source.port() } else { 0 })),
         ];
-        let externals: Vec<SocketAddrV4> = candidates.into_iter().flatten().collect();
+        let mut externals: Vec<SocketAddrV4> = candidates.into_iter().flatten().collect();
         for external in &externals {
             self.key(SessionKey::new(PortId::WAN, protocol, destination, *external));
         }
@@ -257,13 +257,21 @@ impl Gathering<'_> {
         let owner = nat.owner_from_inside(protocol, host, *destination.ip());
         let is_ours = owner == nat.member.as_ref().map(|member| member.id);
         if let Some(wanted) = wanted.filter(|_| is_ours) {
-            if let Some(pool) = nat.mappings.pool_excerpt(now, protocol, paired, source.port()) {
-                self.taken.ports = Some((protocol, paired, pool, nat.rng.clone()));
-            }
-            if known.is_none()
-                && let Some(victim) = nat.port_victim(&wanted, paired)
-            {
+            let victim = if known.is_none() { nat.port_victim(&wanted, paired) } else { None };
+            if let Some(victim) = victim {
                 self.port_victim(victim);
+            }
+            if let Some(pool) = nat.mappings.pool_excerpt(now, protocol, paired, source.port()) {
+                if known.is_none() && nat.settings.is_external(*destination.ip()) {
+                    // The receiver may be open to the very port that is drawn.
+                    let avoided = (*destination.ip() == paired).then_some(destination.port());
+                    let preferred = (source.port(), host);
+                    let parity = nat.settings.port_parity;
+                    let drawn = pool.would_give(avoided, now, preferred, parity, nat.rng.clone());
+                    let given_up = victim.map(|victim| nat.sessions[victim].external_port);
+                    externals.extend(drawn.or(given_up).map(|port| SocketAddrV4::new(paired, port)));
+                }
+                self.taken.ports = Some((protocol, paired, pool, nat.rng.clone()));
             }
         }
         externals

@@ -4,7 +4,7 @@ const PORTS: usize = 1 << 16;
 pub(super) const WORDS: usize = PORTS / 64;
 
 /// One bit per port.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bitmap(pub(super) Box<[u64]>);
 
 impl Bitmap {
