@@ -46,6 +46,11 @@ impl Request {
         octets
     }
 
+    /// Whether an answer goes on until the asker has enough, if all is in order.
+    fn is_endless(&self) -> bool {
+        self.method == "GET" && ["/v1/capture", "/v1/trace"].contains(&self.path.as_str())
+    }
+
     fn text(&self) -> String {
         let octets = self.octets();
         String::from_utf8_lossy(&octets[..octets.len().min(400)]).into_owned()
@@ -62,8 +67,7 @@ fn send(lab: &Lab, request: &Request) -> (u16, String) {
     let mut answer = vec![0; 12];
     let begun = stream.read_exact(&mut answer);
     begun.unwrap_or_else(|error| panic!("{error}: {}", request.text()));
-    // A capture has no end of its own.
-    if !request.path.ends_with("/capture") || !answer.ends_with(b" 200") {
+    if !request.is_endless() || !answer.ends_with(b" 200") {
         let _ = stream.read_to_end(&mut answer);
     }
     let answer = String::from_utf8_lossy(&answer).into_owned();
@@ -224,10 +228,7 @@ fn wrong_requests(document: &Value, method: &str, path: &str, operation: &Value)
             all.push(Request { headers, is_wrong: name == "If-Match", ..plain.clone() });
         }
     }
-    if path == "/v1/capture" {
-        // One that is in order goes on until the asker has enough.
-        all.retain(|request| request.is_wrong);
-    }
+    all.retain(|request| request.is_wrong || !request.is_endless());
     if path == "/v1/events" {
         for value in ["x", "-1", "99999999999999999999"] {
             let headers = format!("Accept: text/event-stream\r\nLast-Event-ID: {value}\r\n");
