@@ -4,7 +4,7 @@ use genkan_control::capture::Tap;
 use genkan_engine::frame::{FrameBatch, PortId};
 use genkan_engine::{Router, Stage, Timestamp};
 
-use super::following::{Follower, Followers};
+use super::following::{Follower, Followers, judge_plainly};
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -54,10 +54,9 @@ impl Onlookers {
             tap.before(port, stage, memory, slots);
         }
         let batch = FrameBatch { memory: &mut *memory, slots: &mut *slots };
-        match (&mut self.followers, stage) {
-            (Some(followers), _) => followers.judge(router, now, port, stage, batch),
-            (None, None) => router.handle_batch(now, port, batch),
-            (None, Some(stage)) => router.handle_handed_over(now, port, stage, batch),
+        match &mut self.followers {
+            Some(followers) => followers.judge(router, now, port, stage, batch),
+            None => judge_plainly(router, now, port, stage, batch),
         }
         if let Some(tap) = &mut self.tap {
             tap.after(now, port, router, memory, slots);

@@ -177,8 +177,9 @@ pub(crate) struct Followers {
 }
 
 impl Followers {
-    /// One more.
+    /// One more. There is a bit for each of a few ([`Followers::wanted`]): those who have gone make room first.
     pub(crate) fn add(&mut self, follower: Follower) {
+        self.tend();
         self.all.push(follower);
     }
 
@@ -311,7 +312,8 @@ impl Followers {
     }
 }
 
-fn judge_plainly(
+/// [`Router::handle_batch`], or with a stage [`Router::handle_handed_over`].
+pub(crate) fn judge_plainly(
     router: &mut Router,
     now: Timestamp,
     port: PortId,

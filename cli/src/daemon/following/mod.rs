@@ -28,7 +28,7 @@ use genkan_control::server::{Peer, Reply};
 use genkan_engine::Plan;
 use tokio::sync::{Semaphore, mpsc};
 
-pub(crate) use self::follower::{Follower, Followers};
+pub(crate) use self::follower::{Follower, Followers, judge_plainly};
 use self::follower::{Records, Wanted};
 use self::rulebook::{Rulebook, Rules};
 use self::telling::Telling;
@@ -95,7 +95,7 @@ impl Daemon {
             lines,
             left: query.count.unwrap_or(u64::MAX),
             peer,
-            seat,
+            _seat: seat,
         };
         let (port, filter) = (query.port.as_deref().unwrap_or("any"), query.filter.as_deref().unwrap_or(""));
         tracing::info!(uid = peer.uid, pid = peer.pid, port, filter, "packets are followed");

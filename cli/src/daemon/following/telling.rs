@@ -35,7 +35,8 @@ pub(crate) struct Telling {
     /// Packets still wanted.
     pub(crate) left: u64,
     pub(crate) peer: Peer,
-    pub(crate) seat: OwnedSemaphorePermit,
+    /// Given up last: when nothing of this one is left at the workers.
+    pub(crate) _seat: OwnedSemaphorePermit,
 }
 
 /// Nobody listens any more.
@@ -59,7 +60,6 @@ impl Telling {
         if let Ok(by) = told {
             let _ = self.lines.blocking_send(FollowLine::End { by });
         }
-        drop(self.seat);
     }
 
     fn tell_all(&mut self, halves: &mut Halves) -> Result<FollowEnd, Gone> {
