@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::Nat;
 use super::host::Host;
 use super::mapping::Mapping;
-use super::port_pool::PortsExcerpt;
+use super::port_pool::{PortPool, PortsExcerpt};
 use super::session::{NONE, Session, SessionFlags, SessionId, SessionKey};
 use super::translate::Admission;
 use crate::forward::rules::RuleId;
@@ -264,10 +264,8 @@ impl Gathering<'_> {
             if let Some(pool) = nat.mappings.pool_excerpt(now, protocol, paired, source.port()) {
                 if known.is_none() && nat.settings.is_external(*destination.ip()) {
                     // The receiver may be open to the very port that is drawn.
-                    let avoided = (*destination.ip() == paired).then_some(destination.port());
-                    let preferred = (source.port(), host);
-                    let parity = nat.settings.port_parity;
-                    let drawn = pool.would_give(avoided, now, preferred, parity, nat.rng.clone());
+                    let (mut ports, parity) = (PortPool::of_excerpt(pool.clone()), nat.settings.port_parity);
+                    let drawn = wanted.port_of(&mut ports, paired, now, parity, &mut nat.rng.clone());
                     let given_up = victim.map(|victim| nat.sessions[victim].external_port);
                     externals.extend(drawn.or(given_up).map(|port| SocketAddrV4::new(paired, port)));
                 }

@@ -53,6 +53,24 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// A free port of `external` for it, the internal one where possible. When it is a hairpin, the port that it speaks
+    /// to is somebody else's, the DMZ's maybe: not to be taken from under it. `None` when no port is left.
+    pub(super) fn port_of(
+        &self,
+        pool: &mut PortPool,
+        external: Ipv4Addr,
+        now: Timestamp,
+        keep_parity: bool,
+        rng: &mut Rng,
+    ) -> Option<u16> {
+        let (preferred, owner) = (self.internal.port(), *self.internal.ip());
+        if *self.remote.ip() == external {
+            pool.allocate_other(self.remote.port(), now, preferred, owner, keep_parity, rng)
+        } else {
+            pool.allocate(now, preferred, owner, keep_parity, rng)
+        }
+    }
+
     /// What the index knows it by.
     pub(crate) fn hash(&self) -> u64 {
         self.hash
@@ -204,9 +222,7 @@ impl MappingTable {
         }
     }
 
-    /// Makes a wanted mapping at a free port of `external`, the internal one where possible. When it is a hairpin,
-    /// the port that it speaks to is somebody else's, the DMZ's maybe: not to be taken from under it. `None` when no
-    /// port is left.
+    /// Makes a wanted mapping at a free port of `external`, the internal one where possible. `None` when no port is left.
     pub(crate) fn create(
         &mut self,
         now: Timestamp,
@@ -216,14 +232,9 @@ impl MappingTable {
         keep_parity: bool,
         rng: &mut Rng,
     ) -> Option<u32> {
-        let Wanted { protocol, internal, remote, scope, pool, hash } = wanted;
+        let Wanted { protocol, internal, scope, pool, hash, .. } = wanted;
         let ports = &mut self.externals.get_mut(&external)?[pool];
-        let (preferred, owner) = (internal.port(), *internal.ip());
-        let port = if *remote.ip() == external {
-            ports.pool.allocate_other(remote.port(), now, preferred, owner, keep_parity, rng)?
-        } else {
-            ports.pool.allocate(now, preferred, owner, keep_parity, rng)?
-        };
+        let port = wanted.port_of(&mut ports.pool, external, now, keep_parity, rng)?;
         let mapping = Mapping {
             protocol,
             internal,
@@ -235,7 +246,7 @@ impl MappingTable {
             revoked: false,
         };
         let Some(id) = self.mappings.insert(mapping) else {
-            ports.pool.release(now, port, owner);
+            ports.pool.release(now, port, *internal.ip());
             return None;
         };
         ports.owner[port as usize] = id + 1;

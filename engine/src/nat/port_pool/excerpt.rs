@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 
 use super::bitmap::{Bitmap, WORDS};
 use super::{EXPIRY_PORTION, HOST, NEXT, PortPool};
-use crate::rng::Rng;
 use crate::time::Timestamp;
 
 /// The ports of an address as one allocation finds them: some 24 KiB, where a pool that is used has a megabyte.
@@ -19,24 +18,6 @@ pub(crate) struct PortsExcerpt {
     closed_until: Option<(u16, u64)>,
     /// Those that rest, until when, and for which host; oldest first.
     resting: Vec<(u16, u64, Ipv4Addr)>,
-}
-
-impl PortsExcerpt {
-    /// The port that [`PortPool::allocate`] would give, or [`PortPool::allocate_other`] where one is to be avoided.
-    pub(crate) fn would_give(
-        &self,
-        avoided: Option<u16>,
-        now: Timestamp,
-        (preferred, host): (u16, Ipv4Addr),
-        keep_parity: bool,
-        mut rng: Rng,
-    ) -> Option<u16> {
-        let mut pool = PortPool::of_excerpt(self.clone());
-        match avoided {
-            Some(avoided) => pool.allocate_other(avoided, now, preferred, host, keep_parity, &mut rng),
-            None => pool.allocate(now, preferred, host, keep_parity, &mut rng),
-        }
-    }
 }
 
 impl PortPool {
