@@ -1,0 +1,1 @@
+//! Names outside that follow the wan address.

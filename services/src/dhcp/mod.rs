@@ -1,0 +1,4 @@
+//! DHCP for IPv4 (RFC 2131, 2132).
+
+pub mod client;
+pub mod server;

@@ -1,0 +1,1 @@
+//! The forwarder on the lans: cache, local names, upstreams.
