@@ -1,0 +1,241 @@
+//! The addresses of a server: the state of each, and who is next in line to be given out.
+//!
+//! An address that was never used has no entry. The others go through these states; only [`Table::set`] changes one, and
+//! keeps every index in step:
+//! ```text
+//! (unused) -> Probing -> Ready -> Offered -> Leased -> Idle -> Probing ...
+//!                 \-> Resting -> Idle                   Ready, Offered -> Idle when they get old
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use genkan_engine::time::Timestamp;
+use ipnet::Ipv4Net;
+
+use super::lease::{ClientKey, HardwareAddress};
+
+/// What an address is doing; each has a deadline, [`Slot::until`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Free; a former client may be remembered. `until` is when it became so, in the past.
+    Idle,
+    /// Somebody was asked to find out whether it is in use.
+    Probing,
+    /// Probed and found free lately: can be offered at once.
+    Ready,
+    /// Promised to a client for a short time.
+    Offered,
+    /// A client's, until then.
+    Leased,
+    /// Found in use by a stranger: nobody gets it until then.
+    Resting,
+}
+
+/// Whose address it is or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) client: ClientKey,
+    pub(crate) hardware: HardwareAddress,
+    pub(crate) name: Option<String>,
+    /// Lease time in seconds.
+    pub(crate) seconds: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) state: State,
+    pub(crate) until: Timestamp,
+    pub(crate) holder: Option<Holder>,
+}
+
+impl Slot {
+    pub(crate) fn is_held_by(&self, client: &ClientKey) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.client == *client)
+    }
+}
+
+/// The line of free addresses of one subnet.
+#[derive(Debug)]
+struct Line {
+    prefix: Ipv4Net,
+    pool: Option<RangeInclusive<u32>>,
+    /// Addresses of the pool that are not for everybody: reservations, the router's own.
+    excluded: BTreeSet<Ipv4Addr>,
+    /// Where in the pool the search for unused addresses began, and how many were passed.
+    start: u32,
+    passed: u32,
+    /// Free ones that were used before; the one that is free longest comes first.
+    idle: BTreeSet<(Timestamp, Ipv4Addr)>,
+    ready: BTreeSet<(Timestamp, Ipv4Addr)>,
+    probing: usize,
+}
+
+impl Line {
+    fn pool_size(&self) -> u32 {
+        self.pool.as_ref().map_or(0, |pool| pool.end() - pool.start() + 1)
+    }
+
+    fn is_pooled(&self, address: Ipv4Addr) -> bool {
+        self.pool.as_ref().is_some_and(|pool| pool.contains(&u32::from(address)))
+            && !self.excluded.contains(&address)
+    }
+}
+
+/// Unused addresses looked at in one search at most: the rest is for the next call.
+const SEARCH_STEPS: u32 = 1024;
+
+/// All addresses of a server. Every look-up takes logarithmic time.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    slots: BTreeMap<Ipv4Addr, Slot>,
+    /// Deadlines of everything that is not idle.
+    deadlines: BTreeSet<(Timestamp, Ipv4Addr)>,
+    clients: BTreeMap<(usize, ClientKey), Ipv4Addr>,
+    names: BTreeMap<String, Ipv4Addr>,
+    lines: Vec<Line>,
+}
+
+impl Table {
+    /// Adds a subnet. `start` is a random number: where in the pool the first addresses are taken from.
+    pub(crate) fn add_subnet(
+        &mut self,
+        prefix: Ipv4Net,
+        pool: Option<RangeInclusive<Ipv4Addr>>,
+        excluded: BTreeSet<Ipv4Addr>,
+        start: u32,
+    ) {
+        let pool = pool.map(|pool| u32::from(*pool.start())..=u32::from(*pool.end()));
+        let (idle, ready) = (BTreeSet::new(), BTreeSet::new());
+        self.lines.push(Line { prefix, pool, excluded, start, passed: 0, idle, ready, probing: 0 });
+    }
+
+    pub(crate) fn subnets(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The subnet that an address belongs to.
+    pub(crate) fn subnet_of(&self, address: Ipv4Addr) -> Option<usize> {
+        self.lines.iter().position(|line| line.prefix.contains(&address))
+    }
+
+    /// Whether the address is one that any client may get.
+    pub(crate) fn is_pooled(&self, subnet: usize, address: Ipv4Addr) -> bool {
+        self.lines.get(subnet).is_some_and(|line| line.is_pooled(address))
+    }
+
+    pub(crate) fn slot(&self, address: Ipv4Addr) -> Option<&Slot> {
+        self.slots.get(&address)
+    }
+
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (Ipv4Addr, &Slot)> {
+        self.slots.iter().map(|(address, slot)| (*address, slot))
+    }
+
+    /// The address that a client has, was offered or had last.
+    pub(crate) fn address_of(&self, subnet: usize, client: &ClientKey) -> Option<Ipv4Addr> {
+        self.clients.get(&(subnet, client.clone())).copied()
+    }
+
+    /// The address of the lease that goes by a name.
+    pub(crate) fn named(&self, name: &str) -> Option<Ipv4Addr> {
+        self.names.get(name).copied()
+    }
+
+    /// Puts an address into a state; `None` when it belongs to no subnet.
+    pub(crate) fn set(&mut self, address: Ipv4Addr, slot: Slot) -> Option<()> {
+        let subnet = self.subnet_of(address)?;
+        self.clear(subnet, address);
+        let line = &mut self.lines[subnet];
+        match slot.state {
+            State::Idle if line.is_pooled(address) => {
+                line.idle.insert((slot.until, address));
+            }
+            State::Ready if line.is_pooled(address) => {
+                line.ready.insert((slot.until, address));
+            }
+            State::Probing => line.probing += 1,
+            State::Idle | State::Ready | State::Offered | State::Leased | State::Resting => {}
+        }
+        if slot.state != State::Idle {
+            self.deadlines.insert((slot.until, address));
+        }
+        if let Some(holder) = &slot.holder {
+            self.clients.insert((subnet, holder.client.clone()), address);
+            if let Some(name) = holder.name.as_ref().filter(|_| slot.state == State::Leased) {
+                self.names.insert(name.clone(), address);
+            }
+        }
+        self.slots.insert(address, slot);
+        Some(())
+    }
+
+    /// Takes an address out of every index.
+    fn clear(&mut self, subnet: usize, address: Ipv4Addr) {
+        let Some(slot) = self.slots.remove(&address) else { return };
+        let line = &mut self.lines[subnet];
+        match slot.state {
+            State::Idle => {
+                line.idle.remove(&(slot.until, address));
+            }
+            State::Ready => {
+                line.ready.remove(&(slot.until, address));
+            }
+            State::Probing => line.probing -= 1,
+            State::Offered | State::Leased | State::Resting => {}
+        }
+        self.deadlines.remove(&(slot.until, address));
+        if let Some(holder) = slot.holder {
+            if let Some(name) = holder.name.filter(|name| self.names.get(name) == Some(&address)) {
+                self.names.remove(&name);
+            }
+            let key = (subnet, holder.client);
+            if self.clients.get(&key) == Some(&address) {
+                self.clients.remove(&key);
+            }
+        }
+    }
+
+    /// When the next deadline is.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|(until, _)| *until)
+    }
+
+    /// An address whose deadline is reached.
+    pub(crate) fn due(&self, now: Timestamp) -> Option<Ipv4Addr> {
+        self.deadlines.first().filter(|(until, _)| *until <= now).map(|(_, address)| *address)
+    }
+
+    /// The probed address that waits longest, of those for everybody.
+    pub(crate) fn ready(&self, subnet: usize) -> Option<Ipv4Addr> {
+        self.lines.get(subnet)?.ready.first().map(|(_, address)| *address)
+    }
+
+    /// Addresses that are ready for everybody or being probed.
+    pub(crate) fn stock(&self, subnet: usize) -> usize {
+        self.lines.get(subnet).map_or(0, |line| line.ready.len() + line.probing)
+    }
+
+    /// Whether an outcome of a probe is still to come.
+    pub(crate) fn is_probing(&self, subnet: usize) -> bool {
+        self.lines.get(subnet).is_some_and(|line| line.probing > 0)
+    }
+
+    /// The next address worth probing: one that was never used, else the one that is free longest. The address is not
+    /// changed: the caller does that, else it gets the same one again when it was an idle one.
+    pub(crate) fn candidate(&mut self, subnet: usize) -> Option<Ipv4Addr> {
+        let line = self.lines.get_mut(subnet)?;
+        let size = line.pool_size();
+        for _ in 0..SEARCH_STEPS.min(size - line.passed) {
+            let first = line.pool.as_ref().map_or(0, |pool| *pool.start());
+            let offset = (u64::from(line.start) + u64::from(line.passed)) % u64::from(size);
+            line.passed += 1;
+            let address = Ipv4Addr::from(first + offset as u32);
+            if line.is_pooled(address) && !self.slots.contains_key(&address) {
+                return Some(address);
+            }
+        }
+        line.idle.first().map(|(_, address)| *address)
+    }
+}

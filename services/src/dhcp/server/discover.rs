@@ -1,0 +1,254 @@
+//! DISCOVER, and the stock of probed addresses (RFC 2131 §4.3.1, §3.1 item 2).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use dhcproto::v4::MessageType;
+use genkan_engine::time::Timestamp;
+
+use super::{Event, MAX_QUEUE, Now, Probe, ProbeOutcome, Server};
+use crate::dhcp::journal::Record;
+use crate::dhcp::lease::{ClientKey, HardwareAddress};
+use crate::dhcp::message::{Request, code};
+use crate::dhcp::pool::{Holder, Slot, State};
+
+/// How long an offer stands.
+const OFFER_TIME: Duration = Duration::from_secs(30);
+/// How long a probed address counts as free.
+const FRESH_TIME: Duration = Duration::from_secs(600);
+/// An outcome that did not come by then will not come.
+const PROBE_TIME: Duration = Duration::from_secs(5);
+/// A client that waited longer has sent another DISCOVER.
+const WAIT_TIME: Duration = Duration::from_secs(4);
+/// Clients that wait for a probe.
+const MAX_WAITING: usize = 1024;
+/// Probed addresses kept when many clients come.
+const MAX_STOCK: usize = 4096;
+
+/// DISCOVERs that wait for an outcome.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// For a certain address.
+    certain: BTreeMap<Ipv4Addr, Waiter>,
+    /// For any address of their network.
+    any: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    subnet: usize,
+    since: Timestamp,
+    payload: Box<[u8]>,
+}
+
+/// Whether a client can be offered an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Usable {
+    Now,
+    AfterProbe,
+    No,
+}
+
+impl Server {
+    pub(super) fn handle_discover(&mut self, now: Now, request: &Request<'_>, subnet: usize, payload: &[u8]) {
+        let (client, reserved) = self.identify(request, subnet);
+        let pooled = |address: &Ipv4Addr| self.table.is_pooled(subnet, *address);
+        let choices = [
+            reserved,
+            self.table.address_of(subnet, &client).filter(pooled),
+            request.address(code::REQUESTED_ADDRESS).filter(pooled),
+        ];
+        for address in choices.into_iter().flatten() {
+            match self.usable(subnet, address, &client, &request.hardware) {
+                Usable::No => {}
+                Usable::Now => return self.offer(now, request, subnet, address, client),
+                Usable::AfterProbe => {
+                    let waiter = Waiter { subnet, since: now.monotonic, payload: payload.into() };
+                    let known = self.waiting.certain.contains_key(&address);
+                    if known || self.waiting.certain.len() < MAX_WAITING {
+                        self.waiting.certain.insert(address, waiter);
+                        self.probe(now, subnet, address);
+                    }
+                    return;
+                }
+            }
+        }
+        if let Some(address) = self.table.ready(subnet) {
+            self.offer(now, request, subnet, address, client);
+            return self.refill(now, subnet);
+        }
+        self.stock[subnet] = (self.stock[subnet] * 2).clamp(1, MAX_STOCK);
+        self.refill(now, subnet);
+        if let Some(address) = self.table.ready(subnet) {
+            self.offer(now, request, subnet, address, client);
+        } else if !self.table.is_probing(subnet) {
+            self.event(Event::Exhausted { subnet });
+        } else if self.waiting.any.len() < MAX_WAITING {
+            self.waiting.any.push_back(Waiter { subnet, since: now.monotonic, payload: payload.into() });
+        }
+    }
+
+    fn usable(
+        &self,
+        subnet: usize,
+        address: Ipv4Addr,
+        client: &ClientKey,
+        hardware: &HardwareAddress,
+    ) -> Usable {
+        let unprobed = if self.config.subnet(subnet).probe { Usable::AfterProbe } else { Usable::Now };
+        match self.table.slot(address) {
+            None => unprobed,
+            Some(slot) => match slot.state {
+                State::Idle => unprobed,
+                State::Probing => Usable::AfterProbe,
+                State::Ready => Usable::Now,
+                State::Offered | State::Leased if self.holds(address, slot, client, hardware) => Usable::Now,
+                State::Offered | State::Leased | State::Resting => Usable::No,
+            },
+        }
+    }
+
+    /// Whether an address is this client's. A host that has a reservation keeps its address when the reservation changes
+    /// the way in which it is identified.
+    pub(super) fn holds(
+        &self,
+        address: Ipv4Addr,
+        slot: &Slot,
+        client: &ClientKey,
+        hardware: &HardwareAddress,
+    ) -> bool {
+        let same_host = || {
+            *client == ClientKey::Hardware(*hardware)
+                && self.reserved_at(address).is_some()
+                && slot.holder.as_ref().is_some_and(|holder| holder.hardware == *hardware)
+        };
+        slot.is_held_by(client) || same_host()
+    }
+
+    fn offer(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        subnet: usize,
+        address: Ipv4Addr,
+        client: ClientKey,
+    ) {
+        let seconds = self.lease_time(request, subnet);
+        let leased = self.table.slot(address).is_some_and(|slot| slot.state == State::Leased);
+        if !leased {
+            let holder = Some(Holder { client, hardware: request.hardware, name: None, seconds });
+            let until = now.monotonic + OFFER_TIME;
+            self.table.set(address, Slot { state: State::Offered, until, holder });
+        }
+        let offer = self.reply(request, subnet, MessageType::Offer, address, Some(seconds), None);
+        self.send(offer);
+    }
+
+    /// Asks for an address to be probed, unless that is under way.
+    fn probe(&mut self, now: Now, subnet: usize, address: Ipv4Addr) {
+        let holder = match self.table.slot(address) {
+            Some(slot) if slot.state == State::Probing => return,
+            Some(slot) => slot.holder.clone(),
+            None => None,
+        };
+        let until = now.monotonic + PROBE_TIME;
+        self.table.set(address, Slot { state: State::Probing, until, holder });
+        if self.probes.len() >= MAX_QUEUE {
+            self.probes.pop_front();
+        }
+        self.probes.push_back(Probe { address, relayed: subnet > 0 });
+    }
+
+    /// Takes what became of a probe; unknown and late ones are ignored.
+    pub fn handle_probe(&mut self, now: Now, address: Ipv4Addr, outcome: ProbeOutcome) {
+        self.advance(now);
+        let Some(subnet) = self.table.subnet_of(address) else { return };
+        let Some(slot) = self.table.slot(address).filter(|slot| slot.state == State::Probing).cloned() else {
+            return;
+        };
+        let waiter = self.waiting.certain.remove(&address);
+        let by_waiter = |mac| {
+            let waiter = waiter.as_ref().and_then(|waiter| Request::parse(&waiter.payload).ok());
+            waiter.and_then(|request| request.hardware.mac()) == Some(mac)
+        };
+        let free = match outcome {
+            ProbeOutcome::Free => true,
+            // A host that asks anew for the address that it uses is no stranger.
+            ProbeOutcome::InUse(mac) => mac.is_some_and(by_waiter),
+        };
+        if free {
+            let until = now.monotonic + FRESH_TIME;
+            self.table.set(address, Slot { state: State::Ready, until, holder: slot.holder });
+        } else {
+            let ProbeOutcome::InUse(mac) = outcome else { return };
+            self.rest(now, subnet, address);
+            self.event(Event::Conflict { address, mac });
+        }
+        match waiter {
+            Some(waiter) => self.serve(now, &waiter),
+            None => self.serve_any(now, subnet),
+        }
+        self.refill(now, subnet);
+    }
+
+    /// Serves the first that waits for any address of a network.
+    fn serve_any(&mut self, now: Now, subnet: usize) {
+        if self.table.ready(subnet).is_none() {
+            return;
+        }
+        let old = |waiter: &Waiter| now.monotonic.saturating_since(waiter.since) > WAIT_TIME;
+        while self.waiting.any.front().is_some_and(old) {
+            self.waiting.any.pop_front();
+        }
+        let Some(first) = self.waiting.any.iter().position(|waiter| waiter.subnet == subnet) else { return };
+        if let Some(waiter) = self.waiting.any.remove(first) {
+            self.serve(now, &waiter);
+        }
+    }
+
+    fn serve(&mut self, now: Now, waiter: &Waiter) {
+        if now.monotonic.saturating_since(waiter.since) > WAIT_TIME {
+            return;
+        }
+        if let Ok(request) = Request::parse(&waiter.payload) {
+            self.handle_discover(now, &request, waiter.subnet, &waiter.payload);
+        }
+    }
+
+    /// Nobody gets the address for a while.
+    pub(super) fn rest(&mut self, now: Now, subnet: usize, address: Ipv4Addr) {
+        let seconds = self.config.subnet(subnet).rest_time;
+        let until = now.monotonic + Duration::from_secs(seconds.into());
+        self.table.set(address, Slot { state: State::Resting, until, holder: None });
+        if self.has_room() {
+            self.record(&Record::Resting { address, until: now.wall.0 + i64::from(seconds) });
+        }
+    }
+
+    pub(super) fn refill_all(&mut self, now: Now) {
+        for subnet in 0..self.table.subnets() {
+            self.refill(now, subnet);
+        }
+    }
+
+    /// Has addresses probed until there are enough.
+    fn refill(&mut self, now: Now, subnet: usize) {
+        for _ in self.table.stock(subnet)..self.stock[subnet] {
+            let Some(address) = self.table.candidate(subnet) else { return };
+            if self.config.subnet(subnet).probe {
+                self.probe(now, subnet, address);
+            } else {
+                let holder = self.table.slot(address).and_then(|slot| slot.holder.clone());
+                let until = now.monotonic + FRESH_TIME;
+                self.table.set(address, Slot { state: State::Ready, until, holder });
+            }
+        }
+    }
+
+    /// An address of the stock got old before anybody wanted it: keep fewer.
+    pub(super) fn shrink_stock(&mut self, address: Ipv4Addr) {
+        let Some(subnet) = self.table.subnet_of(address) else { return };
+        self.stock[subnet] = (self.stock[subnet] / 2).max(self.config.subnet(subnet).stock);
+    }
+}
