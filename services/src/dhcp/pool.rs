@@ -162,7 +162,12 @@ impl Table {
             self.deadlines.insert((slot.until, address));
         }
         if let Some(holder) = &slot.holder {
-            self.clients.insert((subnet, holder.client.clone()), address);
+            let key = (subnet, holder.client.clone());
+            match slot.state {
+                State::Offered | State::Leased => _ = self.clients.insert(key, address),
+                // A memory does not hide the address that the client has now.
+                _ => _ = self.clients.entry(key).or_insert(address),
+            }
             if let Some(name) = holder.name.as_ref().filter(|_| slot.state == State::Leased) {
                 self.names.insert(name.clone(), address);
             }

@@ -42,6 +42,22 @@ struct Waiter {
     payload: Box<[u8]>,
 }
 
+impl Waiter {
+    fn is_old(&self, now: Timestamp) -> bool {
+        now.saturating_since(self.since) > WAIT_TIME
+    }
+}
+
+impl Waiting {
+    /// Whether another may wait for an address; those whose outcome never came are forgotten.
+    fn has_room_for(&mut self, now: Timestamp, address: Ipv4Addr) -> bool {
+        if self.certain.len() >= MAX_WAITING {
+            self.certain.retain(|_, waiter| !waiter.is_old(now));
+        }
+        self.certain.len() < MAX_WAITING || self.certain.contains_key(&address)
+    }
+}
+
 /// Whether a client can be offered an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Usable {
@@ -65,8 +81,7 @@ impl Server {
                 Usable::Now => return self.offer(now, request, subnet, address, client),
                 Usable::AfterProbe => {
                     let waiter = Waiter { subnet, since: now.monotonic, payload: payload.into() };
-                    let known = self.waiting.certain.contains_key(&address);
-                    if known || self.waiting.certain.len() < MAX_WAITING {
+                    if self.waiting.has_room_for(now.monotonic, address) {
                         self.waiting.certain.insert(address, waiter);
                         self.probe(now, subnet, address);
                     }
@@ -84,7 +99,10 @@ impl Server {
             self.offer(now, request, subnet, address, client);
         } else if !self.table.is_probing(subnet) {
             self.event(Event::Exhausted { subnet });
-        } else if self.waiting.any.len() < MAX_WAITING {
+        } else {
+            if self.waiting.any.len() >= MAX_WAITING {
+                self.waiting.any.pop_front();
+            }
             self.waiting.any.push_back(Waiter { subnet, since: now.monotonic, payload: payload.into() });
         }
     }
@@ -197,8 +215,7 @@ impl Server {
         if self.table.ready(subnet).is_none() {
             return;
         }
-        let old = |waiter: &Waiter| now.monotonic.saturating_since(waiter.since) > WAIT_TIME;
-        while self.waiting.any.front().is_some_and(old) {
+        while self.waiting.any.front().is_some_and(|waiter| waiter.is_old(now.monotonic)) {
             self.waiting.any.pop_front();
         }
         let Some(first) = self.waiting.any.iter().position(|waiter| waiter.subnet == subnet) else { return };
@@ -208,7 +225,7 @@ impl Server {
     }
 
     fn serve(&mut self, now: Now, waiter: &Waiter) {
-        if now.monotonic.saturating_since(waiter.since) > WAIT_TIME {
+        if waiter.is_old(now.monotonic) {
             return;
         }
         if let Ok(request) = Request::parse(&waiter.payload) {

@@ -106,7 +106,10 @@ impl Server {
             lost_events: 0,
         };
         server.build();
-        for lease in replay.leases.values() {
+        let mut leases: Vec<&Lease> = replay.leases.values().collect();
+        // Of several addresses of one client the one that is valid longest is its own.
+        leases.sort_by_key(|lease| lease.granted.saturating_add(lease.seconds.into()));
+        for lease in leases {
             server.restore(now, lease);
         }
         for (address, until) in &replay.resting {
@@ -191,10 +194,11 @@ impl Server {
             name: lease.name.clone().filter(|_| left > 0),
             seconds: lease.seconds,
         };
-        // Wall time is counted in whole seconds: one more, so that no lease ends before its client thinks so.
+        // Wall time is counted in whole seconds, and moves of the wall clock by a second are not recorded: two more, so
+        // that no lease ends before its client thinks so.
         let (state, until) = match left {
             0 => (State::Idle, now.monotonic),
-            left => (State::Leased, now.monotonic + Duration::from_secs(left + 1)),
+            left => (State::Leased, now.monotonic + Duration::from_secs(left + 2)),
         };
         if self.table.set(lease.address, Slot { state, until, holder: Some(holder) }).is_none() {
             self.event(Event::LeaseOutside { address: lease.address });
@@ -390,13 +394,13 @@ impl Server {
 
 /// What a snapshot says about an address. Ended leases are in it: their clients get the same address again.
 fn record_of(now: Now, address: Ipv4Addr, slot: &Slot) -> Option<Record> {
-    let left = slot.until.saturating_since(now.monotonic).as_secs() as i64;
+    let left = whole_seconds(slot.until.saturating_since(now.monotonic));
     if slot.state == State::Resting {
-        return Some(Record::Resting { address, until: now.wall.0 + left });
+        return Some(Record::Resting { address, until: now.wall.0 + i64::from(left) });
     }
     let holder = slot.holder.as_ref().filter(|_| slot.state != State::Offered)?;
     let (left, seconds) = match slot.state {
-        State::Leased => (left, holder.seconds.max(left as u32)),
+        State::Leased => (left, holder.seconds.max(left)),
         _ => (0, 0),
     };
     Some(Record::Bound(Lease {
@@ -404,9 +408,14 @@ fn record_of(now: Now, address: Ipv4Addr, slot: &Slot) -> Option<Record> {
         client: holder.client.clone(),
         hardware: holder.hardware,
         name: holder.name.clone(),
-        granted: now.wall.0 + left - i64::from(seconds),
+        granted: now.wall.0 + i64::from(left) - i64::from(seconds),
         seconds,
     }))
+}
+
+/// Rounded up.
+fn whole_seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
 }
 
 impl Now {

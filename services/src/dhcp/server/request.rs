@@ -22,14 +22,21 @@ impl Server {
         subnet: usize,
         datagram: &Datagram<'_>,
     ) {
-        let (client, _) = self.identify(request, subnet);
+        let (client, reserved) = self.identify(request, subnet);
         let requested = request.address(code::REQUESTED_ADDRESS);
         match (request.address(code::SERVER_IDENTIFIER), requested, request.ciaddr()) {
             (Some(server), _, _) if server != self.config.address => {
                 self.withdraw_offer(now, subnet, &client);
                 self.dropped(Reason::OtherServer);
             }
-            (Some(_), Some(address), _) => self.selecting(now, request, subnet, address, client),
+            (Some(_), Some(address), _) => {
+                let fits = self.table.subnet_of(address) == Some(subnet)
+                    && self.was_offered(subnet, address, &client, reserved, request);
+                match fits {
+                    true => self.grant(now, request, subnet, address, client),
+                    false => self.refuse(request, subnet, address),
+                }
+            }
             (_, None, ciaddr) if !ciaddr.is_unspecified() => {
                 // Who renews by unicast got the address here, so it may keep it even when the record is lost.
                 let is_ours = datagram.destination == self.config.address;
@@ -40,7 +47,7 @@ impl Server {
         }
     }
 
-    /// The client took another server's offer: ours is free again, and was probed.
+    /// The client took another server's offer: ours is free again.
     fn withdraw_offer(&mut self, now: Now, subnet: usize, client: &ClientKey) {
         let Some(address) = self.table.address_of(subnet, client) else { return };
         if self
@@ -52,23 +59,23 @@ impl Server {
         }
     }
 
-    /// The client takes our offer.
-    fn selecting(
-        &mut self,
-        now: Now,
-        request: &Request<'_>,
+    /// The client takes our offer, or repeats the request by which it did.
+    fn was_offered(
+        &self,
         subnet: usize,
         address: Ipv4Addr,
-        client: ClientKey,
-    ) {
-        let is_its_own = self.table.slot(address).is_some_and(|slot| {
-            matches!(slot.state, State::Offered | State::Leased)
-                && self.holds(address, slot, &client, &request.hardware)
-        });
-        match is_its_own && self.table.subnet_of(address) == Some(subnet) {
-            true => self.grant(now, request, subnet, address, client),
-            false => self.refuse(request, subnet, address),
-        }
+        client: &ClientKey,
+        reserved: Option<Ipv4Addr>,
+        request: &Request<'_>,
+    ) -> bool {
+        self.table.slot(address).is_some_and(|slot| match slot.state {
+            State::Offered => self.holds(address, slot, client, &request.hardware),
+            State::Leased => {
+                self.holds(address, slot, client, &request.hardware)
+                    && self.may_have(subnet, address, client, reserved, request)
+            }
+            State::Idle | State::Probing | State::Ready | State::Resting => false,
+        })
     }
 
     /// The client wants to keep an address: it remembers it (INIT-REBOOT), or uses it (RENEWING, REBINDING).
@@ -137,7 +144,7 @@ impl Server {
         // The acknowledgement of a shorter lease may get lost: then the client goes by the one that it has.
         let asked = now.monotonic + Duration::from_secs(seconds.into());
         let expires = before.map_or(asked, |slot| slot.until.max(asked));
-        let kept = expires.saturating_since(now.monotonic).as_nanos().div_ceil(1_000_000_000) as u32;
+        let kept = super::whole_seconds(expires.saturating_since(now.monotonic));
         let name = self.name_for(request, address);
         let hardware = request.hardware;
         self.record(&Record::Bound(Lease {

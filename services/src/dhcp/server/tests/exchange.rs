@@ -279,6 +279,6 @@ fn a_shorter_lease_does_not_end_the_one_that_the_client_has() {
     bench.restart(config());
     bench.pass(3599);
     assert_eq!(bench.server.leases().count(), 1);
-    bench.pass(2);
+    bench.pass(3);
     assert_eq!(bench.server.leases().count(), 0);
 }

@@ -1,5 +1,6 @@
 mod exchange;
 mod history;
+mod load;
 mod options;
 mod relay;
 mod stock;
