@@ -263,3 +263,76 @@ impl ReplyWriter {
         self.octets
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(options: &[u8]) -> Vec<u8> {
+        let mut payload = vec![1, 1, 6, 0];
+        payload.resize(28, 0);
+        payload.extend([2, 0, 0, 0, 0, 1]);
+        payload.resize(236, 0);
+        payload.extend(MAGIC);
+        payload.extend(options);
+        payload
+    }
+
+    #[test]
+    fn parts_of_an_option_are_joined() {
+        let payload = request(&[53, 1, 1, 12, 2, b'a', b'b', 0, 50, 4, 1, 2, 3, 4, 12, 1, b'c', 255, 12, 1]);
+        let request = Request::parse(&payload).unwrap();
+        assert_eq!(request.option(code::HOST_NAME), Some(&b"abc"[..]));
+        assert_eq!(request.address(code::REQUESTED_ADDRESS), Some(Ipv4Addr::new(1, 2, 3, 4)));
+    }
+
+    #[test]
+    fn options_may_stand_in_file_and_sname() {
+        let mut payload = request(&[53, 1, 1, 52, 1, 3, 12, 1, b'a']);
+        payload[108..112].copy_from_slice(&[12, 1, b'b', 255]);
+        payload[44..48].copy_from_slice(&[12, 1, b'c', 255]);
+        assert_eq!(Request::parse(&payload).unwrap().option(code::HOST_NAME), Some(&b"abc"[..]));
+        let unsaid = request(&[53, 1, 1, 12, 1, b'a']);
+        assert_eq!(Request::parse(&unsaid).unwrap().option(code::HOST_NAME), Some(&b"a"[..]));
+        payload[106..108].copy_from_slice(&[12, 9]);
+        payload[44..106].fill(0);
+        assert_eq!(Request::parse(&payload).unwrap_err(), MessageError::Option(12));
+    }
+
+    #[test]
+    fn the_largest_message_is_kept_within_bounds() {
+        let size =
+            |told: &[u8]| Request::parse(&request(&[&[53, 1, 1][..], told].concat())).unwrap().max_reply();
+        assert_eq!(size(&[]), 548);
+        assert_eq!(size(&[57, 2, 0, 9]), 548);
+        assert_eq!(size(&[57, 2, 4, 0]), 996);
+        assert_eq!(size(&[57, 2, 255, 255]), 1472);
+    }
+
+    #[test]
+    fn a_relay_agents_suboptions_are_found_unless_cut() {
+        let payload = request(&[53, 1, 1, 82, 9, 1, 2, 7, 7, 5, 3, 1, 2, 3]);
+        let request = Request::parse(&payload).unwrap();
+        assert_eq!(request.relay_suboption(5), Some(&[1, 2, 3][..]));
+        assert_eq!(request.relay_suboption(9), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_survived(options in prop::collection::vec(any::<u8>(), 0..300), hlen: u8, overload in 0u8..4) {
+            let mut payload = request(&[53, 1, 1, 52, 1, overload]);
+            payload.extend(&options);
+            payload[2] = hlen;
+            payload[44..44 + options.len().min(192)].copy_from_slice(&options[..options.len().min(192)]);
+            if let Ok(request) = Request::parse(&payload) {
+                for suboption in 0..=255 {
+                    request.relay_suboption(suboption);
+                }
+                prop_assert!(request.hardware.octets().len() <= 16);
+            }
+            let _ = Request::parse(&options);
+        }
+    }
+}

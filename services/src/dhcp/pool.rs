@@ -244,3 +244,38 @@ impl Table {
         line.idle.first().map(|(_, address)| *address)
     }
 }
+
+#[cfg(test)]
+impl Table {
+    /// Every index says what the slots say.
+    pub(crate) fn assert_consistent(&self) {
+        let deadlines =
+            self.slots().filter(|(_, slot)| slot.state != State::Idle).map(|(a, slot)| (slot.until, a));
+        assert_eq!(self.deadlines, deadlines.collect());
+        for (subnet, line) in self.lines.iter().enumerate() {
+            let of = |state| {
+                self.slots().filter(move |(address, slot)| {
+                    slot.state == state && self.subnet_of(*address) == Some(subnet)
+                })
+            };
+            let pooled = |state| {
+                of(state)
+                    .filter(|(address, _)| line.is_pooled(*address))
+                    .map(|(a, slot)| (slot.until, a))
+                    .collect()
+            };
+            let expected: [BTreeSet<_>; 2] = [pooled(State::Idle), pooled(State::Ready)];
+            assert_eq!([&line.idle, &line.ready], [&expected[0], &expected[1]]);
+            assert_eq!(line.probing, of(State::Probing).count());
+        }
+        for ((subnet, client), address) in &self.clients {
+            assert_eq!(self.subnet_of(*address), Some(*subnet));
+            assert!(self.slots[address].is_held_by(client));
+        }
+        for (name, address) in &self.names {
+            let slot = &self.slots[address];
+            assert_eq!(slot.state, State::Leased);
+            assert_eq!(slot.holder.as_ref().and_then(|holder| holder.name.as_ref()), Some(name));
+        }
+    }
+}

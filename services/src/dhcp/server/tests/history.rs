@@ -225,6 +225,7 @@ impl World {
     }
 
     fn check(&mut self) {
+        self.server.table.assert_consistent();
         let mut owners = BTreeMap::new();
         for (n, client) in self.clients.iter_mut().enumerate() {
             client.lease = client.lease.filter(|(_, until)| *until > self.time);
