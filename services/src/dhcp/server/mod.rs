@@ -142,9 +142,9 @@ impl Server {
         self.build();
         for (address, slot) in old.slots() {
             match slot.state {
-                State::Leased | State::Resting | State::Idle => self.table.set(address, slot.clone()),
-                State::Probing | State::Ready | State::Offered => None,
-            };
+                State::Leased | State::Resting | State::Idle => self.keep_slot(address, slot.clone()),
+                State::Probing | State::Ready | State::Offered => {}
+            }
         }
         self.refill_all(now);
         Ok(())
@@ -200,8 +200,14 @@ impl Server {
             0 => (State::Idle, now.monotonic),
             left => (State::Leased, now.monotonic + Duration::from_secs(left + 2)),
         };
-        if self.table.set(lease.address, Slot { state, until, holder: Some(holder) }).is_none() {
-            self.event(Event::LeaseOutside { address: lease.address });
+        self.keep_slot(lease.address, Slot { state, until, holder: Some(holder) });
+    }
+
+    /// Takes over what was known of an address, if it still belongs to a network.
+    fn keep_slot(&mut self, address: Ipv4Addr, slot: Slot) {
+        let leased = slot.state == State::Leased;
+        if self.table.set(address, slot).is_none() && leased {
+            self.event(Event::LeaseOutside { address });
         }
     }
 

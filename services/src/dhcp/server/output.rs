@@ -151,7 +151,7 @@ pub enum Event {
         /// Its address.
         address: Ipv4Addr,
     },
-    /// The journal has a lease of an address in none of the networks; it is forgotten.
+    /// There is a lease of an address that is in none of the networks any more; it is forgotten.
     LeaseOutside {
         /// The address.
         address: Ipv4Addr,

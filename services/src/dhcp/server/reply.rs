@@ -68,7 +68,24 @@ impl Server {
         if let Some(agent) = agent.filter(|_| relayed) {
             writer.option(code::RELAY_AGENT, agent, 0);
         }
-        Transmit { delivery: delivery(request, nak, yiaddr), payload: writer.finish() }
+        Transmit { delivery: self.delivery(request, nak, yiaddr), payload: writer.finish() }
+    }
+
+    /// RFC 2131 §4.1; a ciaddr in none of the networks is not believed, else a client could have replies sent anywhere.
+    fn delivery(&self, request: &Request<'_>, nak: bool, yiaddr: Ipv4Addr) -> Delivery {
+        if !request.giaddr().is_unspecified() {
+            return Delivery::Relay(request.giaddr());
+        }
+        if nak {
+            return Delivery::Broadcast;
+        }
+        if self.table.subnet_of(request.ciaddr()).is_some() {
+            return Delivery::Unicast(request.ciaddr());
+        }
+        match request.hardware.mac() {
+            Some(mac) if !request.broadcast() => Delivery::Hardware(mac, yiaddr),
+            _ => Delivery::Broadcast,
+        }
     }
 
     /// The parameters in the order in which the client asks for them (RFC 2132 §9.8); what does not fit is left out.
@@ -99,23 +116,6 @@ impl Server {
                 writer.option(*code, &value, echoed);
             }
         }
-    }
-}
-
-/// RFC 2131 §4.1.
-fn delivery(request: &Request<'_>, nak: bool, yiaddr: Ipv4Addr) -> Delivery {
-    if !request.giaddr().is_unspecified() {
-        return Delivery::Relay(request.giaddr());
-    }
-    if nak {
-        return Delivery::Broadcast;
-    }
-    if !request.ciaddr().is_unspecified() {
-        return Delivery::Unicast(request.ciaddr());
-    }
-    match request.hardware.mac() {
-        Some(mac) if !request.broadcast() => Delivery::Hardware(mac, yiaddr),
-        _ => Delivery::Broadcast,
     }
 }
 

@@ -282,3 +282,22 @@ fn a_shorter_lease_does_not_end_the_one_that_the_client_has() {
     bench.pass(3);
     assert_eq!(bench.server.leases().count(), 0);
 }
+
+#[test]
+fn no_reply_goes_to_an_address_outside_the_networks() {
+    let mut bench = Bench::new(config());
+    let discover = Ask { ciaddr: Ipv4Addr::new(203, 0, 113, 9), ..Ask::discover(5) };
+    let (delivery, offer) = bench.answer(discover);
+    assert_eq!(delivery, Delivery::Hardware(mac(5), offer.yiaddr()));
+}
+
+#[test]
+fn leases_of_a_network_that_is_gone_are_named() {
+    let mut bench = Bench::new(config());
+    let address = bench.lease(5);
+    let subnet = Subnet::new("198.51.100.0/24".parse().unwrap());
+    bench.server.reconfigure(at(1), Config::new(Ipv4Addr::new(198, 51, 100, 1), subnet)).unwrap();
+    bench.settle();
+    assert_eq!(bench.events.last(), Some(&Event::LeaseOutside { address }));
+    assert_eq!(bench.server.leases().count(), 0);
+}
