@@ -1,5 +1,7 @@
 //! What a client calls itself (options 12 and 81), made fit for DNS.
 
+use std::net::Ipv4Addr;
+
 use super::Reason;
 use crate::dhcp::lease::HardwareAddress;
 use crate::dhcp::message::{Request, code};
@@ -71,12 +73,18 @@ pub(super) fn fqdn_reply(request: &Request<'_>, name: &str, domain: Option<&str>
 }
 
 impl super::Server {
-    /// The name that a lease goes by: the reservation's, else what the client asks for unless somebody else has it.
-    pub(super) fn name_for(&mut self, request: &Request<'_>, address: std::net::Ipv4Addr) -> Option<String> {
+    /// The name that a lease goes by: the reservation's, else what the client asks for unless somebody else has it, else
+    /// the one that it is known by.
+    pub(super) fn name_for(
+        &mut self,
+        request: &Request<'_>,
+        address: Ipv4Addr,
+        known: Option<String>,
+    ) -> Option<String> {
         if let Some(name) = self.reserved_at(address).and_then(|reservation| reservation.name.clone()) {
             return sanitise(name.as_bytes());
         }
-        let asked = asked(request)?;
+        let Some(asked) = asked(request) else { return known };
         if self.is_name_free(&asked, address) {
             return Some(asked);
         }
@@ -86,7 +94,7 @@ impl super::Server {
         given
     }
 
-    fn is_name_free(&self, name: &str, address: std::net::Ipv4Addr) -> bool {
+    fn is_name_free(&self, name: &str, address: Ipv4Addr) -> bool {
         self.table.named(name).is_none_or(|holder| holder == address) && !self.reserved_names.contains(name)
     }
 }

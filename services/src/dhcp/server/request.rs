@@ -145,7 +145,9 @@ impl Server {
         let asked = now.monotonic + Duration::from_secs(seconds.into());
         let expires = before.map_or(asked, |slot| slot.until.max(asked));
         let kept = super::whole_seconds(expires.saturating_since(now.monotonic));
-        let name = self.name_for(request, address);
+        // Not every client says its name again when it renews.
+        let known = before.filter(|_| renewed).and_then(|slot| slot.holder.as_ref()?.name.clone());
+        let name = self.name_for(request, address, known);
         let hardware = request.hardware;
         self.record(&Record::Bound(Lease {
             address,

@@ -101,6 +101,8 @@ fn a_name_is_taken_by_one_client_alone() {
     assert_eq!(named(6, b"tv"), host_name("tv-000006"));
     assert_eq!(named(5, b"tv"), host_name("tv"));
     assert_eq!(named(7, b"wpad"), None);
+    let tv = bench.server.leases().find(|lease| lease.name == Some("tv")).unwrap().address;
+    bench.answer(Ask::renewing(5, tv));
     let names: Vec<_> = bench.server.leases().filter_map(|lease| lease.name.map(str::to_owned)).collect();
     assert_eq!(BTreeSet::from_iter(names), BTreeSet::from(["tv".to_owned(), "tv-000006".to_owned()]));
 }
