@@ -1,1 +1,0 @@
-//! The client on the wan.
