@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dhcproto::v4::{DhcpOption, OptionCode};
+use dhcproto::v4::{DhcpOption, DhcpOptions, OptionCode};
 use genkan_engine::rng::Rng;
 use genkan_engine::{Timestamp, UnixTime};
 use serde::{Deserialize, Serialize};
@@ -49,20 +49,12 @@ impl Lease {
             return Err(Ignored::LeaseTime);
         }
         let configuration = Configuration::from_options(reply.address, &reply.options)?;
-        let renewal = match reply.options.get(OptionCode::Renewal) {
-            Some(DhcpOption::Renewal(seconds)) => timer(*seconds),
-            _ => None,
-        };
-        let rebinding = match reply.options.get(OptionCode::Rebinding) {
-            Some(DhcpOption::Rebinding(seconds)) => timer(*seconds),
-            _ => None,
-        };
         let (renewal, rebinding) = match time {
             Some(time) => {
-                let (renewal, rebinding) = renewal_times(time, renewal, rebinding, rng);
+                let (renewal, rebinding) = renewal_times(time, &reply.options, rng);
                 (at(renewal), at(rebinding))
             }
-            None => (renewal.map_or(Timestamp::MAX, at), rebinding.map_or(Timestamp::MAX, at)),
+            None => (Timestamp::MAX, Timestamp::MAX),
         };
         let expires = time.map_or(Timestamp::MAX, at);
         Ok(Lease { configuration, server: reply.server, time, renewal, rebinding, expires })
@@ -116,24 +108,25 @@ impl Lease {
     }
 }
 
-fn timer(seconds: u32) -> Option<Duration> {
-    (seconds != 0 && seconds != INFINITE).then(|| Duration::from_secs(seconds.into()))
-}
-
 /// T1 and T2: the server's where they are in order, else 0.5 and 0.875 of the lease, up to a 32th earlier, so that
 /// clients that came up together do not renew together (RFC 2131 section 4.4.5).
-fn renewal_times(
-    time: Duration,
-    renewal: Option<Duration>,
-    rebinding: Option<Duration>,
-    rng: &mut Rng,
-) -> (Duration, Duration) {
+fn renewal_times(time: Duration, options: &DhcpOptions, rng: &mut Rng) -> (Duration, Duration) {
     let early = time / 32 * rng.below(1000) / 1000;
     let default_renewal = time / 2 - early;
     let default_rebinding = time / 8 * 7 - early;
-    let t1 = renewal.unwrap_or(default_renewal);
-    let t2 = rebinding.unwrap_or(default_rebinding);
-    if t1 < t2 && t2 < time { (t1, t2) } else { (default_renewal, default_rebinding) }
+    let renewal = match options.get(OptionCode::Renewal) {
+        Some(DhcpOption::Renewal(seconds)) if *seconds > 0 => Duration::from_secs((*seconds).into()),
+        _ => default_renewal,
+    };
+    let rebinding = match options.get(OptionCode::Rebinding) {
+        Some(DhcpOption::Rebinding(seconds)) => Duration::from_secs((*seconds).into()),
+        _ => default_rebinding,
+    };
+    if renewal < rebinding && rebinding < time {
+        (renewal, rebinding)
+    } else {
+        (default_renewal, default_rebinding)
+    }
 }
 
 /// What the daemon keeps of a lease over a restart. It is no secret.

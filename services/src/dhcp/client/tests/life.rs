@@ -260,6 +260,12 @@ fn release_leaves_from_the_address_and_stops() {
 fn infinite_lease_is_never_renewed() {
     let (client, _) = bound(u32::MAX);
     assert_eq!((client.poll_timeout(), client.expires()), (None, Some(Timestamp::MAX)));
+    let mut client = super::client();
+    client.handle_link(at(1), true);
+    let mut options = lease_options(u32::MAX);
+    options.push((58, 100u32.to_be_bytes().to_vec()));
+    bind(&mut client, ADDRESS, &options);
+    assert_eq!(client.poll_timeout(), None);
 }
 
 #[test]

@@ -159,3 +159,23 @@ fn records_that_are_no_use() {
     let far = SavedLease { granted_at: Some(i64::MIN), ..saved };
     assert_eq!(restarted(Some(far), Some(i64::MAX)).phase(), Phase::Init);
 }
+
+#[test]
+fn message_of_before_the_loss_of_the_link_is_not_sent() {
+    let mut client = client();
+    client.handle_link(at(0), true);
+    client.handle_timeout(client.poll_timeout().unwrap());
+    assert_eq!(client.phase(), Phase::Selecting);
+    client.handle_link(at(2), false);
+    assert_eq!(client.poll_transmit(), None);
+}
+
+#[test]
+fn time_that_goes_back_is_not_believed() {
+    let (mut client, start) = bound(1000);
+    let end = start + Duration::from_secs(1000);
+    client.handle_link(end, false);
+    assert_eq!(events(&mut client), [Event::Lost { why: Lost::Expired }]);
+    client.handle_link(start, true);
+    assert!(client.poll_timeout().unwrap() >= end);
+}
