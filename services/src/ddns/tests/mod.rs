@@ -1,0 +1,7 @@
+mod cloudflare;
+mod codecs;
+mod dns;
+mod dyndns2;
+mod properties;
+mod schedule;
+mod server;
