@@ -39,6 +39,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .map(|(written, resolved)| forward(written, resolved?))
             .collect::<Option<_>>()?,
         dmz: checked.dmz,
+        services: Vec::new(),
     };
     let services = file.services.as_ref();
     let config = Config {

@@ -440,6 +440,7 @@ pub(crate) mod tests {
             }],
             forwards: Vec::new(),
             dmz: None,
+            services: Vec::new(),
         }
     }
 

@@ -46,6 +46,7 @@ impl Bench {
             hosts: Vec::new(),
             forwards: Vec::new(),
             dmz: None,
+            services: Vec::new(),
         };
         let running = Running {
             config: "test.toml".to_owned(),

@@ -50,6 +50,7 @@ fn plan() -> Plan {
         hosts: Vec::new(),
         forwards: Vec::new(),
         dmz: None,
+        services: Vec::new(),
     }
 }
 

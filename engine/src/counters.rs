@@ -76,6 +76,10 @@ stage_counters! {
     resets_sent,
     /// Echo requests to the router answered.
     echo_replies,
+    /// Datagrams taken for services of the router itself.
+    local_received,
+    /// Datagrams that services of the router itself sent.
+    local_sent,
     /// ARP requests answered.
     arp_replies,
     /// ARP requests sent.

@@ -13,6 +13,7 @@
 //! - [`trail`]: what the stages note about a packet that is to be explained;
 //! - [`nat`]: mappings, sessions, filtering, translation;
 //! - [`probe`]: questions of the router's own to machines of its links;
+//! - [`local_datagram`]: what comes in for UDP services of the router's own;
 //! - [`router`]: the order in which the stages see one frame.
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod event;
 pub mod forward;
 pub mod frame;
 pub mod link;
+pub mod local_datagram;
 pub mod nat;
 pub mod packet;
 pub mod plan;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
+use crate::frame::PortId;
+use crate::local_datagram::Service;
 pub use crate::nat::policy::{FilteringBehavior, MappingBehavior};
 use crate::time::UnixTime;
 use crate::wire::ethernet::MacAddr;
@@ -34,12 +36,24 @@ pub struct Plan {
     pub forwards: Vec<ForwardRule>,
     /// `[dmz] to`.
     pub dmz: Option<Ipv4Addr>,
+    /// UDP services of the router itself, each once per port that it is on at; none on the host TUN.
+    pub services: Vec<LocalService>,
+}
+
+/// A UDP service of the router itself, and where it is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalService {
+    /// Which.
+    pub service: Service,
+    /// The wan for a client, a lan for a server.
+    pub port: PortId,
 }
 
 /// The outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wan {
-    /// The primary external address and its prefix.
+    /// The primary external address and its prefix. 0.0.0.0/32 while there is none: then nothing leaves by the wan but
+    /// what a DHCP client says.
     pub address: Ipv4Net,
     /// Next hop for what is not on the link.
     pub gateway: Option<Ipv4Addr>,
@@ -54,7 +68,8 @@ pub struct Wan {
 impl Wan {
     /// All external addresses, the primary first.
     pub fn external_addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        std::iter::once(self.address.addr()).chain(self.addresses.iter().copied())
+        let primary = Some(self.address.addr()).filter(|address| !address.is_unspecified());
+        primary.into_iter().chain(self.addresses.iter().copied())
     }
 }
 

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::forward::rules::RuleId;
 use crate::frame::PortId;
+use crate::local_datagram::Service;
 use crate::nat::policy::{Direction, FilteringBehavior};
 use crate::packet::rewrite::Side;
 use crate::verdict::Verdict;
@@ -72,6 +73,11 @@ pub enum Step {
     },
     /// From inside to an external address of ours: out, and in again (RFC 4787 §6).
     Hairpin,
+    /// A service of the router itself hears it.
+    TakenByService {
+        /// Which.
+        service: Service,
+    },
     /// The destination is the router's own address on the inside.
     ForRouter {
         /// Which.

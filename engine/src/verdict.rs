@@ -146,6 +146,12 @@ drop_reasons! {
     NoMapping = "no_mapping",
     /// A packet to the router itself that no service of it takes.
     NoService = "no_service",
+    /// A fragment of a datagram to a service of the router itself, which takes whole ones only.
+    LocalFragment = "local_fragment",
+    /// The UDP checksum of a datagram to a service of the router itself is wrong.
+    LocalChecksum = "local_checksum",
+    /// Too many datagrams wait for this service of the router itself.
+    LocalQueueFull = "local_queue_full",
     /// An echo request from outside, and `ping` is off.
     PingOff = "ping_off",
     /// An ICMP type that a router does not forward.

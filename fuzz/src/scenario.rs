@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use genkan_engine::frame::GsoKind;
+use genkan_engine::local_datagram::Service;
 use genkan_engine::plan::{
-    FilteringBehavior, ForwardRule, Host, Lan, MappingBehavior, Nat, Plan, PortRange, Rate, Route, Timeouts,
-    Wan,
+    FilteringBehavior, ForwardRule, Host, Lan, LocalService, MappingBehavior, Nat, Plan, PortRange, Rate,
+    Route, Timeouts, Wan,
 };
 use genkan_engine::wire::ipv4::Protocol;
-use genkan_engine::{Offload, UnixTime};
+use genkan_engine::{Offload, PortId, UnixTime};
 use ipnet::Ipv4Net;
+
+const LAN: PortId = PortId::lan(0);
 
 /// Wall time at the start.
 pub(crate) const WALL: i64 = 1_800_000_000;
@@ -373,6 +376,13 @@ impl Setup {
                 .map(|(n, spec)| spec.rule(n, &addresses, primary))
                 .collect(),
             dmz: self.dmz.map(|(other, machine)| lan_host(other && self.other_lan, machine)),
+            // From what the number above leaves unused, so that the seeds keep their meaning.
+            services: [(Service::DhcpClient, PortId::WAN), (Service::DhcpServer, LAN), (Service::Dns, LAN)]
+                .into_iter()
+                .enumerate()
+                .filter(|&(bit, _)| self.mapping / 3 >> bit & 1 == 1)
+                .map(|(_, (service, port))| LocalService { service, port })
+                .collect(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod hairpin;
 mod icmp;
 mod lans;
 mod limits;
+mod local_services;
 mod meeting_rules;
 mod mtu;
 mod neighbors;

@@ -5,13 +5,14 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use genkan_engine::frame::Transmit;
+use genkan_engine::local_datagram::{LocalDatagram, LocalSend};
 use genkan_engine::nat::event_log::{Detail, NatEvent};
 use genkan_engine::router::LinkState;
 use genkan_engine::trail::Step;
 use genkan_engine::view::{ForwardView, MappingView, NeighborView, SessionView};
 use genkan_engine::{
-    Counters, Event, FrameBatch, HandOver, Offload, Plan, PortId, Router, RouterConfig, Slot, Stage, Team,
-    Timestamp, UnixTime, Verdict, WorkerId,
+    Counters, DropReason, Event, FrameBatch, HandOver, Offload, Plan, PortId, Router, RouterConfig, Slot,
+    Stage, Team, Timestamp, UnixTime, Verdict, WorkerId,
 };
 
 /// How many workers the labs of this test run have, by the environment.
@@ -253,6 +254,19 @@ impl Crew {
     /// [`Router::poll_transmit`] of all.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
+    }
+
+    /// [`Router::poll_local_datagram`] of all.
+    pub fn poll_local_datagram(&mut self) -> Option<LocalDatagram> {
+        self.routers.iter_mut().find_map(Router::poll_local_datagram)
+    }
+
+    /// [`Router::send_local_datagram`] of the first.
+    pub fn send_local_datagram(&mut self, now: Timestamp, datagram: &LocalSend) -> Result<(), DropReason> {
+        self.now = now;
+        let sent = self.routers[0].send_local_datagram(now, datagram);
+        self.collect(0);
+        sent
     }
 
     /// [`Router::poll_event`] of all; what several tell is heard once.

@@ -49,6 +49,7 @@ pub fn home() -> Plan {
         hosts: Vec::new(),
         forwards: Vec::new(),
         dmz: None,
+        services: Vec::new(),
     }
 }
 

@@ -68,6 +68,7 @@ pub fn plan(max_sessions: u32) -> Plan {
         hosts: Vec::new(),
         forwards: Vec::new(),
         dmz: None,
+        services: Vec::new(),
     }
 }
 

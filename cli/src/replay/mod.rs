@@ -365,6 +365,7 @@ pub(crate) mod tests {
             hosts: Vec::new(),
             forwards: Vec::new(),
             dmz: None,
+            services: Vec::new(),
         }
     }
 

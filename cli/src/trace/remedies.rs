@@ -115,7 +115,8 @@ fn always(reason: DropReason) -> Option<&'static str> {
         | DropReason::NeighborQueueFull
         | DropReason::NeighborTableFull
         | DropReason::TransmitQueueFull
-        | DropReason::HandOverFull => "remedy-later",
+        | DropReason::HandOverFull
+        | DropReason::LocalQueueFull => "remedy-later",
         DropReason::PortDown => "remedy-link",
         DropReason::IcmpNoSession => "remedy-icmp-request",
         DropReason::IcmpErrorNoSession => "remedy-icmp-error",
@@ -135,7 +136,9 @@ fn always(reason: DropReason) -> Option<&'static str> {
         | DropReason::FragmentTiny
         | DropReason::FragmentOverlap
         | DropReason::IcmpErrorMalformed
-        | DropReason::IcmpChecksum => "design-malformed",
+        | DropReason::IcmpChecksum
+        | DropReason::LocalChecksum => "design-malformed",
+        DropReason::LocalFragment => "design-local-fragment",
         DropReason::SourceZero
         | DropReason::SourceLoopback
         | DropReason::SourceMulticast

@@ -75,6 +75,9 @@ impl Scene<'_> {
                 Said::with("step-for-external", [("address", address.to_string())]).at("wan", 0, "address")
             }
             Step::Hairpin => Said::plain("step-hairpin"),
+            Step::TakenByService { service } => {
+                Said::with("step-taken-by-service", [("service", service.name().to_owned())])
+            }
             Step::ForRouter { address } => Said::with("step-for-router", [("address", address.to_string())]),
             Step::Forward { rule, says } => self.forward_said(rule.0, *says),
             Step::NoForward => Said::plain("step-no-forward"),

@@ -99,7 +99,9 @@ impl RouteTable {
             }
         }
         // After the routes: a link's own prefix wins over a route to the very same one.
-        trie.insert(plan.wan.address.trunc(), Target::Link(PortId::WAN));
+        if !plan.wan.address.addr().is_unspecified() {
+            trie.insert(plan.wan.address.trunc(), Target::Link(PortId::WAN));
+        }
         for (index, lan) in plan.lans.iter().enumerate() {
             trie.insert(lan.address.trunc(), Target::Link(PortId::lan(index)));
         }
@@ -238,6 +240,7 @@ mod tests {
             hosts: Vec::new(),
             forwards: Vec::new(),
             dmz: None,
+            services: Vec::new(),
         }
     }
 

@@ -115,7 +115,7 @@ struct ExternalPorts {
 /// plan change has ended count until their sessions are found out.
 pub(crate) fn most_mappings(plan: &Plan) -> u32 {
     let ports = 2 * plan.nat.ports.len() + IDENTIFIERS;
-    let ports = ports.saturating_mul(plan.wan.external_addresses().count());
+    let ports = ports.saturating_mul(plan.wan.external_addresses().count().max(1));
     plan.nat.max_sessions.min(u32::try_from(ports).unwrap_or(u32::MAX)).max(1)
 }
 

@@ -72,6 +72,7 @@ use crate::counters::StageCounters;
 use crate::forward::limits::Limits;
 use crate::forward::rules::ForwardTable;
 use crate::forward::tally::Tally;
+use crate::frame::PortId;
 use crate::link::route::RouteTable;
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -79,6 +80,7 @@ use crate::team::{Member, Quota};
 use crate::time::{Timestamp, UnixTime};
 use crate::timer_wheel::TimerWheel;
 use crate::trail::{Step, Trail};
+use crate::wire::ipv4::Protocol;
 
 /// Sessions that one call of [`Nat::expire`] ends, and that one portion of a sweep judges: together well
 /// under a millisecond.
@@ -200,10 +202,15 @@ impl Nat {
 
     fn set_externals(&mut self, plan: &Plan) {
         let forwards = &self.forwards;
+        let on_wan = plan.services.iter().filter(|on| on.port == PortId::WAN);
+        let own = on_wan.map(|on| (Protocol::UDP, on.service.udp_port()));
         self.mappings.set_externals(
             plan.wan.external_addresses(),
             plan.nat.ports.clone(),
-            |protocol, address| forwards.reserved_ports(protocol, address),
+            |protocol, address| {
+                let own = own.clone().filter(move |&(of, _)| of == protocol).map(|(_, port)| port);
+                forwards.reserved_ports(protocol, address).chain(own)
+            },
         );
     }
 

@@ -182,6 +182,13 @@ impl Nat {
             return false;
         }
         if session.origin == Origin::Routed {
+            // What the box heard until a service of the router's own was switched on.
+            if session.outside_port == PortId::HOST
+                && session.protocol == Protocol::UDP
+                && self.settings.is_heard(session.inside_port, session.remote_port)
+            {
+                return false;
+            }
             return port_of(session.remote_address) == Some(session.outside_port)
                 && self.settings.reaches(session.inside_port, session.outside_port);
         }

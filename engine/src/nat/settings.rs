@@ -9,7 +9,7 @@ use super::session::{Session, SessionFlags};
 use super::tcp_state::TcpState;
 use crate::forward::dmz::Dmz;
 use crate::frame::PortId;
-use crate::plan::Plan;
+use crate::plan::{LocalService, Plan};
 use crate::time::Timestamp;
 use crate::wire::ipv4::Protocol;
 
@@ -58,6 +58,7 @@ pub(crate) struct Settings {
     shared: Vec<Ipv4Addr>,
     /// By port: the ports that it may open sessions to, one bit each.
     reaches: [u64; PortId::COUNT],
+    services: Vec<LocalService>,
 }
 
 impl Settings {
@@ -66,8 +67,11 @@ impl Settings {
             plan.hosts.iter().filter_map(|host| Some((host.external?, host.address))).collect();
         let mut externals: Vec<_> = plan.wan.external_addresses().collect();
         // The primary one stays everybody's: a lease may bring the very address that a host has for itself.
-        let is_shared = |address: &Ipv4Addr| *address == externals[0] || !one_to_one.contains_key(address);
-        let shared = externals.iter().copied().filter(is_shared).collect();
+        let primary = plan.wan.address.addr();
+        let further = externals.iter().copied().filter(|address| *address != primary);
+        // Where there is none, hosts are paired with none until there is.
+        let shared = [primary].into_iter().chain(further.filter(|address| !one_to_one.contains_key(address)));
+        let shared = shared.collect();
         externals.sort_unstable();
         externals.dedup();
         Settings {
@@ -97,7 +101,13 @@ impl Settings {
             externals,
             shared,
             reaches: reaches(plan),
+            services: plan.services.clone(),
         }
+    }
+
+    /// Whether a service of the router's own hears what comes in by `port` for this UDP port of ours.
+    pub(crate) fn is_heard(&self, port: PortId, udp_port: u16) -> bool {
+        self.services.iter().any(|on| on.port == port && on.service.udp_port() == udp_port)
     }
 
     pub(crate) fn mapping(&self, host: Ipv4Addr) -> MappingBehavior {

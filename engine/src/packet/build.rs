@@ -176,7 +176,7 @@ pub fn syn(source: SocketAddrV4, destination: SocketAddrV4, sequence: u32) -> Ve
     packet
 }
 
-/// A UDP datagram with at most 548 octets of payload, as an IPv4 packet.
+/// A UDP datagram with at most 65,507 octets of payload, as an IPv4 packet.
 pub fn datagram(source: SocketAddrV4, destination: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
     let (from, to) = (*source.ip(), *destination.ip());
     let length = UdpHeader::LEN + payload.len();
@@ -188,7 +188,7 @@ pub fn datagram(source: SocketAddrV4, destination: SocketAddrV4, payload: &[u8])
     };
     header.checksum = header
         .calc_checksum_ipv4_raw(from.octets(), to.octets(), payload)
-        .expect("a short payload is not too long");
+        .expect("a payload that fits into a packet is not too long");
     let mut packet = ip_packet(IpNumber::UDP, IpDscp::CS0, from, to, length);
     packet.extend_from_slice(&header.to_bytes());
     packet.extend_from_slice(payload);
@@ -221,7 +221,7 @@ pub fn with_ethernet(ip_packet: &[u8], destination: MacAddr, source: MacAddr) ->
     frame
 }
 
-/// A vector that holds the IPv4 header of a packet with `payload_len` (at most 556) octets of payload, and
+/// A vector that holds the IPv4 header of a packet with `payload_len` (at most 65,515) octets of payload, and
 /// room for these. Not to be fragmented, so that no identification is needed (RFC 6864 §4.1).
 fn ip_packet(
     protocol: IpNumber,

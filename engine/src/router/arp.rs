@@ -191,6 +191,9 @@ impl Router {
     /// already; an error to its external source finds back through its session. Outside nobody is told.
     pub(super) fn tell_unreachable(&mut self, now: Timestamp, frame: &[u8]) {
         let Ok(parsed) = decode(frame) else { return };
+        if self.is_of_service(parsed.protocol, source_of(&parsed)) {
+            return;
+        }
         let is_inside = || self.routes.lookup(parsed.source).is_some_and(|hop| hop.port != PortId::WAN);
         if self.nat.settings.is_external(parsed.source) || is_inside() {
             let kind = IcmpErrorKind::Unreachable { code: icmpv4::CODE_HOST_UNREACHABLE };

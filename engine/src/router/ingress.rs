@@ -85,6 +85,8 @@ impl Prepared {
 /// What an uncommon frame is, if it is not dropped at once.
 enum Arrived {
     Arp,
+    /// To all hosts of the link, and a service of ours hears it.
+    ToMany(Parsed),
     /// Fragments, ICMP errors and what else has no session key of its own.
     Special(Parsed),
     Packet(Parsed),
@@ -272,6 +274,10 @@ impl Router {
         match self.arrive(port, frame, offload) {
             Err(reason) => Verdict::Drop(reason),
             Ok(Arrived::Arp) => self.handle_arp(now, port, frame),
+            Ok(Arrived::ToMany(parsed)) => {
+                let taken = self.take_local(port, frame, &parsed, offload);
+                taken.unwrap_or(Verdict::Drop(DropReason::DestinationNotUnicast))
+            }
             Ok(Arrived::Special(parsed)) => {
                 shorten(frame, parsed.end as usize);
                 self.judge_special(now, port, frame, &parsed, offload)
@@ -340,6 +346,9 @@ impl Router {
         if !is_ours {
             // RFC 1122 §3.3.6: a link-layer broadcast may carry only what is broadcast or multicast itself.
             let to_many = self.routes.is_broadcast(parsed.destination) || parsed.destination.is_multicast();
+            if to_many && self.service_for(port, frame, &parsed).is_some() {
+                return Ok(Arrived::ToMany(parsed));
+            }
             return Err(if to_many { DropReason::DestinationNotUnicast } else { DropReason::NotOurMac });
         }
         let has_key =

@@ -22,6 +22,7 @@ mod plan_change;
 mod probe;
 mod sanity;
 mod saved;
+mod services;
 mod slow_path;
 mod traffic;
 mod views;
@@ -38,6 +39,7 @@ use crate::event::Event;
 use crate::frame::{FrameBatch, Offload, PortId, Slot, Transmit};
 use crate::link::neighbor::{NeighborConfig, NeighborRef, NeighborTable};
 use crate::link::route::RouteTable;
+use crate::local_datagram::LocalDatagrams;
 use crate::nat::Nat;
 use crate::packet::fragment::{FragmentConfig, FragmentTable};
 use crate::packet::parsed::{Parsed, parse_ipv4};
@@ -151,6 +153,7 @@ pub struct Router {
     reset_limit: TokenBucket,
     conflict_limit: TokenBucket,
     probes: ProbeTable,
+    local: LocalDatagrams,
     /// The next hop of the last session that left by the wan and had to look for it: mostly the gateway.
     last_wan_hop: Option<(Ipv4Addr, NeighborRef)>,
     /// Scratch of [`Router::handle_batch`], kept for its memory.
@@ -183,6 +186,7 @@ impl Router {
             reset_limit: TokenBucket::per_second(RESETS_PER_SECOND / share),
             conflict_limit: TokenBucket::per_second(CONFLICTS_PER_SECOND),
             probes: ProbeTable::default(),
+            local: LocalDatagrams::new(&plan.services),
             last_wan_hop: None,
             prepared: Vec::new(),
             plan,
@@ -195,6 +199,7 @@ impl Router {
         self.routes = Arc::new(RouteTable::from_plan(&plan));
         self.nat.tally.apply(&self.plan, &plan, plan.nat.max_sessions.max(1));
         self.nat.limits.apply(&self.plan, &plan);
+        self.local.apply(&plan.services);
         self.nat.apply(now, wall, &plan, self.routes.clone());
         let before = std::mem::replace(&mut self.plan, plan);
         for port in self.port_ids() {

@@ -23,9 +23,9 @@ impl Router {
         match self.nat.sessions.find_key(SessionKey::new(out, protocol, destination, source)) {
             Some((id, _)) => self.nat.revalidate(now, id),
             None => {
-                let source = *source.ip();
-                let is_ours = self.nat.settings.is_external(source) || self.routes.local(source).is_some();
-                protocol == Protocol::ICMP && is_ours
+                let address = *source.ip();
+                let is_ours = self.nat.settings.is_external(address) || self.routes.local(address).is_some();
+                protocol == Protocol::ICMP && is_ours || self.is_of_service(protocol, source)
             }
         }
     }

@@ -7,6 +7,7 @@ use super::ingress::{destination_of, key_of, source_of};
 use crate::event::Event;
 use crate::frame::{Offload, PortId};
 use crate::link::route::NextHop;
+use crate::local_datagram::Service;
 use crate::nat::look_ahead::Foreseen;
 use crate::nat::mapping::pool_index;
 use crate::nat::policy::Direction;
@@ -56,10 +57,17 @@ impl Router {
             return Verdict::Consumed;
         }
         if let Err(reason) = self.address_sanity(port, parsed) {
-            return Verdict::Drop(reason);
+            // Who has no address yet asks from 0.0.0.0, and asks everybody.
+            return self.take_local(port, frame, parsed, offload).unwrap_or(Verdict::Drop(reason));
         }
         self.nat.note(|| Step::AddressesPlausible);
         if port == PortId::WAN {
+            // Before we have the address that it offers, it is for nobody.
+            if parsed.destination_port == Service::DhcpClient.udp_port()
+                && let Some(taken) = self.take_local(port, frame, parsed, offload)
+            {
+                return taken;
+            }
             if !self.nat.settings.is_external(parsed.destination) {
                 return Verdict::Drop(DropReason::NotOurs);
             }
@@ -85,6 +93,9 @@ impl Router {
         let is_to_router = self.routes.local(parsed.destination).is_some();
         if is_to_router {
             self.nat.note(|| Step::ForRouter { address: parsed.destination });
+            if let Some(taken) = self.take_local(port, frame, parsed, offload) {
+                return taken;
+            }
         }
         if self.is_asked_itself(parsed) {
             return self.echo_to_us(port, frame, parsed, true);

@@ -47,6 +47,7 @@ pub(crate) fn plan() -> Plan {
         hosts: Vec::new(),
         forwards: Vec::new(),
         dmz: None,
+        services: Vec::new(),
     }
 }
 

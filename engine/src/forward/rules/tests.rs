@@ -35,6 +35,7 @@ fn plan(forwards: Vec<ForwardRule>) -> Plan {
         hosts: Vec::new(),
         forwards,
         dmz: None,
+        services: Vec::new(),
     }
 }
 
