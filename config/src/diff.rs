@@ -13,7 +13,7 @@ use crate::value::moment::written;
 use crate::value::number::grouped;
 use crate::value::saving::size;
 use crate::value::word::{Words, word_of};
-use crate::{Backend, Device, Loaded};
+use crate::{Backend, Device, Dhcp, Loaded};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -200,7 +200,7 @@ fn wan(loaded: &Loaded) -> Vec<Field> {
 
 fn lans(loaded: &Loaded) -> Vec<Item> {
     let names: Vec<&str> = loaded.plan.lans.iter().map(|lan| lan.name.as_str()).collect();
-    let item = |(lan, config): (&genkan_engine::plan::Lan, &Device)| {
+    let item = |(lan, (config, dhcp)): (&genkan_engine::plan::Lan, (&Device, &Option<Dhcp>))| {
         let mut fields = Vec::from(device(config));
         // In words, so that another lan before it makes no difference.
         let reached = if lan.reaches.len() + 1 == names.len() {
@@ -212,10 +212,24 @@ fn lans(loaded: &Loaded) -> Vec<Item> {
             field("address", lan.address.to_string()),
             field("mtu", lan.mtu.to_string()),
             field("reaches", reached),
+            field("dhcp", dhcp.as_ref().map_or_else(none, handed_out)),
         ]);
         Item { name: lan.name.clone(), fields }
     };
-    loaded.plan.lans.iter().zip(&loaded.config.lans).map(item).collect()
+    let configs = loaded.config.lans.iter().zip(&loaded.config.dhcp);
+    loaded.plan.lans.iter().zip(configs).map(item).collect()
+}
+
+fn handed_out(dhcp: &Dhcp) -> String {
+    let Dhcp { first, last, lease, router, dns, domain, ntp, mtu } = dhcp;
+    format!(
+        "[pool {first}-{last}, lease {}, router {router}, dns {}, domain {}, ntp {}, mtu {}]",
+        humane(*lease),
+        join(dns),
+        optional(domain.as_ref()),
+        join(ntp),
+        optional(*mtu)
+    )
 }
 
 fn route(route: &Route) -> Item {

@@ -138,6 +138,8 @@ pub enum Code {
     OpenService,
     /// Lint: a target that no lan and no route leads to.
     TargetOutside,
+    /// Lint: a target whose address DHCP may give to any machine.
+    TargetInPool,
     /// Lint: a rule that an earlier one always beats, or that says the same.
     Shadowed,
     /// Lint: hardly any dynamic ports are left.
@@ -162,6 +164,7 @@ impl Code {
             Code::DmzOpen => "dmz-open",
             Code::OpenService => "open-service",
             Code::TargetOutside => "target-outside",
+            Code::TargetInPool => "target-in-pool",
             Code::Shadowed => "shadowed",
             Code::FewPorts => "few-ports",
             Code::ShortTimeout => "short-timeout",

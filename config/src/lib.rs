@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +73,9 @@ pub struct Config {
     pub wan: Device,
     /// `[[lan]]`, in file order, which is the order of [`Plan::lans`].
     pub lans: Vec<Device>,
+    /// `[[lan]] dhcp`, index `i` for `lans[i]`: what its DHCP service hands out. Reservations are the hosts of the plan
+    /// that have a MAC address.
+    pub dhcp: Vec<Option<Dhcp>>,
     /// `[router] tun`: name of the TUN device through which the box itself is an inside host.
     pub tun: Option<String>,
     /// `[router] workers`: threads that move packets.
@@ -125,6 +128,27 @@ pub enum Backend {
     AfXdp,
     /// A TAP device that Genkan creates or attaches to.
     Tap,
+}
+
+/// What the DHCP service of a lan hands out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dhcp {
+    /// First address of the pool, in the lan's prefix.
+    pub first: Ipv4Addr,
+    /// Last address of the pool, included; neither it nor any before it is the router's own.
+    pub last: Ipv4Addr,
+    /// How long an address is leased, at least a second.
+    pub lease: Duration,
+    /// The way out that machines are told.
+    pub router: Ipv4Addr,
+    /// The name servers that they are told; may be none.
+    pub dns: Vec<Ipv4Addr>,
+    /// The domain of their names.
+    pub domain: Option<String>,
+    /// The time servers that they are told; may be none.
+    pub ntp: Vec<Ipv4Addr>,
+    /// The IP MTU that they are told, in octets.
+    pub mtu: Option<u16>,
 }
 
 /// What the router tells while it runs.

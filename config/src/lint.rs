@@ -30,4 +30,5 @@ fn dmz(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Rep
     if !topology.is_inside(to) {
         forwards::outside("the DMZ leads", to, span, topology, report);
     }
+    forwards::in_pool("the DMZ leads", to, span, file, report);
 }

@@ -4,19 +4,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use genkan_engine::plan::{self, ForwardRule, Plan};
+use genkan_engine::PortId;
+use genkan_engine::local_datagram::Service;
+use genkan_engine::plan::{self, ForwardRule, LocalService, Plan};
 use ipnet::Ipv4Net;
 
 use crate::error::SourceFile;
 use crate::schedule::Zone;
 use crate::schema::{File, Forward, Host, Lan, Log, Metrics, Nat, Route, Timeouts, Wan};
 use crate::validate::{Checked, Resolved};
+use crate::value::address::Address;
 use crate::value::listen::Listen;
-use crate::value::{Field, Spanned};
-use crate::{Backend, Config, Device, Loaded, LogFormat, LogLevel, MetricsPort, Places};
+use crate::value::{Field, List, Spanned};
+use crate::{Backend, Config, Device, Dhcp, Loaded, LogFormat, LogLevel, MetricsPort, Places};
 
 /// Default of `mtu`: that of Ethernet.
 const MTU: u16 = 1500;
+/// Default of `lan.dhcp.lease`.
+const LEASE: Duration = Duration::from_secs(12 * 3_600);
 /// Defaults of `[services]`.
 const SOCKET: &str = "/run/genkan/control.sock";
 const STATE: &str = "/var/lib/genkan";
@@ -39,7 +44,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .map(|(written, resolved)| forward(written, resolved?))
             .collect::<Option<_>>()?,
         dmz: checked.dmz,
-        services: Vec::new(),
+        services: local_services(file),
     };
     let services = file.services.as_ref();
     let config = Config {
@@ -50,6 +55,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .zip(checked.lan_names)
             .map(|(lan, name)| device(name, &lan.device, &lan.backend, &lan.mtu))
             .collect::<Option<_>>()?,
+        dhcp: file.lan.iter().map(dhcp).collect(),
         tun: file.router.as_ref().and_then(|router| router.tun.as_ref()).map(|tun| tun.value.0.clone()),
         workers: file
             .router
@@ -89,6 +95,32 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .collect(),
     };
     Some(Loaded { config, plan, warnings: Vec::new(), places: Places { file: source } })
+}
+
+fn local_services(file: &File) -> Vec<LocalService> {
+    let with_dhcp = file.lan.iter().enumerate().filter(|(_, lan)| lan.dhcp.is_some());
+    with_dhcp
+        .map(|(index, _)| LocalService { service: Service::DhcpServer, port: PortId::lan(index) })
+        .collect()
+}
+
+fn dhcp(lan: &Lan) -> Option<Dhcp> {
+    let dhcp = lan.dhcp.as_ref()?;
+    let pool = dhcp.pool.as_ref()?.value;
+    let addresses = |list: &Field<List<Address>>| {
+        list.iter().flat_map(|list| &list.value.items).map(|address| address.value.0).collect()
+    };
+    let own = lan.address.as_ref()?.value.0.addr();
+    Some(Dhcp {
+        first: pool.first,
+        last: pool.last,
+        lease: dhcp.lease.as_ref().map_or(LEASE, |lease| lease.value.0),
+        router: dhcp.router.as_ref().map_or(own, |router| router.value.0),
+        dns: addresses(&dhcp.dns),
+        domain: dhcp.domain.as_ref().map(|domain| domain.value.0.clone()),
+        ntp: addresses(&dhcp.ntp),
+        mtu: dhcp.mtu.as_ref().and_then(|mtu| u16::try_from(mtu.value.0).ok()),
+    })
 }
 
 /// Who is answered at each place is decided as the engine decides who reaches a lan.

@@ -24,9 +24,11 @@ use crate::value::target::{DmzTarget, Target};
 use crate::value::word::{Protocols, Word};
 use crate::value::{Field, List};
 
+mod dhcp;
 mod log;
 mod metrics;
 
+pub(crate) use dhcp::Dhcp;
 pub(crate) use log::Log;
 pub(crate) use metrics::Metrics;
 
@@ -125,6 +127,8 @@ pub(crate) struct Lan {
     /// With an empty list they reach the wan only.
     #[schemars(extend("default" = ["*"]))]
     pub(crate) reaches: Field<List<LanPattern>>,
+    /// The DHCP service; without it there is none on this network.
+    pub(crate) dhcp: Option<Dhcp>,
 }
 
 /// A network behind a router on a lan.
@@ -389,6 +393,7 @@ impl Lan {
             address: t.required("address", "\"192.168.0.1/24\""),
             mtu: t.optional("mtu", "1500"),
             reaches: t.optional("reaches", "[\"*\"]"),
+            dhcp: t.table("lan.dhcp", "dhcp", Dhcp::read),
         };
         t.finish();
         lan

@@ -14,6 +14,7 @@ use crate::schema::{File, Host};
 
 mod addresses;
 mod devices;
+mod dhcp;
 mod forwards;
 mod hosts;
 mod metrics;
@@ -47,6 +48,7 @@ pub(crate) fn check(file: &File, report: &mut Report) -> Checked {
     let topology = Topology::new(file, &lan_names);
     addresses::check(file, &topology, report);
     hosts::check(file, &topology, report);
+    dhcp::check(file, &lan_names, report);
     metrics::check(file, &topology, report);
     let forwards = forwards::check(file, &topology, report);
     let dmz = forwards::dmz(file, &topology, report);

@@ -12,6 +12,7 @@ use toml::de::DeValue;
 use crate::error::{Code, Report, Span};
 
 pub(crate) mod address;
+pub(crate) mod address_range;
 pub(crate) mod argument;
 pub(crate) mod duration;
 pub(crate) mod listen;

@@ -128,6 +128,11 @@ fn schedules() {
 }
 
 #[test]
+fn dhcp() {
+    check("dhcp.txt");
+}
+
+#[test]
 fn lint() {
     check("lint.txt");
 }

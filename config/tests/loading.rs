@@ -5,11 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use genkan_config::schedule::Zone;
-use genkan_config::{Backend, Code, Loaded, LogFormat, LogLevel, Severity};
-use genkan_engine::UnixTime;
-use genkan_engine::plan::{FilteringBehavior, ForwardRule, Host, MappingBehavior, PortRange, Rate};
+use genkan_config::{Backend, Code, Dhcp, Loaded, LogFormat, LogLevel, Severity};
+use genkan_engine::local_datagram::Service;
+use genkan_engine::plan::{
+    FilteringBehavior, ForwardRule, Host, LocalService, MappingBehavior, PortRange, Rate,
+};
 use genkan_engine::wire::ethernet::MacAddr;
 use genkan_engine::wire::ipv4::Protocol;
+use genkan_engine::{PortId, UnixTime};
 
 const MINIMAL: &str = r#"
 [wan]
@@ -118,6 +121,44 @@ fn documented_defaults() {
     assert_eq!(plan.forwards, [rule]);
 }
 
+#[test]
+fn dhcp_of_a_lan_arrives() {
+    let loaded = minimal_and("[lan.dhcp]\npool = \"192.168.0.100-192.168.0.199\"\n");
+    let mut dhcp = Dhcp {
+        first: address("192.168.0.100"),
+        last: address("192.168.0.199"),
+        lease: Duration::from_secs(12 * 3_600),
+        router: address("192.168.0.1"),
+        dns: Vec::new(),
+        domain: None,
+        ntp: Vec::new(),
+        mtu: None,
+    };
+    assert_eq!(loaded.config.dhcp, [Some(dhcp.clone())]);
+    let on = LocalService { service: Service::DhcpServer, port: PortId::lan(0) };
+    assert_eq!(loaded.plan.services, [on]);
+
+    let options = "lease = \"2h\"\nrouter = \"192.168.0.254\"\ndns = [\"192.0.2.53\"]\n\
+                   domain = \"home.arpa\"\nntp = [\"192.0.2.123\"]\nmtu = 1492\n";
+    let text = format!("[lan.dhcp]\npool = \"192.168.0.100-192.168.0.199\"\n{options}");
+    let more = minimal_and(&format!("{text}[[lan]]\ndevice = \"eth2\"\naddress = \"192.168.1.1/24\"\n"));
+    dhcp.lease = Duration::from_secs(2 * 3_600);
+    dhcp.router = address("192.168.0.254");
+    dhcp.dns = vec![address("192.0.2.53")];
+    dhcp.domain = Some("home.arpa".into());
+    dhcp.ntp = vec![address("192.0.2.123")];
+    dhcp.mtu = Some(1492);
+    assert_eq!(more.config.dhcp, [Some(dhcp), None]);
+
+    let changes = genkan_config::diff(&minimal_and(""), &loaded);
+    assert_eq!(
+        changes.to_string().trim_end(),
+        "lan eth1: dhcp none -> [pool 192.168.0.100-192.168.0.199, lease 12h, router 192.168.0.1, dns none, \
+         domain none, ntp none, mtu none]"
+    );
+    assert!(minimal_and("").plan.services.is_empty());
+}
+
 /// The `default`s of the JSON Schema, written out one by one, change nothing.
 #[test]
 fn schema_defaults_are_the_defaults() {
@@ -126,6 +167,7 @@ fn schema_defaults_are_the_defaults() {
     for (table, header, required) in [
         ("Wan", "[wan]", "device = \"eth0\"\naddress = \"203.0.113.1/24\"\n"),
         ("Lan", "[[lan]]", "device = \"eth1\"\naddress = \"192.168.0.1/24\"\n"),
+        ("Dhcp", "[lan.dhcp]", "pool = \"192.168.0.100-192.168.0.199\"\n"),
         ("RouterTable", "[router]", ""),
         ("Nat", "[nat]", ""),
         ("Timeouts", "[nat.timeouts]", ""),
@@ -145,7 +187,7 @@ fn schema_defaults_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 34, "a default is missing in the schema, or one is new: count it here");
+    assert_eq!(checked, 37, "a default is missing in the schema, or one is new: count it here");
 }
 
 #[test]
@@ -186,6 +228,7 @@ fn the_example_shows_every_key() {
     for (table, header) in [
         ("Wan", "[wan]"),
         ("Lan", "[[lan]]"),
+        ("Dhcp", "[lan.dhcp]"),
         ("Route", "[[route]]"),
         ("RouterTable", "[router]"),
         ("Nat", "[nat]"),
@@ -199,7 +242,9 @@ fn the_example_shows_every_key() {
     ] {
         let sections = text.split("\n[").filter(|section| format!("[{section}").starts_with(header));
         let lines: Vec<&str> = sections.flat_map(str::lines).collect();
-        for key in properties(&schema, table).keys().filter(|key| *key != "timeouts") {
+        for key in
+            properties(&schema, table).keys().filter(|key| !["timeouts", "dhcp"].contains(&key.as_str()))
+        {
             let shown =
                 lines.iter().any(|line| line.split('=').next().is_some_and(|name| name.trim() == *key));
             assert!(shown, "{header} {key} is not in examples/home.toml");

@@ -21,8 +21,29 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
             let subject = format!("forward `{}` leads", name.value.0);
             outside(&subject, resolved.to, &to.span, topology, report);
         }
+        if let Some(to) = &forward.to {
+            let subject = format!("forward `{}` leads", name.value.0);
+            in_pool(&subject, resolved.to, &to.span, file, report);
+        }
         open_service(forward, resolved, &name.value.0, report);
     }
+}
+
+/// Reports a target whose address DHCP may give to any machine.
+pub(super) fn in_pool(subject: &str, to: Ipv4Addr, span: &Span, file: &File, report: &mut Report) {
+    let mut pools = file.lan.iter().filter_map(|lan| lan.dhcp.as_ref()?.pool.as_ref());
+    let Some(pool) = pools.find(|pool| pool.value.contains(to)) else { return };
+    let is_reserved = file
+        .hosts()
+        .any(|host| host.mac.is_some() && host.address.as_ref().is_some_and(|address| address.value.0 == to));
+    if is_reserved {
+        return;
+    }
+    report
+        .warning(Code::TargetInPool, span, format!("{subject} to {to}, which DHCP may give to any machine"))
+        .label("today this machine, tomorrow another")
+        .related(&pool.span, "the pool")
+        .help("reserve it: a `[[host]]` with this `address` and the machine's `mac`");
 }
 
 /// Reports a target that no lan and no route leads to.
