@@ -247,18 +247,36 @@ fn a_program_that_fails_half_way_gives_everything_back() -> Outcome {
     Ok(())
 }
 
+/// Takes every offer, kills the running program, and becomes the new one, which is made the same offers.
+const MURDEROUS: &str = r#"#!/usr/bin/env python3
+import json, os, signal, socket, sys
+
+def receive(passage):
+    octets, descriptors, _, _ = socket.recv_fds(passage, 1 << 16, 64)
+    return octets, descriptors
+
+passage = socket.socket(fileno=0)
+offers = [receive(passage)]
+ports = json.loads(offers[0][0])["offer"]["ports"]
+offers += [receive(passage) for _ in range(ports)]
+os.kill(os.getppid(), signal.SIGKILL)
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+for octets, descriptors in offers:
+    socket.send_fds(ours, [octets], descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+os.dup2(theirs.fileno(), 0)
+os.execv("REAL", ["REAL", *sys.argv[1:]])
+"#;
+
 fn the_new_program_goes_on_alone_when_the_running_one_dies() -> Outcome {
-    need("bash")?;
+    need("python3")?;
     let (lab, program) = lab(&Options::default(), &format!("{WEB}{FREE}"));
     let mut calls = Calls::open(&lab, 50);
     let pid = count(&lab, "pid");
     let real = program.with_extension("real");
     put_program(&real);
-    // When the first offer is there the others are on their way: they are sent at once.
-    let text = format!(
-        "#!/bin/bash\nuntil read -t 0; do sleep 0.01; done\nsleep 0.3\nkill -9 $PPID\nexec {} \"$@\"\n",
-        real.display()
-    );
+    let text = MURDEROUS.replace("REAL", &real.display().to_string());
     replace_by_script(&program, &text);
     let said = upgrade(&lab);
     // The lab asks by the same program.
