@@ -141,8 +141,11 @@ impl LocalDatagrams {
         Ok(())
     }
 
-    /// The next of whichever service: in order within one.
-    pub(crate) fn poll(&mut self) -> Option<LocalDatagram> {
-        self.waiting.iter_mut().find_map(VecDeque::pop_front)
+    pub(crate) fn waiting(&self, service: Service) -> usize {
+        self.waiting[service as usize].len()
+    }
+
+    pub(crate) fn poll(&mut self, service: Service) -> Option<LocalDatagram> {
+        self.waiting[service as usize].pop_front()
     }
 }

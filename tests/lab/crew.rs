@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use genkan_engine::frame::Transmit;
-use genkan_engine::local_datagram::{LocalDatagram, LocalSend};
+use genkan_engine::local_datagram::{LocalDatagram, LocalSend, Service};
 use genkan_engine::nat::event_log::{Detail, NatEvent};
 use genkan_engine::router::LinkState;
 use genkan_engine::trail::Step;
@@ -258,7 +258,10 @@ impl Crew {
 
     /// [`Router::poll_local_datagram`] of all.
     pub fn poll_local_datagram(&mut self) -> Option<LocalDatagram> {
-        self.routers.iter_mut().find_map(Router::poll_local_datagram)
+        let polled = |router: &mut Router| {
+            Service::ALL.into_iter().find_map(|service| router.poll_local_datagram(service))
+        };
+        self.routers.iter_mut().find_map(polled)
     }
 
     /// [`Router::send_local_datagram`] of the first.

@@ -34,6 +34,7 @@ use super::nat_log::NatLog;
 use super::openings::Hours;
 use super::privileges::{self, GivenUp};
 use super::seen::Seen;
+use super::services::{self, Learned, Services};
 use super::sessions::keeper::{Due, Keeper};
 use super::sessions::restoring::{self, Source};
 use super::sessions::saving::{self, Saved};
@@ -179,6 +180,8 @@ struct Inputs {
     links: mpsc::Receiver<()>,
     /// What the process says that supervisors know, where that is another one.
     calls: Option<Calls>,
+    /// What services find out.
+    learned: mpsc::Receiver<Learned>,
 }
 
 /// The router beside its packet workers.
@@ -196,6 +199,7 @@ pub(super) struct Daemon {
     pub(super) keeper: Keeper,
     pub(super) hours: Hours,
     pub(super) following: Following,
+    pub(super) services: Services,
     /// Who opened which forward.
     pub(super) openers: Openers,
     pub(super) nat_log: NatLog,
@@ -250,7 +254,7 @@ impl Daemon {
         let (nat_log, senders) = NatLog::start(&loaded.config.log, workers)
             .map_err(|error| Failure::message(output::chain(&error)))?;
         let started = Workers::start(&team, hours.plan(), seed, ports, early, &beginning, senders)?;
-        let Started { workers, handle, reports, ready, outcomes } = started;
+        let Started { workers, handle, doors, reports, ready, outcomes } = started;
         let beginning_with = match &predecessor {
             Some(predecessor) => {
                 // Nothing ever comes; it ends.
@@ -284,6 +288,9 @@ impl Daemon {
         let openers = Openers::of(&store, &loaded, wall_seconds().0);
         snapshot.set_opened(openers.told());
         let (changes, change_requests) = mpsc::channel(4);
+        // Not before: until now what is in the state folder was another process's.
+        let (context, learned) = services::Context::new(&state, &snapshot, &handle);
+        let services = Services::start(doors, &context, &loaded);
         let daemon = Daemon {
             path: path.to_owned(),
             loaded,
@@ -295,6 +302,7 @@ impl Daemon {
             keeper: Keeper::new(&state),
             hours,
             following: Following::new(),
+            services,
             openers,
             nat_log,
             program: own_program(),
@@ -305,7 +313,7 @@ impl Daemon {
             limiter: Limiter::new(),
             seen: Seen::new(),
         };
-        Ok((daemon, Inputs { reports, changes: change_requests, links, calls }))
+        Ok((daemon, Inputs { reports, changes: change_requests, links, calls, learned }))
     }
 
     fn tell_privileges(&self, given_up: Option<GivenUp>) {
@@ -368,6 +376,7 @@ impl Daemon {
                     Some(report) => self.heard(report).await?,
                     None => return Err(WorkerEnded.into()),
                 },
+                Some(learned) = inputs.learned.recv() => self.learned(learned).await?,
                 Some(()) = inputs.links.recv() => self.look_at_devices().await?,
                 () = heartbeat.due() => heartbeat.beat(&self.control.worker).await,
                 _ = look_again.tick() => {
@@ -388,6 +397,7 @@ impl Daemon {
     /// Gives everything back. The worker goes first: it holds the devices' sockets.
     async fn end(mut self) -> Result<(), Failure> {
         let names = self.snapshot().port_names();
+        self.services.stop().await;
         let stopped = self.workers.stop().await;
         self.nat_log.finish();
         self.hours.end();
@@ -448,6 +458,13 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    /// Does what follows from what a service has found out.
+    async fn learned(&mut self, learned: Learned) -> Result<(), WorkerEnded> {
+        match learned {
+            Learned::Event(event) => self.heard(Report::Engine(event)).await,
+        }
     }
 
     /// Compares the devices with what is known about them, and passes on what is new.

@@ -9,6 +9,7 @@
 //! - [`sessions`]: what outlives the process; [`state_folder`]: where it lies; [`upgrade`]: another program in its place;
 //! - [`openings`]: forwards that open and close with the clock;
 //! - [`onlookers`]: who looks at packets: captures, and [`following`], which explains them; [`traced`]: made-up ones;
+//! - [`services`]: DHCP, DNS and names outside; [`local`]: the ways of their datagrams;
 //! - [`metrics_ports`]: the counters for Prometheus, from a lan;
 //! - [`log`] and [`limiter`]: a log that a wire cannot flood; [`seen`] and [`event_file`]: events, in memory and on disk;
 //!   [`nat_log`]: who had which external endpoint; [`rotating_file`]: how much of that is kept.
@@ -27,6 +28,7 @@ mod following;
 mod forwarder;
 mod heartbeat;
 mod limiter;
+mod local;
 mod log;
 mod metrics_ports;
 mod nat_log;
@@ -40,6 +42,7 @@ mod probes;
 mod rotating_file;
 mod seen;
 mod service_manager;
+mod services;
 mod sessions;
 mod state_folder;
 mod suggest;

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::exchange::Exchange;
 use super::following::Follower;
 use super::forwarder::{Forwarder, KnownNeighbor, PortHalves, PortTrouble};
+use super::local::WorkerEnd;
 use super::nat_log;
 use super::poller::{Poller, Spin, Waker};
 use super::priority::Priority;
@@ -111,6 +112,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) reports: mpsc::Sender<Report>,
     /// Where events of translation go, if anywhere.
     pub(crate) nat_log: Option<nat_log::Sender>,
+    /// Its end of the ways to and from the UDP services of the router's own.
+    pub(crate) local: WorkerEnd,
     /// Questions of the API.
     pub(crate) requests: mpsc::Receiver<WorkerRequest>,
     /// What ends the worker's sleep.
@@ -213,6 +216,7 @@ pub(crate) struct Loop {
     requests: mpsc::Receiver<WorkerRequest>,
     reports: mpsc::Sender<Report>,
     nat_log: Option<nat_log::Sender>,
+    local: WorkerEnd,
     reports_lost: u64,
     probes: Askers,
     links: [Option<LinkState>; PortId::COUNT],
@@ -253,6 +257,7 @@ impl Loop {
             requests: config.requests,
             reports: config.reports,
             nat_log: None,
+            local: config.local,
             reports_lost: 0,
             probes: Askers::default(),
             links: [None; PortId::COUNT],
@@ -297,6 +302,10 @@ impl Loop {
             self.pass_on_nat_events();
             self.report_troubles();
             self.probes.pass_on(self.forwarder.router_mut());
+            self.local.pass_on(self.forwarder.router_mut());
+            if self.local.send(&mut self.forwarder, now) {
+                continue;
+            }
             while let Some(event) = self.forwarder.router_mut().poll_event() {
                 self.report(Report::Engine(event));
             }
@@ -311,12 +320,13 @@ impl Loop {
             } else if self.spin.should_sleep(now) {
                 let due = self.forwarder.router().poll_timeout();
                 let pause = due.map(|due| due.saturating_since(self.clock.now()));
-                let pause = pause.into_iter().chain(self.longest_sleep).min();
+                let longest = self.longest_sleep.into_iter().chain(self.local.longest_sleep());
+                let pause = pause.into_iter().chain(longest).min();
                 if pause.is_none_or(|pause| !pause.is_zero()) {
                     self.priority.rest();
                     self.waker.fall_asleep();
                     // From here on the others wake us; before, they might have seen us awake.
-                    if !self.forwarder.has_handed_over() {
+                    if !self.forwarder.has_handed_over() && self.local.is_empty() {
                         self.forwarder.wait(&self.poller, pause);
                     }
                     self.waker.awake();

@@ -16,6 +16,7 @@ use super::devices::OpenPort;
 use super::exchange::Exchange;
 use super::following::Follower;
 use super::forwarder::PortHalves;
+use super::local::{self, Doors};
 use super::nat_log;
 use super::poller::Waker;
 use super::sessions::restoring::{Outcome, Source};
@@ -37,6 +38,8 @@ pub(crate) struct Started {
     pub(crate) workers: Workers,
     /// For the API's questions.
     pub(crate) handle: WorkerHandle,
+    /// For the UDP services of the router's own.
+    pub(crate) doors: Doors,
     /// What the workers tell by themselves.
     pub(crate) reports: mpsc::Receiver<Report>,
     /// Ends, without anything, when the workers wait for what to begin with.
@@ -107,8 +110,10 @@ impl Workers {
         let (together, outcomes) = Together::new(wakers.len(), Team::new(team.workers(), seed));
         let (mut workers, mut channels) = (Vec::new(), Vec::new());
         let exchanges = Exchange::between(&wakers);
+        let (ends, doors) = local::ways(&wakers);
         let mut nat_log = nat_log.into_iter();
-        for (id, ((waker, exchange), ports)) in wakers.into_iter().zip(exchanges).zip(shares).enumerate() {
+        let parts = wakers.into_iter().zip(exchanges).zip(shares).zip(ends);
+        for (id, (((waker, exchange), ports), local)) in parts.enumerate() {
             let (channel, requests) = request::channel({
                 let waker = waker.clone();
                 Arc::new(move || waker.wake())
@@ -126,8 +131,18 @@ impl Workers {
             };
             let reports = reports.clone();
             let nat_log = nat_log.next();
-            let config =
-                WorkerConfig { router, restore, ports, exchange, reports, nat_log, requests, waker, clock };
+            let config = WorkerConfig {
+                router,
+                restore,
+                ports,
+                exchange,
+                reports,
+                nat_log,
+                local,
+                requests,
+                waker,
+                clock,
+            };
             let started = Worker::start(config)
                 .map_err(|error| Failure::new("cannot start a packet worker", &error))?;
             workers.push(started);
@@ -137,6 +152,7 @@ impl Workers {
         Ok(Started {
             workers: Workers { workers, clock },
             handle: WorkerHandle::of_all(channels),
+            doors,
             reports: report_receiver,
             ready,
             outcomes,

@@ -21,9 +21,16 @@ const BOOTREPLY: u8 = 2;
 const FIELD_CHADDR: usize = 28;
 
 impl Router {
-    /// Datagrams that came in for services of the router's own, in order per service.
-    pub fn poll_local_datagram(&mut self) -> Option<LocalDatagram> {
-        self.local.poll()
+    /// How many datagrams wait for a service of the router's own; at most [`MOST_WAITING`] here.
+    ///
+    /// [`MOST_WAITING`]: crate::local_datagram::MOST_WAITING
+    pub fn local_datagrams(&self, service: Service) -> usize {
+        self.local.waiting(service)
+    }
+
+    /// The next datagram that came in for a service of the router's own, in order.
+    pub fn poll_local_datagram(&mut self, service: Service) -> Option<LocalDatagram> {
+        self.local.poll(service)
     }
 
     /// Sends what a service says. It leaves by [`Router::poll_transmit`], at once or when ARP has found its way; with

@@ -287,6 +287,7 @@ impl Daemon {
         self.snapshot().set_opened(self.openers.told());
         let other_log = loaded.config.log != self.loaded.config.log;
         self.loaded = loaded;
+        self.services.follow(&self.loaded);
         let Control { snapshot, worker, .. } = &self.control;
         self.metrics.follow(&self.loaded.config.metrics, metrics, snapshot, worker);
         // A reload also ends what was set by request.

@@ -251,8 +251,14 @@ impl Daemon {
                 }
             }
         };
+        // The new program's services begin with what ours leave in the state folder.
+        self.services.stop().await;
         let began = Instant::now();
-        let (paused, sessions, not_taken) = self.switch(&mut successor).await?;
+        let switched = self.switch(&mut successor).await;
+        if switched.is_err() {
+            self.services.resume();
+        }
+        let (paused, sessions, not_taken) = switched?;
         successor.is_free = true;
         let report = UpgradeReport {
             program: self.program.display().to_string(),
