@@ -4,7 +4,7 @@
 //! answers each with one bounded piece of a table, so that neither a listing nor a slow reader can hold up packets:
 //! the reply channel takes the answer without waiting, whether or not anybody still listens.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use genkan_engine::WorkerId;
 use genkan_engine::counters::Counters;
 use genkan_engine::frame::PortId;
 use genkan_engine::nat::saved::SavedSession;
+use genkan_engine::presence::Presence;
 use genkan_engine::probe::{Probe, ProbeAnswer};
 use genkan_engine::router::Excerpt;
 use genkan_engine::view::{ForwardView, HostView, MappingView, NeighborView, SessionView};
@@ -119,6 +120,19 @@ pub enum WorkerRequest {
         /// Whether it watches.
         reply: oneshot::Sender<bool>,
     },
+    /// Watch whether somebody has these addresses, and ask. What moves the packets does so.
+    Presence {
+        /// A lan.
+        port: PortId,
+        /// At most [`CHUNK`] of them.
+        addresses: Arc<[Ipv4Addr]>,
+        /// Ask, besides watching.
+        send: bool,
+        /// Where signs of life go, in place of any earlier asker.
+        answers: mpsc::Sender<Presence>,
+        /// How many of them are watched for.
+        reply: oneshot::Sender<usize>,
+    },
     /// Let this tap see all packets, in place of any other. What moves the packets does so, not the router.
     Capture {
         /// The tap.
@@ -185,7 +199,7 @@ impl WorkerRequest {
                 let _ = reply.send((now, Box::new(router.excerpt(now, port, &frame, &turns_round_from))));
             }
             // Who cannot do it gives no answer.
-            WorkerRequest::Capture { .. } | WorkerRequest::Probe { .. } => {}
+            WorkerRequest::Capture { .. } | WorkerRequest::Probe { .. } | WorkerRequest::Presence { .. } => {}
         }
     }
 }

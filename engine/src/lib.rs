@@ -12,7 +12,7 @@
 //! - [`team`]: what the workers of one router share, and what they hand to each other;
 //! - [`trail`]: what the stages note about a packet that is to be explained;
 //! - [`nat`]: mappings, sessions, filtering, translation;
-//! - [`probe`]: questions of the router's own to machines of its links;
+//! - [`probe`]: questions of the router's own to machines of its links; [`presence`]: is an address in use?
 //! - [`local_datagram`]: what comes in for UDP services of the router's own;
 //! - [`router`]: the order in which the stages see one frame.
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ pub mod local_datagram;
 pub mod nat;
 pub mod packet;
 pub mod plan;
+pub mod presence;
 pub mod probe;
 pub mod rate_limit;
 pub mod rng;

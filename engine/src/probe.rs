@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::frame::PortId;
 use crate::packet::embedded::Embedded;
 use crate::packet::parsed::{Kind, Parsed};
+use crate::presence::PresenceTable;
 use crate::time::Timestamp;
 use crate::wire::arp;
 use crate::wire::ethernet::MacAddr;
@@ -84,6 +85,8 @@ pub enum ProbeAnswer {
 pub(crate) struct ProbeTable {
     watched: Vec<(Timestamp, Probe)>,
     answers: VecDeque<(u64, ProbeAnswer)>,
+    /// Addresses of which is asked whether somebody has them.
+    pub(crate) presence: PresenceTable,
 }
 
 impl ProbeKind {
@@ -100,7 +103,7 @@ impl ProbeTable {
     /// Whether there is nothing to compare packets with.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.watched.is_empty()
+        self.watched.is_empty() && self.presence.is_empty()
     }
 
     /// Watches for answers to a probe; false when there are too many already.
@@ -186,6 +189,7 @@ impl ProbeTable {
 
     /// Takes note of an ARP packet that came in by `port`; `is_ours`: its target address is the router's.
     pub(crate) fn arp(&mut self, now: Timestamp, port: PortId, packet: &arp::Repr, is_ours: bool) {
+        self.presence.seen(now, port, packet.sender_ip, Some(packet.sender_mac));
         self.forget(now);
         for at in 0..self.watched.len() {
             let (_, probe) = self.watched[at];

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -383,6 +384,16 @@ impl Loop {
                     }
                     // Whoever asked may have given up waiting.
                     let _ = reply.send(watches);
+                    continue;
+                }
+                WorkerRequest::Presence { port, addresses, send, answers, reply } => {
+                    let (now, router) = (self.clock.now(), self.forwarder.router_mut());
+                    let ask = |address: &&Ipv4Addr| router.ask_presence(now, port, **address, send);
+                    let watched = addresses.iter().filter(ask).count();
+                    self.forwarder.send_made(now);
+                    self.probes.watch_presence(answers);
+                    // Whoever asked may have given up waiting.
+                    let _ = reply.send(watched);
                     continue;
                 }
                 request => request,

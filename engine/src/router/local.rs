@@ -84,7 +84,7 @@ impl Router {
 
     /// Sends an IPv4 packet that we made. `back_from`: it goes to an external address of ours, on the way that
     /// an error from a machine behind this port would take.
-    fn send_own(&mut self, now: Timestamp, packet: Vec<u8>, back_from: Option<PortId>) {
+    pub(super) fn send_own(&mut self, now: Timestamp, packet: Vec<u8>, back_from: Option<PortId>) {
         let mut bytes = build::with_ethernet(&packet, MacAddr::ZERO, MacAddr::ZERO);
         let offload = Offload::default();
         let verdict = if let Some(port) = back_from {

@@ -1,10 +1,13 @@
-//! Questions of the router's own, and what comes back; see [`crate::probe`].
+//! Questions of the router's own, and what comes back; see [`crate::probe`] and [`crate::presence`].
+
+use std::net::Ipv4Addr;
 
 use super::Router;
 use crate::frame::{Offload, PortId};
 use crate::packet::build;
 use crate::packet::embedded::Embedded;
-use crate::packet::parsed::Parsed;
+use crate::packet::parsed::{Kind, Parsed};
+use crate::presence::{ECHO_IDENTIFIER, Presence};
 use crate::probe::{Probe, ProbeAnswer, ProbeKind};
 use crate::time::Timestamp;
 use crate::trail::Step;
@@ -29,6 +32,35 @@ impl Router {
     /// What came back to the probes, in the order in which it arrived at this worker.
     pub fn poll_probe(&mut self) -> Option<(u64, ProbeAnswer)> {
         self.probes.poll()
+    }
+
+    /// Watches whether somebody at or behind a lan has this address, and asks, if `send` and the link is up. False when too
+    /// many are watched for ([`MOST_WATCHED`](crate::presence::MOST_WATCHED)), or the address is not there.
+    pub fn ask_presence(&mut self, now: Timestamp, port: PortId, address: Ipv4Addr, send: bool) -> bool {
+        let Some(own) = port.lan_index().and_then(|index| self.plan.lans.get(index)).map(|lan| lan.address)
+        else {
+            return false;
+        };
+        let is_there = self.routes.lookup(address).is_some_and(|hop| hop.port == port);
+        if !is_there || own.addr() == address || !self.probes.presence.watch(now, port, address) {
+            return false;
+        }
+        if send && self.ports[port.index()].link.up {
+            match own.contains(&address) {
+                true => self.send_arp_request(port, own.addr(), address, None),
+                false => self.send_own_echo(now, own.addr(), address),
+            }
+        }
+        true
+    }
+
+    /// The next address that somebody has, of those that were asked for.
+    pub fn poll_presence(&mut self) -> Option<Presence> {
+        self.probes.presence.poll()
+    }
+
+    fn send_own_echo(&mut self, now: Timestamp, from: Ipv4Addr, to: Ipv4Addr) {
+        self.send_own(now, build::echo_request(from, to, ECHO_IDENTIFIER), None);
     }
 
     fn send_probe(&mut self, probe: &Probe) {
@@ -56,6 +88,11 @@ impl Router {
         frame: &[u8],
         parsed: &Parsed,
     ) -> bool {
+        let is_echo = parsed.kind == Kind::IcmpReply && parsed.destination_port == ECHO_IDENTIFIER;
+        if is_echo && self.probes.presence.seen(now, port, parsed.source, None) {
+            self.nat.note(|| Step::AnswersProbe);
+            return true;
+        }
         let Some(answer) = self.probes.packet(now, port, parsed) else { return false };
         self.nat.note(|| Step::AnswersProbe);
         if answer == ProbeAnswer::SynAck

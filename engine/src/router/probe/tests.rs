@@ -8,7 +8,8 @@ use crate::frame::{Offload, PortId};
 use crate::packet::build;
 use crate::packet::parsed::{Kind, parse_ipv4};
 use crate::packet::test_frames::assert_checksums;
-use crate::plan::{ForwardRule, PortRange};
+use crate::plan::{ForwardRule, PortRange, Route};
+use crate::presence::Presence;
 use crate::probe::{MOST_PROBES, Probe, ProbeAnswer, ProbeKind};
 use crate::router::Router;
 use crate::verdict::{DropReason, Verdict};
@@ -207,4 +208,54 @@ fn so_many_are_watched_for_and_no_more() {
     assert!(router.probe(NOW + ProbeKind::Tcp.watch(), one(u64::MAX), false));
     let nowhere = Probe { port: PortId::HOST, ..one(1) };
     assert!(!router.probe(NOW, nowhere, true));
+}
+
+#[test]
+fn who_has_an_address_is_asked_by_arp() {
+    let mut router = router(plan());
+    let address = "192.168.0.77".parse().expect("an address");
+    assert!(router.ask_presence(NOW, LAN, address, true));
+    let request = arp::Repr::parse(&made(&mut router)[ethernet::HEADER_LEN..]).expect("ARP");
+    assert_eq!((request.target_ip, request.operation), (address, arp::Operation::Request));
+    assert_eq!(router.poll_presence(), None);
+    let reply = arp::Repr {
+        operation: arp::Operation::Reply,
+        sender_mac: NAS,
+        sender_ip: address,
+        target_mac: MAC,
+        target_ip: request.sender_ip,
+    };
+    let mut frame = build::arp_frame(&reply, MAC);
+    router.handle_frame(NOW, LAN, &mut frame.as_mut_slice(), Offload::default());
+    assert_eq!(router.poll_presence(), Some(Presence { port: LAN, address, mac: Some(NAS) }));
+    // Our own, and what is not behind that lan.
+    for other in ["192.168.0.1", "192.0.2.9"] {
+        assert!(!router.ask_presence(NOW, LAN, other.parse().expect("an address"), true));
+    }
+    assert!(!router.ask_presence(NOW, PortId::WAN, address, true));
+}
+
+#[test]
+fn behind_a_router_of_the_lan_it_is_asked_by_echo() {
+    let (to, via) = ("10.1.0.0/24".parse().expect("a network"), "192.168.0.2".parse().expect("an address"));
+    let mut router = router(crate::Plan { routes: vec![Route { to, via }], ..plan() });
+    let address = "10.1.0.7".parse().expect("an address");
+    assert!(router.ask_presence(NOW, LAN, address, true));
+    let request = arp::Repr::parse(&made(&mut router)[ethernet::HEADER_LEN..]).expect("ARP for the next hop");
+    assert_eq!(request.target_ip, via);
+    let reply = arp::Repr {
+        operation: arp::Operation::Reply,
+        sender_mac: NAS,
+        sender_ip: via,
+        target_mac: MAC,
+        target_ip: request.sender_ip,
+    };
+    let mut frame = build::arp_frame(&reply, MAC);
+    router.handle_frame(NOW, LAN, &mut frame.as_mut_slice(), Offload::default());
+    let mut echo = made(&mut router);
+    assert_checksums(&echo);
+    assert_eq!(parse_ipv4(&echo).expect("it is IPv4").destination, address);
+    build::echo_reply_in_place(&mut echo);
+    assert_eq!(comes(&mut router, &echo[14..]), Verdict::Consumed);
+    assert_eq!(router.poll_presence(), Some(Presence { port: LAN, address, mac: None }));
 }
