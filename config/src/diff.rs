@@ -13,7 +13,7 @@ use crate::value::moment::written;
 use crate::value::number::grouped;
 use crate::value::saving::size;
 use crate::value::word::{Words, word_of};
-use crate::{Backend, Device, Dhcp, Loaded};
+use crate::{Backend, Device, Dhcp, Dns, Loaded};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -89,6 +89,7 @@ pub fn diff(running: &Loaded, new: &Loaded) -> Diff {
     let metrics =
         |loaded: &Loaded| vec![field("listen", join(loaded.config.metrics.iter().map(|port| port.listen)))];
     out.fields("metrics", metrics(running), metrics(new));
+    dns(&mut out, running.config.dns.as_ref(), new.config.dns.as_ref());
     out
 }
 
@@ -252,6 +253,31 @@ fn services(loaded: &Loaded) -> Vec<Field> {
         field("save_every", loaded.config.save_every.map_or_else(|| "never".to_owned(), humane)),
         field("save_budget", size(loaded.config.save_budget)),
         fixed("group", optional(loaded.config.group.as_ref())),
+    ]
+}
+
+fn dns(out: &mut Diff, old: Option<&Dns>, new: Option<&Dns>) {
+    match (old, new) {
+        (Some(old), Some(new)) => out.fields("dns", dns_fields(old), dns_fields(new)),
+        (None, Some(new)) => out.push("dns", format!("on, upstreams {}", join(&new.upstreams)), false),
+        (Some(_), None) => out.push("dns", "off".to_owned(), false),
+        (None, None) => {}
+    }
+}
+
+fn dns_fields(dns: &Dns) -> Vec<Field> {
+    vec![
+        field("upstreams", join(&dns.upstreams)),
+        field("strategy", word(Some(dns.strategy))),
+        field("tls_ca", optional(dns.tls_ca.as_ref().map(|path| path.display()))),
+        field("domain", &dns.domain),
+        field("public_names", join(&dns.public_names)),
+        field("cache", size(dns.cache)),
+        field("stale", dns.stale.map_or_else(|| "never".to_owned(), humane)),
+        field("rebinding_protection", dns.rebinding_protection.to_string()),
+        field("rebinding_exceptions", join(&dns.rebinding_exceptions)),
+        field("block", join(dns.block.iter().map(|path| path.display()))),
+        field("statistics", dns.statistics.to_string()),
     ]
 }
 

@@ -6,12 +6,10 @@
 /// Keys by table (`""` is the top of the file) and what they are for.
 const KEYS: &[(&str, &str, &str)] = &[
     ("", "ddns", "dynamic DNS comes with a later version"),
-    ("", "dns", "the DNS service comes with a later version"),
     ("", "pcp", "port mapping by PCP and NAT-PMP comes with a later version"),
     ("", "qos", "sharing of bandwidth comes with a later version"),
     ("", "upnp", "port mapping by UPnP comes with a later version"),
     ("", "web", "the web pages come with a later version"),
-    ("lan", "dns", "the DNS service comes with a later version"),
 ];
 
 /// Words that some key takes later.

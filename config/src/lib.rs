@@ -100,6 +100,8 @@ pub struct Config {
     pub log: Log,
     /// `[metrics] listen`: where the counters are told to hosts of a lan.
     pub metrics: Vec<MetricsPort>,
+    /// `[dns]`: names, for the lans.
+    pub dns: Option<Dns>,
     /// Names of the forwards that leave the file once they have expired.
     pub temporary: BTreeSet<String>,
 }
@@ -149,6 +151,62 @@ pub struct Dhcp {
     pub ntp: Vec<Ipv4Addr>,
     /// The IP MTU that they are told, in octets.
     pub mtu: Option<u16>,
+}
+
+/// The DNS service of the lans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// `upstreams`: who is asked, at most 16 and none twice.
+    pub upstreams: Vec<DnsUpstream>,
+    /// `strategy`: in what order.
+    pub strategy: DnsStrategy,
+    /// `tls_ca`: PEM file of the authorities for TLS; `None`: those of the public web.
+    pub tls_ca: Option<PathBuf>,
+    /// `domain`: that of the lans' names, in lower case.
+    pub domain: String,
+    /// `public_names`: names of the public DNS that lead to the wan's address.
+    pub public_names: Vec<String>,
+    /// `cache`: most octets that answers may take.
+    pub cache: u64,
+    /// `stale`: for how long after their time they may serve; `None`: not at all.
+    pub stale: Option<Duration>,
+    /// `rebinding_protection`: whether answers that point inside are withheld.
+    pub rebinding_protection: bool,
+    /// `rebinding_exceptions`: names that may point inside, with all below them.
+    pub rebinding_exceptions: Vec<String>,
+    /// `block`: files of names that are not to be known.
+    pub block: Vec<PathBuf>,
+    /// `statistics`: whether clients are counted apart.
+    pub statistics: bool,
+}
+
+/// A resolver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsUpstream {
+    /// Where it listens.
+    pub address: SocketAddrV4,
+    /// Whether it is spoken to over TLS (RFC 7858).
+    pub is_tls: bool,
+    /// The name in its certificate; `None`: its address.
+    pub name: Option<String>,
+}
+
+impl std::fmt::Display for DnsUpstream {
+    /// As in the file, with its port.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.is_tls { "tls://" } else { "" };
+        write!(f, "{scheme}{}", self.address)?;
+        self.name.as_ref().map_or(Ok(()), |name| write!(f, "#{name}"))
+    }
+}
+
+/// In what order resolvers are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DnsStrategy {
+    /// The first that is well; the next when it does not answer.
+    Ordered,
+    /// All that are well at once.
+    Parallel,
 }
 
 /// What the router tells while it runs.

@@ -11,17 +11,24 @@ use ipnet::Ipv4Net;
 
 use crate::error::SourceFile;
 use crate::schedule::Zone;
-use crate::schema::{File, Forward, Host, Lan, Log, Metrics, Nat, Route, Timeouts, Wan};
+use crate::schema::{self, File, Forward, Host, Lan, Log, Metrics, Nat, Route, Timeouts, Wan};
 use crate::validate::{Checked, Resolved};
 use crate::value::address::Address;
+use crate::value::dns::Domain;
 use crate::value::listen::Listen;
 use crate::value::{Field, List, Spanned};
-use crate::{Backend, Config, Device, Dhcp, Loaded, LogFormat, LogLevel, MetricsPort, Places};
+use crate::{
+    Backend, Config, Device, Dhcp, Dns, DnsStrategy, Loaded, LogFormat, LogLevel, MetricsPort, Places,
+};
 
 /// Default of `mtu`: that of Ethernet.
 const MTU: u16 = 1500;
 /// Default of `lan.dhcp.lease`.
 const LEASE: Duration = Duration::from_secs(12 * 3_600);
+/// Defaults of `[dns]`: RFC 8375; RFC 8767 section 5 has one to three days.
+const DOMAIN: &str = "home.arpa";
+const CACHE: u64 = 4 << 20;
+const STALE: Duration = Duration::from_secs(24 * 3_600);
 /// Defaults of `[services]`.
 const SOCKET: &str = "/run/genkan/control.sock";
 const STATE: &str = "/var/lib/genkan";
@@ -55,7 +62,8 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .zip(checked.lan_names)
             .map(|(lan, name)| device(name, &lan.device, &lan.backend, &lan.mtu))
             .collect::<Option<_>>()?,
-        dhcp: file.lan.iter().map(dhcp).collect(),
+        dhcp: file.lan.iter().map(|lan| dhcp(lan, file.dns.as_ref())).collect(),
+        dns: file.dns.as_ref().map(dns),
         tun: file.router.as_ref().and_then(|router| router.tun.as_ref()).map(|tun| tun.value.0.clone()),
         workers: file
             .router
@@ -99,12 +107,41 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
 
 fn local_services(file: &File) -> Vec<LocalService> {
     let with_dhcp = file.lan.iter().enumerate().filter(|(_, lan)| lan.dhcp.is_some());
-    with_dhcp
-        .map(|(index, _)| LocalService { service: Service::DhcpServer, port: PortId::lan(index) })
+    let dhcp =
+        with_dhcp.map(|(index, _)| LocalService { service: Service::DhcpServer, port: PortId::lan(index) });
+    let with_dns = file.lan.iter().enumerate().filter(|_| file.dns.is_some());
+    dhcp.chain(with_dns.map(|(index, _)| LocalService { service: Service::Dns, port: PortId::lan(index) }))
         .collect()
 }
 
-fn dhcp(lan: &Lan) -> Option<Dhcp> {
+fn domains(names: &Field<List<Domain>>) -> Vec<String> {
+    names.iter().flat_map(|list| &list.value.items).map(|name| name.value.0.clone()).collect()
+}
+
+fn domain(dns: &schema::Dns) -> String {
+    dns.domain.as_ref().map_or_else(|| DOMAIN.to_owned(), |domain| domain.value.0.clone())
+}
+
+fn dns(dns: &schema::Dns) -> Dns {
+    let upstreams = dns.upstreams.iter().flat_map(|list| &list.value.items);
+    let block = dns.block.iter().flat_map(|list| &list.value.items);
+    Dns {
+        upstreams: upstreams.map(|upstream| upstream.value.0.clone()).collect(),
+        strategy: dns.strategy.as_ref().map_or(DnsStrategy::Ordered, |word| word.value.0),
+        tls_ca: dns.tls_ca.as_ref().map(|path| path.value.0.clone()),
+        domain: domain(dns),
+        public_names: domains(&dns.public_names),
+        cache: dns.cache.as_ref().map_or(CACHE, |cache| cache.value.0),
+        stale: dns.stale.as_ref().map_or(Some(STALE), |stale| stale.value.0),
+        rebinding_protection: flag(&dns.rebinding_protection, true),
+        rebinding_exceptions: domains(&dns.rebinding_exceptions),
+        block: block.map(|path| path.value.0.clone()).collect(),
+        statistics: flag(&dns.statistics, false),
+    }
+}
+
+/// With a DNS service of its own, the router is the name server that machines are told, unless the file names others.
+fn dhcp(lan: &Lan, of_dns: Option<&schema::Dns>) -> Option<Dhcp> {
     let dhcp = lan.dhcp.as_ref()?;
     let pool = dhcp.pool.as_ref()?.value;
     let addresses = |list: &Field<List<Address>>| {
@@ -116,8 +153,11 @@ fn dhcp(lan: &Lan) -> Option<Dhcp> {
         last: pool.last,
         lease: dhcp.lease.as_ref().map_or(LEASE, |lease| lease.value.0),
         router: dhcp.router.as_ref().map_or(own, |router| router.value.0),
-        dns: addresses(&dhcp.dns),
-        domain: dhcp.domain.as_ref().map(|domain| domain.value.0.clone()),
+        dns: match of_dns.filter(|_| dhcp.dns.is_none()) {
+            Some(_) => vec![own],
+            None => addresses(&dhcp.dns),
+        },
+        domain: dhcp.domain.as_ref().map(|domain| domain.value.0.clone()).or_else(|| of_dns.map(domain)),
         ntp: addresses(&dhcp.ntp),
         mtu: dhcp.mtu.as_ref().and_then(|mtu| u16::try_from(mtu.value.0).ok()),
     })

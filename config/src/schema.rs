@@ -25,10 +25,12 @@ use crate::value::word::{Protocols, Word};
 use crate::value::{Field, List};
 
 mod dhcp;
+mod dns;
 mod log;
 mod metrics;
 
 pub(crate) use dhcp::Dhcp;
+pub(crate) use dns::Dns;
 pub(crate) use log::Log;
 pub(crate) use metrics::Metrics;
 
@@ -71,6 +73,8 @@ pub(crate) struct File {
     pub(crate) log: Option<Log>,
     /// The counters for Prometheus, from a lan.
     pub(crate) metrics: Option<Metrics>,
+    /// The DNS service; without it there is none.
+    pub(crate) dns: Option<Dns>,
 }
 
 /// The outside.
@@ -334,6 +338,7 @@ impl File {
             services: top.table("services", "services", Services::read),
             log: top.table("log", "log", Log::read),
             metrics: top.table("metrics", "metrics", Metrics::read),
+            dns: top.table("dns", "dns", Dns::read),
         };
         top.finish();
         if !root.contains_key("wan") {

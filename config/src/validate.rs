@@ -15,6 +15,7 @@ use crate::schema::{File, Host};
 mod addresses;
 mod devices;
 mod dhcp;
+mod dns;
 mod forwards;
 mod hosts;
 mod metrics;
@@ -49,6 +50,7 @@ pub(crate) fn check(file: &File, report: &mut Report) -> Checked {
     addresses::check(file, &topology, report);
     hosts::check(file, &topology, report);
     dhcp::check(file, &lan_names, report);
+    dns::check(file, &topology, report);
     metrics::check(file, &topology, report);
     let forwards = forwards::check(file, &topology, report);
     let dmz = forwards::dmz(file, &topology, report);

@@ -133,6 +133,11 @@ fn dhcp() {
 }
 
 #[test]
+fn dns() {
+    check("dns.txt");
+}
+
+#[test]
 fn lint() {
     check("lint.txt");
 }

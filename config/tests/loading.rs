@@ -159,6 +159,34 @@ fn dhcp_of_a_lan_arrives() {
     assert!(minimal_and("").plan.services.is_empty());
 }
 
+#[test]
+fn dns_is_told_by_dhcp_and_heard_on_every_lan() {
+    let pool = "[lan.dhcp]\npool = \"192.168.0.100-192.168.0.199\"\n";
+    let more = "[[lan]]\ndevice = \"eth2\"\naddress = \"192.168.1.1/24\"\n\
+                [lan.dhcp]\npool = \"192.168.1.100-192.168.1.199\"\ndns = [\"192.0.2.9\"]\ndomain = \"b.example\"\n\
+                [router]\ntun = \"genkan0\"\n";
+    let upstreams = "upstreams = [\"192.0.2.53\", \"tls://192.0.2.54#dns.example.net\"]\n";
+    let loaded = minimal_and(&format!("{pool}{more}[dns]\n{upstreams}"));
+    let told: Vec<_> =
+        loaded.config.dhcp.iter().flatten().map(|dhcp| (&dhcp.dns[..], dhcp.domain.as_deref())).collect();
+    let (own, other) = ([address("192.168.0.1")], [address("192.0.2.9")]);
+    assert_eq!(told, [(&own[..], Some("home.arpa")), (&other[..], Some("b.example"))]);
+    for lan in 0..2 {
+        assert!(
+            loaded.plan.services.contains(&LocalService { service: Service::Dns, port: PortId::lan(lan) })
+        );
+    }
+    let dns = loaded.config.dns.clone().expect("it is on");
+    let written: Vec<String> = dns.upstreams.iter().map(ToString::to_string).collect();
+    assert_eq!(written, ["192.0.2.53:53", "tls://192.0.2.54:853#dns.example.net"]);
+
+    let off = minimal_and(&format!("{pool}{more}"));
+    let changes = genkan_config::diff(&off, &loaded).to_string();
+    assert!(changes.contains("dns: on, upstreams [192.0.2.53:53, tls://192.0.2.54:853#dns.example.net]\n"));
+    let wider = minimal_and(&format!("{pool}{more}[dns]\n{upstreams}cache = \"8 MiB\"\n"));
+    assert_eq!(genkan_config::diff(&loaded, &wider).to_string(), "dns: cache 4 MiB -> 8 MiB\n");
+}
+
 /// The `default`s of the JSON Schema, written out one by one, change nothing.
 #[test]
 fn schema_defaults_are_the_defaults() {
@@ -174,6 +202,7 @@ fn schema_defaults_are_the_defaults() {
         ("Forward", "[[forward]]", "name = \"a\"\nprotocol = \"tcp\"\nport = 80\nto = \"192.168.0.2\"\n"),
         ("Services", "[services]", ""),
         ("Log", "[log]", ""),
+        ("Dns", "[router]\ntun = \"genkan0\"\n[dns]", "upstreams = [\"192.0.2.53\"]\n"),
     ] {
         let part = format!("{header}\n{required}");
         let rest = MINIMAL.replace(&part, "");
@@ -187,7 +216,7 @@ fn schema_defaults_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 37, "a default is missing in the schema, or one is new: count it here");
+    assert_eq!(checked, 46, "a default is missing in the schema, or one is new: count it here");
 }
 
 #[test]
@@ -239,6 +268,7 @@ fn the_example_shows_every_key() {
         ("Services", "[services]"),
         ("Log", "[log]"),
         ("Metrics", "[metrics]"),
+        ("Dns", "[dns]"),
     ] {
         let sections = text.split("\n[").filter(|section| format!("[{section}").starts_with(header));
         let lines: Vec<&str> = sections.flat_map(str::lines).collect();
