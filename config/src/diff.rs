@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use genkan_engine::plan::{ForwardRule, Host, PortRange, Route};
+use genkan_engine::plan::{ForwardRule, PortRange, Route};
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
+use crate::facts::ABSENT;
 use crate::schedule::Schedule;
 use crate::value::duration::humane;
 use crate::value::moment::written;
 use crate::value::number::grouped;
 use crate::value::saving::size;
 use crate::value::word::{Words, word_of};
-use crate::{Backend, Device, Dhcp, Dns, Loaded};
+use crate::{Backend, Device, Dhcp, Dns, Host, Loaded};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,12 +78,15 @@ pub fn diff(running: &Loaded, new: &Loaded) -> Diff {
     out.fields("nat", nat(running), nat(new));
     out.items(
         "host",
-        running.plan.hosts.iter().map(host).collect(),
-        new.plan.hosts.iter().map(host).collect(),
+        running.config.hosts.iter().map(host).collect(),
+        new.config.hosts.iter().map(host).collect(),
         false,
     );
     out.items("forward", forwards(running), forwards(new), false);
-    let dmz = |loaded: &Loaded| vec![field("to", loaded.plan.dmz.map_or_else(none, |to| to.to_string()))];
+    let dmz = |loaded: &Loaded| {
+        let to = loaded.plan.dmz.map(|to| to.to_string()).or_else(|| loaded.config.dmz_host.clone());
+        vec![field("to", optional(to))]
+    };
     out.fields("dmz", dmz(running), dmz(new));
     out.fields("services", services(running), services(new));
     out.fields("log", log(running), log(new));
@@ -315,7 +319,7 @@ fn host(host: &Host) -> Item {
     Item {
         name: host.name.clone(),
         fields: vec![
-            field("address", host.address.to_string()),
+            field("address", optional(host.address)),
             field("mac", optional(host.mac)),
             field("mapping", word(host.mapping)),
             field("filtering", word(host.filtering)),
@@ -325,22 +329,25 @@ fn host(host: &Host) -> Item {
 }
 
 fn forwards(loaded: &Loaded) -> Vec<Item> {
-    let item = |(rule, schedule): (&ForwardRule, &Option<Schedule>)| {
-        forward(rule, loaded.config.temporary.contains(&rule.name), schedule.as_ref())
+    let item = |((rule, target), schedule): ((&ForwardRule, &Option<String>), &Option<Schedule>)| {
+        // A device that is known by its name alone.
+        let name = target.as_deref().filter(|_| rule.to == ABSENT);
+        forward(rule, name, loaded.config.temporary.contains(&rule.name), schedule.as_ref())
     };
-    loaded.plan.forwards.iter().zip(&loaded.config.schedules).map(item).collect()
+    loaded.plan.forwards.iter().zip(&loaded.config.targets).zip(&loaded.config.schedules).map(item).collect()
 }
 
-fn forward(rule: &ForwardRule, temporary: bool, schedule: Option<&Schedule>) -> Item {
+fn forward(rule: &ForwardRule, name: Option<&str>, temporary: bool, schedule: Option<&Schedule>) -> Item {
     let external = |range: &PortRange| run(range.external_first, range.external_last);
     let internal = |range: &PortRange| {
         // The config crate has checked that it does not go beyond 65535.
         run(range.internal_first, range.internal_first + (range.external_last - range.external_first))
     };
     let same = rule.ports.iter().all(|range| range.external_first == range.internal_first);
+    let machine = name.map_or_else(|| rule.to.to_string(), ToOwned::to_owned);
     let to = match &rule.ports[..] {
-        [only] if !same => format!("{}:{}", rule.to, internal(only)),
-        _ => rule.to.to_string(),
+        [only] if !same => format!("{machine}:{}", internal(only)),
+        _ => machine,
     };
     let everybody = rule.from.is_empty() || rule.from.iter().any(|net: &Ipv4Net| net.prefix_len() == 0);
     Item {

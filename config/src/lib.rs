@@ -13,11 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use genkan_engine::Plan;
+use genkan_engine::plan::{FilteringBehavior, MappingBehavior};
+use genkan_engine::wire::ethernet::MacAddr;
 
 pub mod diff;
 pub mod edit;
 pub mod error;
 pub mod expectations;
+pub mod facts;
 mod json_schema;
 pub mod lab_file;
 mod later;
@@ -44,6 +47,7 @@ use schema::File;
 pub use diff::{Change, Diff, diff};
 pub use edit::{Edit, EditError, ForwardKeys, edit};
 pub use error::{Code, Diagnostic, Label, Position, Severity, SourceFile, Span};
+pub use facts::{Facts, WanFacts, WanRoute};
 pub use json_schema::schema_json;
 pub use places::Places;
 pub use render::{count, json, render};
@@ -76,6 +80,13 @@ pub struct Config {
     /// `[[lan]] dhcp`, index `i` for `lans[i]`: what its DHCP service hands out. Reservations are the hosts of the plan
     /// that have a MAC address.
     pub dhcp: Vec<Option<Dhcp>>,
+    /// `[[host]]`, in file order. Those whose place is known are in [`Plan::hosts`].
+    pub hosts: Vec<Host>,
+    /// The `[[host]]` that each forward leads to, in file order; `None` where `to` is an address: index `i` is that of
+    /// `plan.forwards[i]`.
+    pub targets: Vec<Option<String>>,
+    /// The `[[host]]` that is the DMZ host; `None` where that is an address, or where there is none.
+    pub dmz_host: Option<String>,
     /// `[router] tun`: name of the TUN device through which the box itself is an inside host.
     pub tun: Option<String>,
     /// `[router] workers`: threads that move packets.
@@ -130,6 +141,23 @@ pub enum Backend {
     AfXdp,
     /// A TAP device that Genkan creates or attaches to.
     Tap,
+}
+
+/// A known device of a lan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Its MAC address, if written.
+    pub mac: Option<MacAddr>,
+    /// Its internal address, also its DHCP reservation; `None`: wherever it is found.
+    pub address: Option<Ipv4Addr>,
+    /// Its own filtering behaviour.
+    pub filtering: Option<FilteringBehavior>,
+    /// Its own mapping behaviour.
+    pub mapping: Option<MappingBehavior>,
+    /// 1:1 NAT: its external address.
+    pub external: Option<Ipv4Addr>,
 }
 
 /// What the DHCP service of a lan hands out.

@@ -14,6 +14,7 @@ use genkan_engine::Plan;
 use genkan_engine::time::UnixTime;
 
 use crate::Loaded;
+use crate::facts::ABSENT;
 use crate::schedule::{Opening, Schedule};
 
 /// When this version was made, about: no clock that is right shows an earlier time. 2026-11-01T00:00:00Z.
@@ -45,6 +46,8 @@ pub enum State {
     OutOfHours,
     /// It has a schedule, and nobody knows what time it is.
     ClockUnknown,
+    /// The device that it leads to is nowhere at the moment.
+    Absent,
 }
 
 /// What holds at a moment.
@@ -137,11 +140,13 @@ impl Openings {
                     }
                 }
             };
+            // What the clock says is told before: it will not open then, wherever the device is.
+            let state = if state == State::Open && rule.to == ABSENT { State::Absent } else { state };
             // The engine tells of an end by `expires` when it sees one: it is left to it where it does.
             rule.enabled = match state {
                 State::Open => true,
                 State::Expired => expires.is_some_and(|expires| expires <= wall),
-                State::Disabled | State::OutOfHours | State::ClockUnknown => false,
+                State::Disabled | State::OutOfHours | State::ClockUnknown | State::Absent => false,
             };
             states.push(state);
             opens.push(opens_at);
@@ -278,6 +283,22 @@ mod tests {
         let prolonged = super::tests::loaded(&forward("temporary", 2, "expires = 2030-01-01T01:00:00Z"));
         assert_eq!(states(&mut openings, &prolonged, expires - 1).0, [State::Open]);
         assert_eq!(openings.expired().count(), 0);
+    }
+
+    #[test]
+    fn who_leads_to_nobody_is_closed() {
+        let mut loaded =
+            loaded(&[forward("a", 1, ""), forward("b", 2, "schedule = \"Tue 18:00-23:00\"")].concat());
+        for rule in &mut loaded.plan.forwards {
+            rule.to = ABSENT;
+        }
+        let mut openings = Openings::new(None, []);
+        let (six, evening) = (MIDNIGHT + 6 * HOUR, MIDNIGHT + 18 * HOUR);
+        assert_eq!(
+            states(&mut openings, &loaded, six),
+            (vec![State::Absent, State::OutOfHours], vec![false, false], Some(evening))
+        );
+        assert_eq!(states(&mut openings, &loaded, evening).0, [State::Absent; 2]);
     }
 
     #[test]

@@ -16,9 +16,10 @@ use crate::validate::{Checked, Resolved};
 use crate::value::address::Address;
 use crate::value::dns::Domain;
 use crate::value::listen::Listen;
+use crate::value::target::Machine;
 use crate::value::{Field, List, Spanned};
 use crate::{
-    Backend, Config, Device, Dhcp, Dns, DnsStrategy, Loaded, LogFormat, LogLevel, MetricsPort, Places,
+    Backend, Config, Device, Dhcp, Dns, DnsStrategy, Facts, Loaded, LogFormat, LogLevel, MetricsPort, Places,
 };
 
 /// Default of `mtu`: that of Ethernet.
@@ -44,7 +45,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
         routes: file.routes().map(route).collect::<Option<_>>()?,
         host_port: file.router.as_ref().is_some_and(|router| router.tun.is_some()),
         nat: nat(file.nat.as_ref()),
-        hosts: file.hosts().map(host).collect::<Option<_>>()?,
+        hosts: Vec::new(),
         forwards: file
             .forwards()
             .zip(checked.forwards)
@@ -63,6 +64,9 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .map(|(lan, name)| device(name, &lan.device, &lan.backend, &lan.mtu))
             .collect::<Option<_>>()?,
         dhcp: file.lan.iter().map(|lan| dhcp(lan, file.dns.as_ref())).collect(),
+        hosts: file.hosts().map(host).collect::<Option<_>>()?,
+        targets: file.forwards().map(|forward| name(&forward.to.as_ref()?.value.machine)).collect(),
+        dmz_host: file.dmz.as_ref().and_then(|dmz| name(&dmz.to.as_ref()?.value.0)),
         dns: file.dns.as_ref().map(dns),
         tun: file.router.as_ref().and_then(|router| router.tun.as_ref()).map(|tun| tun.value.0.clone()),
         workers: file
@@ -102,7 +106,8 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .filter_map(|forward| Some(forward.name.as_ref()?.value.0.clone()))
             .collect(),
     };
-    Some(Loaded { config, plan, warnings: Vec::new(), places: Places { file: source } })
+    let written = Loaded { config, plan, warnings: Vec::new(), places: Places { file: source } };
+    Some(written.with(&Facts::default()))
 }
 
 fn local_services(file: &File) -> Vec<LocalService> {
@@ -286,11 +291,18 @@ fn number<const MIN: u32, const MAX: u32>(
     field.as_ref().map_or(default, |number| number.value.0)
 }
 
-fn host(host: &Host) -> Option<plan::Host> {
-    Some(plan::Host {
+fn name(machine: &Machine) -> Option<String> {
+    match machine {
+        Machine::Name(name) => Some(name.clone()),
+        Machine::Address(_) => None,
+    }
+}
+
+fn host(host: &Host) -> Option<crate::Host> {
+    Some(crate::Host {
         name: host.name.as_ref()?.value.0.clone(),
         mac: host.mac.as_ref().map(|mac| mac.value.0),
-        address: host.address.as_ref()?.value.0,
+        address: Some(host.address.as_ref()?.value.0),
         filtering: host.filtering.as_ref().map(|word| word.value.0),
         mapping: host.mapping.as_ref().map(|word| word.value.0),
         external: host.external.as_ref().map(|address| address.value.0),

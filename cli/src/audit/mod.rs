@@ -65,6 +65,7 @@ impl Facts<'_> {
             Some(State::Expired) => Some(ClosedBy::Expired),
             Some(State::OutOfHours) => Some(ClosedBy::Schedule),
             Some(State::ClockUnknown) => Some(ClosedBy::Clock),
+            Some(State::Absent) => Some(ClosedBy::Absent),
             Some(State::Open) | None => None,
         };
         let mut findings = self.findings(at, rule, row, words);

@@ -118,6 +118,7 @@ fn uses(opening: &AuditOpening, now: i64, words: &Words) -> Vec<String> {
         Some(ClosedBy::Expired) => said.push(words.say("audit-closed-expired", &[])),
         Some(ClosedBy::Schedule) => said.push(words.say("audit-closed-schedule", &[("schedule", schedule)])),
         Some(ClosedBy::Clock) => said.push(words.say("audit-closed-clock", &[])),
+        Some(ClosedBy::Absent) => said.push(words.say("audit-closed-absent", &[])),
         None if !schedule.is_empty() => said.push(words.say("audit-hours", &[("schedule", schedule)])),
         None => {}
     }

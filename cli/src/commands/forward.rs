@@ -249,6 +249,7 @@ pub(super) fn state(row: &ForwardRow) -> String {
         (Some(ClosedBy::Schedule), Some(opens), _) => format!("opens {}", time(opens)),
         (Some(ClosedBy::Schedule), None, _) => "out of hours".to_owned(),
         (Some(ClosedBy::Clock), ..) => "clock not set".to_owned(),
+        (Some(ClosedBy::Absent), ..) => "absent".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use genkan_config::Loaded;
+use genkan_config::{Facts, Loaded};
 use genkan_control::forwards;
 use genkan_control::server::{self, ChangeRequest, Control};
 use genkan_control::snapshot::Snapshot;
@@ -42,7 +42,7 @@ use super::state_folder::StateFolder;
 use super::upgrade::{self, Call, Calls, HandedOver, Lifeline, Predecessor, own_program};
 use super::worker::{Beginning, Report, WorkerEnded};
 use super::workers::{Started, Workers};
-use super::{event_file, nat_log, service_manager, watch};
+use super::{event_file, facts, nat_log, service_manager, watch};
 use crate::output::{self, Exit, Failure};
 
 /// How often devices are looked at even though nothing was heard of them.
@@ -187,7 +187,11 @@ struct Inputs {
 /// The router beside its packet workers.
 pub(super) struct Daemon {
     pub(super) path: PathBuf,
-    /// What is in force.
+    /// What is to be in force, as the file says.
+    pub(super) written: Loaded,
+    /// What is known beyond that.
+    pub(super) facts: Facts,
+    /// What is in force: the one with the other.
     pub(super) loaded: Loaded,
     /// Its file, and those before it.
     pub(super) store: Store,
@@ -219,12 +223,15 @@ pub(super) struct Daemon {
 impl Daemon {
     fn start(
         path: &Path,
-        loaded: Loaded,
+        written: Loaded,
         store: Store,
         state: &StateFolder,
         log: Log,
         mut predecessor: Option<Predecessor>,
     ) -> Result<(Daemon, Inputs), Failure> {
+        // Before the first packet, so that a restart drops nothing.
+        let facts = facts::known(&state.path, &written);
+        let loaded = written.with(&facts);
         let plan = Arc::new(loaded.plan.clone());
         let seed = seed().map_err(|error| Failure::new("/dev/urandom", &error))?;
         // Before the devices are looked at, so that no change falls between.
@@ -293,6 +300,8 @@ impl Daemon {
         let services = Services::start(doors, &context, &loaded);
         let daemon = Daemon {
             path: path.to_owned(),
+            written,
+            facts,
             loaded,
             store,
             waiting: None,
@@ -458,13 +467,6 @@ impl Daemon {
             }
         }
         Ok(())
-    }
-
-    /// Does what follows from what a service has found out.
-    async fn learned(&mut self, learned: Learned) -> Result<(), WorkerEnded> {
-        match learned {
-            Learned::Event(event) => self.heard(Report::Engine(event)).await,
-        }
     }
 
     /// Compares the devices with what is known about them, and passes on what is new.

@@ -7,6 +7,7 @@
 //! - [`service_manager`]: what systemd is told; [`heartbeat`]: when it is told that the router lives;
 //! - [`privileges`]: what the process gives up at its start;
 //! - [`sessions`]: what outlives the process; [`state_folder`]: where it lies; [`upgrade`]: another program in its place;
+//! - [`facts`]: what is found out beyond the configuration, and followed at once;
 //! - [`openings`]: forwards that open and close with the clock;
 //! - [`onlookers`]: who looks at packets: captures, and [`following`], which explains them; [`traced`]: made-up ones;
 //! - [`services`]: DHCP, DNS and names outside; [`local`]: the ways of their datagrams;
@@ -24,6 +25,7 @@ mod devices;
 mod event_file;
 mod event_loop;
 mod exchange;
+mod facts;
 mod following;
 mod forwarder;
 mod heartbeat;

@@ -129,6 +129,8 @@ causes! {
     OtherAddress = "other-address" at Rule,
     /// The clock cannot be right, so nothing with a schedule is open.
     ClockImplausible = "clock-implausible" at Rule,
+    /// The forward leads to a known device that is nowhere at the moment.
+    TargetAbsent = "target-absent" at Rule,
     /// The forward is disabled.
     ForwardDisabled = "forward-disabled" at Rule,
     /// The forward's time is over.

@@ -281,6 +281,7 @@ fn state_of(closed: ClosedBy) -> State {
         ClosedBy::Expired => State::Expired,
         ClosedBy::Schedule => State::OutOfHours,
         ClosedBy::Clock => State::ClockUnknown,
+        ClosedBy::Absent => State::Absent,
     }
 }
 

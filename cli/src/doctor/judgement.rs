@@ -231,6 +231,7 @@ fn of_rule(forward: &Forward) -> Option<Found> {
             let found = named(Cause::ClockImplausible).at("forward", at, "schedule");
             return Some(found.commands(["timedatectl set-ntp true".to_owned()]));
         }
+        State::Absent => return Some(named(Cause::TargetAbsent).at("forward", at, "to")),
         State::Open => {}
     }
     match &forward.ruling {

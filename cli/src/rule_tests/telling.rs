@@ -96,6 +96,7 @@ fn state_words(state: Option<State>, words: &Words) -> String {
         Some(State::Expired) => "test-state-expired",
         Some(State::OutOfHours) => "test-state-out-of-hours",
         Some(State::ClockUnknown) => "test-state-clock-unknown",
+        Some(State::Absent) => "test-state-absent",
     };
     words.say(id, &[])
 }

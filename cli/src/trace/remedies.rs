@@ -89,6 +89,9 @@ impl Scene<'_> {
                     }
                     .at("forward", at, "schedule")
                 }
+                Some(State::Absent) => {
+                    Said::with("remedy-forward-absent", [("forward", name)]).at("forward", at, "to")
+                }
                 _ => Said::with("remedy-forward-expires", [("forward", name)]).at("forward", at, "expires"),
             }
         });

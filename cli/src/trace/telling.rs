@@ -195,6 +195,7 @@ impl Scene<'_> {
                     Some(State::Disabled) => ("step-forward-disabled", "enabled"),
                     Some(State::OutOfHours) => ("step-forward-out-of-hours", "schedule"),
                     Some(State::ClockUnknown) => ("step-forward-clock-unknown", "schedule"),
+                    Some(State::Absent) => ("step-forward-absent", "to"),
                     Some(State::Expired | State::Open) | None => ("step-forward-expired", "expires"),
                 };
                 Said::with(id, [("forward", name)]).at("forward", at, key)

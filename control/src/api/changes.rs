@@ -228,6 +228,8 @@ pub enum ClosedBy {
     Schedule,
     /// It has a schedule, and the clock shows a time that cannot be right.
     Clock,
+    /// The device that it leads to is nowhere at the moment.
+    Absent,
 }
 
 /// Why a forward is closed that is enabled, and until when.

@@ -194,15 +194,15 @@ impl Daemon {
         options: ChangeQuery,
         who: Peer,
     ) -> Outcome<ChangeReport> {
-        let Proposal { loaded, what, target, all_warnings, always, insists } = proposal;
-        let diff = genkan_config::diff(&self.loaded, &loaded);
+        let Proposal { loaded: written, what, target, all_warnings, always, insists } = proposal;
+        let diff = genkan_config::diff(&self.written, &written);
         if diff.needs_restart() {
             return Ok(refuse(ErrorCode::ReloadRefused, needs_restart(&diff)));
         }
         let changes: Vec<String> = diff.changes.iter().map(ToString::to_string).collect();
-        let mut warnings = loaded.warnings.clone();
+        let mut warnings = written.warnings.clone();
         if !all_warnings {
-            let known = |message: &str| self.loaded.warnings.iter().any(|old| old.message == message);
+            let known = |message: &str| self.written.warnings.iter().any(|old| old.message == message);
             warnings.retain(|warning| !known(&warning.message));
         }
         let mut report = ChangeReport {
@@ -213,11 +213,12 @@ impl Daemon {
             dry_run: options.dry_run,
             confirm_seconds: None,
         };
-        let same_text = loaded.places.file.text() == self.store.text();
+        let same_text = written.places.file.text() == self.store.text();
         if options.dry_run || (same_text && !always) {
             return Ok(Ok(report));
         }
 
+        let loaded = written.with(&self.facts);
         let nat_log = match self.nat_log.prepare(&loaded.config.log, loaded.config.workers) {
             Ok(nat_log) => nat_log,
             Err(error) => return Ok(refuse(ErrorCode::ReloadRefused, unwritable(&error))),
@@ -243,7 +244,7 @@ impl Daemon {
         let pending = match same_text {
             true => None,
             false => {
-                let text = loaded.places.file.text();
+                let text = written.places.file.text();
                 match tokio::task::block_in_place(|| self.store.stage(text, about, target)) {
                     Ok(pending) => Some(pending),
                     Err(error) => return Ok(Err(not_saved(&error))),
@@ -283,10 +284,10 @@ impl Daemon {
         self.snapshot().set_running(running(&self.path, &loaded, plan, report.revision));
         self.snapshot().set_closed(self.hours.closed());
         let change = Opened { since: time, revision: report.revision, uid: who.uid };
-        self.openers.follow(&self.loaded.plan, &loaded.plan, change);
+        self.openers.follow(&self.written.plan, &written.plan, change);
         self.snapshot().set_opened(self.openers.told());
         let other_log = loaded.config.log != self.loaded.config.log;
-        self.loaded = loaded;
+        (self.written, self.loaded) = (written, loaded);
         self.services.follow(&self.loaded);
         let Control { snapshot, worker, .. } = &self.control;
         self.metrics.follow(&self.loaded.config.metrics, metrics, snapshot, worker);

@@ -178,6 +178,7 @@ impl Hours {
                     State::Expired => ClosedBy::Expired,
                     State::OutOfHours => ClosedBy::Schedule,
                     State::ClockUnknown => ClosedBy::Clock,
+                    State::Absent => ClosedBy::Absent,
                 };
                 Some((rule.name.clone(), Closed { by, opens: opens.map(|UnixTime(seconds)| seconds) }))
             });
@@ -223,8 +224,8 @@ impl Hours {
             match state {
                 State::Open => Some(Event::ForwardOpened { forward }),
                 State::OutOfHours | State::ClockUnknown => Some(Event::ForwardClosed { forward }),
-                // The engine tells the one, whoever did the other knows.
-                State::Expired | State::Disabled => None,
+                // The engine tells the first, whoever did the others knows.
+                State::Expired | State::Disabled | State::Absent => None,
             }
         });
         Some(told.collect())

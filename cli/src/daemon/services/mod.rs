@@ -4,13 +4,15 @@
 //! A service lives as long as the process: another configuration switches it on and off. Datagrams come to it and leave
 //! by its [`Door`](super::local::Door). What it finds out about the world goes to the event loop as [`Learned`].
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use genkan_config::Loaded;
+use genkan_config::{Loaded, WanFacts};
 use genkan_control::request::WorkerHandle;
 use genkan_control::snapshot::Snapshot;
 use genkan_engine::Event;
+use genkan_engine::wire::ethernet::MacAddr;
 use tokio::sync::mpsc;
 
 use super::local::Doors;
@@ -21,8 +23,27 @@ const LEARNED: usize = 256;
 /// What a service has found out.
 #[derive(Debug)]
 pub(super) enum Learned {
+    /// What the network outside has given to the wan; `None`: nothing any longer.
+    Wan(Option<WanFacts>),
+    /// Devices on lans that hold an address, or no longer do: at the start all of them, then each that is different.
+    Hosts(Vec<HostSeen>),
     /// Something to be told.
     Event(Event),
+}
+
+/// A device on a lan and its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostSeen {
+    /// Its hardware address.
+    pub(super) mac: MacAddr,
+    /// What it calls itself to the DHCP server (RFC 2132 section 9.14), the type octet included.
+    pub(super) client_id: Option<Vec<u8>>,
+    /// The address.
+    pub(super) address: Ipv4Addr,
+    /// The host name that it has told (RFC 2132 section 3.14).
+    pub(super) name: Option<String>,
+    /// Whether it holds that address: false when its lease was released, has expired, or went to another address.
+    pub(super) holds: bool,
 }
 
 /// What all services have of the rest of the router.

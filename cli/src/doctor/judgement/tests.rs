@@ -198,6 +198,7 @@ fn rules() {
         (State::Expired, "forward-expired"),
         (State::OutOfHours, "out-of-hours"),
         (State::ClockUnknown, "clock-implausible"),
+        (State::Absent, "target-absent"),
     ] {
         assert_eq!(of_forward(|forward| forward.state = state), [cause]);
     }

@@ -16,6 +16,7 @@ audit-closed-disabled = closed: disabled
 audit-closed-expired = closed: expired
 audit-closed-schedule = closed now: out of its hours ({ $schedule })
 audit-closed-clock = closed: it has hours, and the clock cannot be right
+audit-closed-absent = closed: the device that it leads to is not there
 audit-hours = in these hours only: { $schedule }
 audit-expires = until { $time }
 audit-expires-not = without an end

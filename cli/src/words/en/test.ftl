@@ -50,6 +50,7 @@ test-state-disabled = is disabled
 test-state-expired = has expired
 test-state-out-of-hours = is out of its hours
 test-state-clock-unknown = has a schedule, and the clock cannot be right
+test-state-absent = leads to a device that is not there
 
 test-offline-only = offline only: { $reason }
 test-offline-count = { $count } tests cannot be done with a real router; without --live they can.

@@ -16,6 +16,7 @@ audit-closed-disabled = 閉じている: 無効
 audit-closed-expired = 閉じている: 期限切れ
 audit-closed-schedule = 今は閉じている: 時間外（{ $schedule }）
 audit-closed-clock = 閉じている: 時間帯があるが、時計が信用できない
+audit-closed-absent = 閉じている: 転送先の機器が見つかっていない
 audit-hours = 次の時間帯だけ: { $schedule }
 audit-expires = { $time } まで
 audit-expires-not = 期限なし

@@ -50,6 +50,7 @@ test-state-disabled = 無効になっている
 test-state-expired = 期限切れになっている
 test-state-out-of-hours = 時間外である
 test-state-clock-unknown = 時間帯指定付きなのに時計が信用できない
+test-state-absent = 転送先の機器がどこにも見つかっていない
 
 test-offline-only = オフラインのみ: { $reason }
 test-offline-count = { $count } 件は実際のルーターでは実行できません。--live を付けなければ実行できます。

@@ -1,0 +1,66 @@
+//! What the running router finds out beyond its configuration, and has in force at once.
+//!
+//! The file stays what a person has written; [`genkan_config::Facts`] say where a server or the devices themselves have
+//! put things since. What is in force is always the one with the other.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use genkan_config::{Facts, Host, Loaded};
+use tracing::error;
+
+use super::changes::running;
+use super::event_loop::Daemon;
+use super::services::{HostSeen, Learned};
+use super::worker::{Report, WorkerEnded};
+
+/// What is known before the router starts, from the `state` folder.
+pub(super) fn known(_state: &Path, _written: &Loaded) -> Facts {
+    Facts::default()
+}
+
+impl Daemon {
+    /// Does what follows from what a service has found out.
+    pub(super) async fn learned(&mut self, learned: Learned) -> Result<(), WorkerEnded> {
+        match learned {
+            Learned::Event(event) => self.heard(Report::Engine(event)).await?,
+            Learned::Wan(wan) => drop(self.learn(|facts| facts.wan = wan).await?),
+            Learned::Hosts(seen) => {
+                let hosts = self.written.config.hosts.clone();
+                self.learn(|facts| seen.iter().for_each(|seen| note(facts, &hosts, seen))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something else is known now: has everybody follow it, and tells whether that made a difference.
+    pub(super) async fn learn(&mut self, change: impl FnOnce(&mut Facts)) -> Result<bool, WorkerEnded> {
+        change(&mut self.facts);
+        let loaded = self.written.with(&self.facts);
+        if loaded == self.loaded {
+            return Ok(false);
+        }
+        // The box keeps what it had; the packets of others do not wait for that.
+        if let Err(message) = self.devices.follow(&loaded.plan) {
+            error!("{}", message.trim_end());
+        }
+        self.loaded = loaded;
+        let plan = self.hours.follow(&self.loaded);
+        self.follow_plan(&plan, &self.loaded).await?;
+        let plan = Arc::new(self.loaded.plan.clone());
+        self.snapshot().set_running(running(&self.path, &self.loaded, plan, self.store.revision()));
+        self.snapshot().set_closed(self.hours.closed());
+        self.services.follow(&self.loaded);
+        Ok(true)
+    }
+}
+
+/// Puts down where a device is.
+fn note(facts: &mut Facts, hosts: &[Host], seen: &HostSeen) {
+    let Some(host) = hosts.iter().find(|host| host.mac == Some(seen.mac)) else { return };
+    if seen.holds {
+        facts.hosts.insert(host.name.clone(), seen.address);
+    } else if facts.hosts.get(&host.name) == Some(&seen.address) {
+        facts.hosts.remove(&host.name);
+    }
+}
