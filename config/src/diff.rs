@@ -7,6 +7,7 @@ use genkan_engine::plan::{ForwardRule, PortRange, Route};
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
+use crate::ddns::{AddressSource, Ddns, DdnsService, SecretSource};
 use crate::facts::ABSENT;
 use crate::schedule::Schedule;
 use crate::value::duration::humane;
@@ -87,6 +88,12 @@ pub fn diff(running: &Loaded, new: &Loaded) -> Diff {
         let to = loaded.plan.dmz.map(|to| to.to_string()).or_else(|| loaded.config.dmz_host.clone());
         vec![field("to", optional(to))]
     };
+    out.items(
+        "ddns",
+        running.config.ddns.iter().map(ddns).collect(),
+        new.config.ddns.iter().map(ddns).collect(),
+        false,
+    );
     out.fields("dmz", dmz(running), dmz(new));
     out.fields("services", services(running), services(new));
     out.fields("log", log(running), log(new));
@@ -102,10 +109,17 @@ struct Field {
     key: &'static str,
     value: String,
     needs_restart: bool,
+    /// Only that it changed is told.
+    secret: bool,
 }
 
 fn field(key: &'static str, value: impl Into<String>) -> Field {
-    Field { key, value: value.into(), needs_restart: false }
+    Field { key, value: value.into(), needs_restart: false, secret: false }
+}
+
+/// A key whose value is not told.
+fn hidden(key: &'static str, value: impl Into<String>) -> Field {
+    Field { secret: true, ..field(key, value) }
 }
 
 /// A key that only a restart changes.
@@ -126,9 +140,14 @@ impl Diff {
 
     fn fields(&mut self, subject: &str, old: Vec<Field>, new: Vec<Field>) {
         for (old, new) in old.into_iter().zip(new) {
-            if old.value != new.value {
-                self.push(subject, format!("{} {} -> {}", new.key, old.value, new.value), new.needs_restart);
+            if old.value == new.value {
+                continue;
             }
+            let text = match old.secret || new.secret {
+                true => format!("{} changed", new.key),
+                false => format!("{} {} -> {}", new.key, old.value, new.value),
+            };
+            self.push(subject, text, new.needs_restart);
         }
     }
 
@@ -159,7 +178,7 @@ impl Diff {
                     let words: Vec<String> = item
                         .fields
                         .iter()
-                        .filter(|field| field.value != "none")
+                        .filter(|field| field.value != "none" && !field.secret)
                         .map(|field| format!("{} {}", field.key, field.value))
                         .collect();
                     self.push(&subject, format!("added: {}", words.join(", ")), fixed);
@@ -324,6 +343,58 @@ fn host(host: &Host) -> Item {
             field("mapping", word(host.mapping)),
             field("filtering", word(host.filtering)),
             field("external", optional(host.external)),
+        ],
+    }
+}
+
+fn ddns(entry: &Ddns) -> Item {
+    let text = |text: &Option<String>| optional(text.as_ref());
+    let named = |name: &String| if name.is_empty() { none() } else { name.clone() };
+    // The same keys of every kind, so that a change of kind shows.
+    let (mut url, mut username, mut contact) = (none(), none(), none());
+    let (mut server, mut zone, mut key, mut algorithm, mut ttl) = (none(), none(), none(), none(), none());
+    match &entry.service {
+        DdnsService::Known { username: name, contact: mail, .. } => {
+            (username, contact) = (named(name), text(mail));
+        }
+        DdnsService::Custom { url: template, username: name, contact: mail } => {
+            (url, username, contact) = (template.clone(), named(name), text(mail));
+        }
+        DdnsService::Cloudflare { url: api, zone: name } => (url, zone) = (text(api), name.clone()),
+        DdnsService::DnsUpdate { server: host, port, zone: name, key: of, algorithm: with, ttl: seconds } => {
+            (server, zone, key) = (format!("{host}:{port}"), text(name), text(of));
+            (algorithm, ttl) = (word_of(*with).to_owned(), format!("{seconds}s"));
+        }
+    }
+    let (password, file) = match &entry.secret {
+        None => (none(), none()),
+        Some(SecretSource::Inline(secret)) => (secret.expose().to_owned(), none()),
+        Some(SecretSource::File(path)) => (none(), path.display().to_string()),
+    };
+    let source = match &entry.source {
+        AddressSource::Wan => "wan".to_owned(),
+        AddressSource::Stun { host, port } => format!("stun:{host}:{port}"),
+        AddressSource::Http { url } => url.clone(),
+    };
+    Item {
+        name: entry.names.first().cloned().unwrap_or_default(),
+        fields: vec![
+            field("provider", entry.provider),
+            field("names", join(&entry.names)),
+            // It may have a token in it.
+            hidden("url", url),
+            field("username", username),
+            hidden("password", password),
+            field("password file", file),
+            field("server", server),
+            field("zone", zone),
+            field("key", key),
+            field("algorithm", algorithm),
+            field("ttl", ttl),
+            field("source", source),
+            field("allow_private", entry.allow_private.to_string()),
+            field("ca_file", optional(entry.ca_file.as_ref().map(|path| path.display()))),
+            field("contact", contact),
         ],
     }
 }

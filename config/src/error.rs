@@ -4,12 +4,15 @@
 //! says what is accepted, and where possible shows a line that would work. All mistakes of a file are
 //! collected before anything is reported.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
+
+use crate::secrets;
 
 /// Octets of the source, counted from its start.
 pub type Span = Range<usize>;
@@ -19,6 +22,8 @@ pub type Span = Range<usize>;
 pub struct SourceFile {
     name: String,
     text: String,
+    /// What messages show, if passwords are in the text.
+    shown: Option<String>,
     /// Where each line starts; never empty.
     lines: Vec<usize>,
 }
@@ -37,7 +42,11 @@ impl SourceFile {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> SourceFile {
         let text = text.into();
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        SourceFile { name: name.into(), text, lines }
+        let shown = match secrets::hidden(&text) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(shown) => Some(shown),
+        };
+        SourceFile { name: name.into(), text, shown, lines }
     }
 
     /// The name it is shown under, usually the path as typed.
@@ -45,9 +54,14 @@ impl SourceFile {
         &self.name
     }
 
-    /// The whole text.
+    /// The whole text, passwords included.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The whole text with [`secrets::hidden`]: every octet has its place, so spans fit both.
+    pub fn shown(&self) -> &str {
+        self.shown.as_deref().unwrap_or(&self.text)
     }
 
     /// Line and column of an octet. Places beyond the end are the end.
@@ -57,11 +71,11 @@ impl SourceFile {
         Position { line: line + 1, column: self.text[self.lines[line]..at].chars().count() + 1 }
     }
 
-    /// The text of a line (from 1) without its end, empty when there is no such line.
+    /// The text of a line (from 1) without its end and without passwords, empty when there is no such line.
     pub fn line(&self, line: usize) -> &str {
         let Some(start) = line.checked_sub(1).and_then(|index| self.lines.get(index)) else { return "" };
         let end = self.lines.get(line).copied().unwrap_or(self.text.len());
-        self.text[*start..end].trim_end_matches(['\n', '\r'])
+        self.shown()[*start..end].trim_end_matches(['\n', '\r'])
     }
 
     /// Where the line that holds an octet begins.
@@ -146,6 +160,8 @@ pub enum Code {
     FewPorts,
     /// Lint: a timeout below the floor that an RFC sets.
     ShortTimeout,
+    /// Lint: a password that others can read, or a file of one that is not there.
+    SecretFile,
 }
 
 impl Code {
@@ -168,6 +184,7 @@ impl Code {
             Code::Shadowed => "shadowed",
             Code::FewPorts => "few-ports",
             Code::ShortTimeout => "short-timeout",
+            Code::SecretFile => "secret-file",
         }
     }
 }
@@ -314,9 +331,9 @@ impl Report {
         &self.file
     }
 
-    /// The text of a span, empty when it lies outside the file.
+    /// The text of a span without passwords, empty when it lies outside the file.
     pub(crate) fn text(&self, span: &Span) -> &str {
-        self.file.text().get(span.clone()).unwrap_or_default()
+        self.file.shown().get(span.clone()).unwrap_or_default()
     }
 
     /// Reports a mistake.
@@ -360,6 +377,11 @@ impl Report {
         if let Some(last) = self.diagnostics.last_mut() {
             last.note(text);
         }
+    }
+
+    /// How much was reported.
+    pub(crate) fn count(&self) -> usize {
+        self.diagnostics.len()
     }
 
     /// Whether a mistake was reported.

@@ -5,7 +5,6 @@
 
 /// Keys by table (`""` is the top of the file) and what they are for.
 const KEYS: &[(&str, &str, &str)] = &[
-    ("", "ddns", "dynamic DNS comes with a later version"),
     ("", "pcp", "port mapping by PCP and NAT-PMP comes with a later version"),
     ("", "qos", "sharing of bandwidth comes with a later version"),
     ("", "upnp", "port mapping by UPnP comes with a later version"),
@@ -18,6 +17,8 @@ const WORDS: &[(&str, &str)] = &[
     ("pppoe", "PPPoE comes with a later version"),
     ("map-e", "MAP-E comes with a later version"),
     ("ds-lite", "DS-Lite comes with a later version"),
+    ("v6", "IPv6 comes with a later version: the router has no address of that family to publish"),
+    ("ipv6", "IPv6 comes with a later version: the router has no address of that family to publish"),
 ];
 
 /// Why a key does not work yet; `table` is its table's path.

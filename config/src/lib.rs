@@ -16,6 +16,7 @@ pub use genkan_engine::Plan;
 use genkan_engine::plan::{FilteringBehavior, MappingBehavior};
 use genkan_engine::wire::ethernet::MacAddr;
 
+pub mod ddns;
 pub mod diff;
 pub mod edit;
 pub mod error;
@@ -31,6 +32,7 @@ mod plan;
 mod render;
 pub mod schedule;
 mod schema;
+pub mod secrets;
 pub mod services;
 mod suggest;
 mod syntax;
@@ -40,6 +42,7 @@ mod value;
 
 use ipnet::Ipv4Net;
 
+use ddns::Ddns;
 use error::Report;
 use schedule::{Schedule, Zone};
 use schema::File;
@@ -113,6 +116,8 @@ pub struct Config {
     pub metrics: Vec<MetricsPort>,
     /// `[dns]`: names, for the lans.
     pub dns: Option<Dns>,
+    /// `[[ddns]]`: names outside that follow the wan address.
+    pub ddns: Vec<Ddns>,
     /// Names of the forwards that leave the file once they have expired.
     pub temporary: BTreeSet<String>,
 }
@@ -282,7 +287,11 @@ const MAX_FILE: u64 = 4 << 20;
 pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     let name = path.display().to_string();
     match read_file(path) {
-        Ok(text) => parse(&text, &name),
+        Ok(text) => {
+            let mut loaded = parse(&text, &name)?;
+            ddns::lint_files(&mut loaded, path);
+            Ok(loaded)
+        }
         Err(error) => {
             let mut report = Report::new(Arc::new(SourceFile::new(&name, "")));
             let diagnostic = report.whole_file(Code::Unreadable, format!("cannot read `{name}`: {error}"));

@@ -100,6 +100,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
         group: services.and_then(|services| services.group.as_ref()).map(|group| group.value.0.clone()),
         log: log(file.log.as_ref()),
         metrics: metrics(file.metrics.as_ref(), &plan),
+        ddns: file.ddns().map(|entry| entry.typed()).collect::<Option<_>>()?,
         temporary: file
             .forwards()
             .filter(|forward| flag(&forward.temporary, false))

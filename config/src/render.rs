@@ -65,7 +65,7 @@ fn render_one(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
             let span = cut(file, &label.span);
             kind.span(span.start - first..span.end - first).label(label.text.clone())
         };
-        let snippet = Snippet::source(&file.text()[first..last])
+        let snippet = Snippet::source(&file.shown()[first..last])
             .line_start(file.position(first).line)
             .path(file.name())
             .annotation(annotation(AnnotationKind::Primary, primary))

@@ -24,11 +24,13 @@ use crate::value::target::{DmzTarget, Target};
 use crate::value::word::{Protocols, Word};
 use crate::value::{Field, List};
 
+mod ddns;
 mod dhcp;
 mod dns;
 mod log;
 mod metrics;
 
+pub(crate) use ddns::{Ddns, SECRETS};
 pub(crate) use dhcp::Dhcp;
 pub(crate) use dns::Dns;
 pub(crate) use log::Log;
@@ -67,6 +69,8 @@ pub(crate) struct File {
     pub(crate) forward: Option<Vec<Forward>>,
     /// The inside host that gets what no mapping and no forward takes.
     pub(crate) dmz: Option<Dmz>,
+    /// Names outside that follow the wan address.
+    pub(crate) ddns: Option<Vec<Ddns>>,
     /// The programs around the router.
     pub(crate) services: Option<Services>,
     /// What the router tells while it runs.
@@ -335,6 +339,7 @@ impl File {
             host: Some(top.tables("host", "host", Host::read)),
             forward: Some(top.tables("forward", "forward", Forward::read)),
             dmz: top.table("dmz", "dmz", Dmz::read),
+            ddns: Some(top.tables("ddns", "ddns", Ddns::read)),
             services: top.table("services", "services", Services::read),
             log: top.table("log", "log", Log::read),
             metrics: top.table("metrics", "metrics", Metrics::read),
@@ -364,6 +369,11 @@ impl File {
     /// `[[host]]`.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &Host> + Clone {
         self.host.iter().flatten()
+    }
+
+    /// `[[ddns]]`.
+    pub(crate) fn ddns(&self) -> impl Iterator<Item = &Ddns> + Clone {
+        self.ddns.iter().flatten()
     }
 
     /// `[[forward]]`.

@@ -9,6 +9,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue, Error};
 
 use crate::error::{Code, Report, Span};
+use crate::secrets;
 use crate::table::brackets;
 use crate::value::{quoted, shorten};
 
@@ -40,7 +41,7 @@ pub(crate) fn parse<R>(
             let first = errors.iter().min_by_key(|error| error.span().map_or(usize::MAX, |span| span.start));
             match first {
                 None => return Some(read(tree.get_ref(), round == 0, report)),
-                Some(first) => explain(&text, tree.get_ref(), first, report),
+                Some(first) => explain(&secrets::hidden(&text), tree.get_ref(), first, report),
             }
         };
         if !blank_out(&mut text, blank) {

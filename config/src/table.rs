@@ -305,7 +305,7 @@ fn unknown(
 /// How a table's header is written.
 pub(crate) fn brackets(table: &str) -> String {
     match table {
-        "lan" | "route" | "host" | "forward" | "test" | "test.step" => format!("[[{table}]]"),
+        "lan" | "route" | "host" | "forward" | "ddns" | "test" | "test.step" => format!("[[{table}]]"),
         "network" | "gateway" | "link" => format!("[[{table}]]"),
         _ => format!("[{table}]"),
     }
@@ -318,6 +318,16 @@ const SYNONYMS: &[(&str, &[&str], &str)] = &[
     ("", &["port_forward", "portforward", "port_forwards", "rule", "dnat", "redirect"], "forward"),
     ("", &["static_route", "gateway"], "route"),
     ("", &["client", "clients", "device", "devices", "static"], "host"),
+    ("", &["dyndns", "dyndns2", "dynamic_dns", "dynamicdns"], "ddns"),
+    ("ddns", &["name", "host", "hosts", "hostname", "hostnames", "domain", "domains"], "names"),
+    ("ddns", &["service", "type", "protocol", "kind"], "provider"),
+    ("ddns", &["user", "login", "account"], "username"),
+    ("ddns", &["pass", "passwd", "pwd"], "password"),
+    ("ddns", &["api_token", "api_key", "apikey"], "token"),
+    ("ddns", &["key_name", "keyname"], "key"),
+    ("ddns", &["ip", "address", "address_source", "check"], "source"),
+    ("ddns", &["ca", "cafile", "ca_bundle", "ca_certificate"], "ca_file"),
+    ("ddns", &["email", "mail"], "contact"),
     ("wan", &["interface", "iface", "if", "name", "nic"], "device"),
     ("wan", &["ip", "cidr"], "address"),
     ("wan", &["router", "via", "gw", "next_hop"], "gateway"),

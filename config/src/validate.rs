@@ -13,6 +13,7 @@ use crate::error::{Report, Span};
 use crate::schema::{File, Host};
 
 mod addresses;
+mod ddns;
 mod devices;
 mod dhcp;
 mod dns;
@@ -52,6 +53,7 @@ pub(crate) fn check(file: &File, report: &mut Report) -> Checked {
     dhcp::check(file, &lan_names, report);
     dns::check(file, &topology, report);
     metrics::check(file, &topology, report);
+    ddns::check(file, &topology, report);
     let forwards = forwards::check(file, &topology, report);
     let dmz = forwards::dmz(file, &topology, report);
     Checked { lan_names, reaches, forwards, dmz }

@@ -14,6 +14,7 @@ use crate::error::{Code, Report, Span};
 pub(crate) mod address;
 pub(crate) mod address_range;
 pub(crate) mod argument;
+pub(crate) mod ddns;
 pub(crate) mod dns;
 pub(crate) mod duration;
 pub(crate) mod listen;

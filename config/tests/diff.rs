@@ -182,3 +182,28 @@ fn what_needs_a_restart() {
     let new = load(&OLD.replace("port = 80", "port = 81"));
     assert!(!diff(&load(OLD), &new).needs_restart());
 }
+
+/// That a password is another one is told, and neither of them.
+#[test]
+fn passwords_stay_untold() {
+    let with = |token: &str, url: &str, name: &str| {
+        let base = "[wan]\ndevice = \"eth0\"\naddress = \"203.0.113.1/24\"\n[[lan]]\ndevice = \"eth1\"\n\
+                    address = \"192.168.0.1/24\"\n[router]\ntun = \"genkan0\"\n";
+        let text = format!(
+            "{base}[[ddns]]\nprovider = \"dyndns2\"\nnames = [\"{name}\"]\ntoken = \"{token}\"\nurl = \"{url}\"\n"
+        );
+        genkan_config::parse(&text, "genkan.toml").expect("no errors")
+    };
+    let (one, two) = ("https://one.example.com/", "https://two.example.com/?token=hunter4");
+    let changes = |new| genkan_config::diff(&with("hunter2", one, "a.example.com"), &new).to_string();
+    assert_eq!(changes(with("hunter2", one, "a.example.com")), "");
+    assert_eq!(
+        changes(with("hunter3", two, "a.example.com")),
+        "ddns a.example.com: url changed\nddns a.example.com: password changed\n"
+    );
+    assert_eq!(
+        changes(with("hunter3", two, "b.example.com")),
+        "ddns a.example.com: removed\nddns b.example.com: added: provider dyndns2, names [b.example.com], \
+         source wan, allow_private false\n"
+    );
+}

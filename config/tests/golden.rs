@@ -138,6 +138,11 @@ fn dns() {
 }
 
 #[test]
+fn ddns() {
+    check("ddns.txt");
+}
+
+#[test]
 fn lint() {
     check("lint.txt");
 }

@@ -200,12 +200,18 @@ fn schema_defaults_are_the_defaults() {
         ("Nat", "[nat]", ""),
         ("Timeouts", "[nat.timeouts]", ""),
         ("Forward", "[[forward]]", "name = \"a\"\nprotocol = \"tcp\"\nport = 80\nto = \"192.168.0.2\"\n"),
+        (
+            "Ddns",
+            "[[ddns]]",
+            "provider = \"rfc2136\"\nserver = \"192.0.2.53\"\nnames = [\"home.example.net\"]\n",
+        ),
         ("Services", "[services]", ""),
         ("Log", "[log]", ""),
         ("Dns", "[router]\ntun = \"genkan0\"\n[dns]", "upstreams = [\"192.0.2.53\"]\n"),
     ] {
         let part = format!("{header}\n{required}");
         let rest = MINIMAL.replace(&part, "");
+        let rest = if table == "Ddns" { format!("{rest}[router]\ntun = \"genkan0\"\n") } else { rest };
         let base = load(&format!("{rest}{part}"));
         for (key, property) in properties(&schema, table) {
             let Some(default) = property.get("default") else { continue };
@@ -216,7 +222,7 @@ fn schema_defaults_are_the_defaults() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 46, "a default is missing in the schema, or one is new: count it here");
+    assert_eq!(checked, 51, "a default is missing in the schema, or one is new: count it here");
 }
 
 #[test]
@@ -602,4 +608,50 @@ fn many_forwards() {
     assert_eq!(loaded.plan.forwards.len(), 10_000);
     // A debug build on a busy machine takes a good second; a square would take minutes.
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// What passwords are in is nobody else's to read, and what is not there cannot be sent.
+#[test]
+fn files_of_passwords_are_looked_at() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::env::temp_dir().join(format!("genkan-secret-files-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+    let (path, secret) = (folder.join("genkan.toml"), folder.join("token"));
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("it is ours");
+    };
+    let tun = "[router]\ntun = \"genkan0\"\n";
+    let entry = "[[ddns]]\nprovider = \"duckdns\"\nnames = [\"a.duckdns.org\"]\n";
+    let warnings = |key: &str| {
+        std::fs::write(&path, format!("{MINIMAL}{tun}{entry}{key}\n")).expect("it is ours");
+        let loaded = genkan_config::load(&path).expect("no errors");
+        let shown = genkan_config::render(&loaded.warnings, false);
+        assert!(!shown.contains("hunter2") && !format!("{loaded:?}").contains("Secret(\""), "{shown}");
+        loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let inline = "token = \"hunter2\"";
+    warnings(inline);
+    mode(&path, 0o644);
+    let [open] = &warnings(inline)[..] else { panic!("one warning") };
+    assert!(open.contains("everybody on this machine can read the `ddns.token`"), "{open}");
+    mode(&path, 0o640);
+    assert!(warnings(inline).is_empty());
+
+    let in_file = format!("token_file = \"{}\"", secret.display());
+    let [missing] = &warnings(&in_file)[..] else { panic!("one warning") };
+    assert!(
+        missing.contains("`ddns.token_file` gives no password") && missing.contains("No such file"),
+        "{missing}"
+    );
+    std::fs::write(&secret, "hunter2\n").expect("it is ours");
+    mode(&secret, 0o644);
+    let [open] = &warnings(&in_file)[..] else { panic!("one warning") };
+    assert!(open.contains("everybody on this machine can read"), "{open}");
+    mode(&secret, 0o600);
+    assert!(warnings(&in_file).is_empty());
+    let loaded = genkan_config::load(&path).expect("no errors");
+    loaded.config.ddns[0].entry().expect("the password is there");
+    std::fs::write(&secret, "two\nlines\n").expect("it is ours");
+    assert!(loaded.config.ddns[0].entry().is_err());
+    std::fs::remove_dir_all(&folder).expect("it is ours");
 }

@@ -1,7 +1,7 @@
 //! When to send what: one client per entry.
 //!
-//! A new address waits until it has been the same for [`SETTLE`]; then a round runs, and the next one may not begin
-//! before the service's minimum interval, or the back-off after a failure, has gone. A name whose update was stopped
+//! A new address waits until it has been the same for the service's [settling time](Service::settle); then a round runs,
+//! and the next one may not begin before the service's minimum interval, or the back-off after a failure, has gone. A name whose update was stopped
 //! waits for another configuration, or for [`Client::resume`].
 
 use super::dns_name::DnsName;
@@ -15,8 +15,6 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long an address must stay before it is sent, so that a burst of changes makes one update.
-pub(super) const SETTLE: Duration = Duration::from_secs(5);
 /// After which an outcome is no longer waited for.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 /// First wait after a request that did not reach the service.
@@ -136,7 +134,7 @@ impl Client {
         if let Some(state) = state {
             let same = state.configuration == entry.digest() && state.names.len() == names.len();
             let remaining = state.remaining(now.wall);
-            not_before = now.at + if same { remaining } else { remaining.min(entry.service.min_interval()) };
+            not_before = now.at + if same { remaining } else { remaining.min(entry.service.back_off()) };
             if same {
                 failures = state.failures;
                 for (name, stored) in names.iter_mut().zip(state.names) {
@@ -197,7 +195,7 @@ impl Client {
         let address = address.filter(|a| Family::of(*a) == self.entry.family);
         if address != self.address {
             self.address = address;
-            self.settled_at = now.at + SETTLE;
+            self.settled_at = now.at + self.entry.service.settle();
         }
     }
 
@@ -262,6 +260,8 @@ impl Client {
         let address = round.address;
         let Some(step) = round.next_step(&self.entry.service, self.zone.as_ref(), &self.needy(now, address))
         else {
+            // Nothing failed: the wait that every request reserves, in case nobody lives to see its answer, is not due.
+            self.not_before = self.not_before.min(now.at + self.entry.service.min_interval());
             self.round = None;
             return None;
         };
@@ -280,7 +280,7 @@ impl Client {
         }
         // Resolvers are not the service.
         if !matches!(ask, Ask::Resolve { .. }) {
-            self.not_before = not_before.max(now.at + self.entry.service.min_interval());
+            self.not_before = not_before.max(now.at + self.entry.service.back_off());
         }
         self.in_flight =
             Some(InFlight { id, step, sent, deadline: now.at + REQUEST_TIMEOUT, before, not_before });
@@ -351,7 +351,7 @@ impl Client {
     }
 
     fn back_off(&self, unreached: bool) -> Duration {
-        let base = if unreached { NOT_SENT } else { self.entry.service.min_interval() };
+        let base = if unreached { NOT_SENT } else { self.entry.service.back_off() };
         let factor = 1u32 << (self.failures.saturating_sub(1)).min(16);
         base.saturating_mul(factor).min(MAX_BACK_OFF.max(base))
     }

@@ -5,12 +5,13 @@ use super::entry::Family;
 use super::reason::{Reason, Verdict, of_http_status};
 use super::request::{HttpRequest, Method, USER_AGENT};
 use super::secret::Secret;
-use super::template::percent_encode;
+use super::template::{Template, percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 
-const BASE: &str = "https://api.cloudflare.com/client/v4/zones";
+/// Where the API is.
+const BASE: &str = "https://api.cloudflare.com/client/v4";
 /// Longest body that is read, in octets.
 const MAX_BODY: usize = 65_536;
 /// The codes of a token that is not accepted.
@@ -19,6 +20,8 @@ const BAD_TOKEN: [u32; 5] = [6003, 6103, 6111, 9109, 10_000];
 /// An account at Cloudflare, or at what speaks like it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cloudflare {
+    /// Where the API is, if not at Cloudflare: everything before `/zones`.
+    pub url: Option<String>,
     /// An API token that may edit the zone's records.
     pub token: Secret,
     /// The zone that all names lie in.
@@ -61,6 +64,11 @@ fn request(account: &Cloudflare, method: Method, url: String, body: Vec<u8>) -> 
     HttpRequest { method, url: Secret::new(url), headers, body }
 }
 
+/// Where the zones are.
+fn zones(account: &Cloudflare) -> String {
+    format!("{}/zones", account.url.as_deref().unwrap_or(BASE).trim_end_matches('/'))
+}
+
 fn kind(family: Family) -> &'static str {
     match family {
         Family::V4 => "A",
@@ -70,14 +78,14 @@ fn kind(family: Family) -> &'static str {
 
 /// Asks for the zone's identifier.
 pub(super) fn zone_request(account: &Cloudflare) -> HttpRequest {
-    let mut url = format!("{BASE}?name=");
+    let mut url = format!("{}?name=", zones(account));
     percent_encode(&mut url, &account.zone);
     request(account, Method::Get, url, Vec::new())
 }
 
 /// Asks for the name's records of a family.
 pub(super) fn record_request(account: &Cloudflare, zone: &str, name: &str, family: Family) -> HttpRequest {
-    let mut url = format!("{BASE}/{zone}/dns_records?type={}&name=", kind(family));
+    let mut url = format!("{}/{zone}/dns_records?type={}&name=", zones(account), kind(family));
     percent_encode(&mut url, name);
     request(account, Method::Get, url, Vec::new())
 }
@@ -94,12 +102,12 @@ pub(super) fn write_request(
     let (method, url, body) = match record {
         Some(id) => (
             Method::Patch,
-            format!("{BASE}/{zone}/dns_records/{id}"),
+            format!("{}/{zone}/dns_records/{id}", zones(account)),
             serde_json::json!({ "content": address.to_string() }),
         ),
         None => (
             Method::Post,
-            format!("{BASE}/{zone}/dns_records"),
+            format!("{}/{zone}/dns_records", zones(account)),
             // A TTL of 1 is the API's word for automatic.
             serde_json::json!({
                 "type": kind(family), "name": name, "content": address.to_string(), "ttl": 1, "proxied": false
@@ -170,5 +178,8 @@ pub(super) fn fits(account: &Cloudflare, names: &[DnsName]) -> Option<bool> {
     let zone = DnsName::parse(&account.zone).ok()?;
     let token = account.token.expose();
     let sendable = !token.is_empty() && token.bytes().all(|o| o.is_ascii_graphic());
-    Some(sendable && names.iter().all(|name| name.is_within(&zone)))
+    let url = account.url.as_deref().is_none_or(|url| {
+        Template::parse(url).is_ok_and(|template| !template.has_placeholders()) && !url.contains(['?', '#'])
+    });
+    Some(sendable && url && names.iter().all(|name| name.is_within(&zone)))
 }

@@ -90,7 +90,7 @@ impl DnsName {
     }
 
     /// Whether `self` is `zone` or below it.
-    pub(super) fn is_within(&self, zone: &DnsName) -> bool {
+    pub fn is_within(&self, zone: &DnsName) -> bool {
         self.suffixes().any(|suffix| suffix == zone.wire())
     }
 

@@ -63,6 +63,9 @@ pub enum EntryError {
     /// Basic authentication has no place for it.
     #[error("the user name contains a colon or control characters")]
     Username,
+    /// It goes into the User-Agent field.
+    #[error("the contact has spaces, or signs that no address of mail has")]
+    Contact,
     /// The token cannot be sent, the zone is no domain name, or a name lies outside of it.
     #[error("the zone does not hold every name, or the token has spaces")]
     Cloudflare,
@@ -85,6 +88,8 @@ pub struct Http {
     pub username: String,
     /// Password or token.
     pub password: Secret,
+    /// An address of mail for the service's operators, told with every update.
+    pub contact: Option<String>,
     /// How the service answers.
     pub answers: Answers,
     /// Most names of one request.
@@ -112,6 +117,7 @@ impl Http {
             basic: provider.basic,
             username,
             password,
+            contact: None,
             answers: provider.answers,
             names_per_request: provider.names_per_request,
             min_interval: Duration::from_secs(provider.min_interval.into()),
@@ -131,6 +137,7 @@ impl Http {
             basic: !username.is_empty(),
             username,
             password,
+            contact: None,
             answers: Answers::Dyndns2,
             names_per_request: 1,
             min_interval: Duration::from_secs(300),
@@ -166,12 +173,26 @@ pub enum Service {
 }
 
 impl Service {
-    /// Between rounds of requests, at least.
+    /// Between rounds of requests that succeed, at least. A DNS server is one's own, or paid for, and minds nothing.
     pub fn min_interval(&self) -> Duration {
         match self {
             Service::Http(http) => http.min_interval,
             Service::Cloudflare(_) => Duration::from_secs(60),
-            Service::DnsUpdate(_) => Duration::from_secs(30),
+            Service::DnsUpdate(_) => Duration::from_secs(2),
+        }
+    }
+
+    /// After a failure, or a request whose answer nobody saw, at least; never below [`Self::min_interval`].
+    pub fn back_off(&self) -> Duration {
+        self.min_interval().max(Duration::from_secs(30))
+    }
+
+    /// How long an address must stay before it is sent, so that a burst of changes makes one update: longer where the
+    /// next one has to wait long.
+    pub fn settle(&self) -> Duration {
+        match self {
+            Service::Http(_) => Duration::from_secs(5),
+            Service::Cloudflare(_) | Service::DnsUpdate(_) => Duration::from_secs(1),
         }
     }
 
@@ -211,17 +232,21 @@ impl Entry {
             }
             wire_names.push(name);
         }
-        if !(30..=86_400).contains(&service.min_interval().as_secs()) {
-            return Err(EntryError::Interval);
-        }
         match &service {
             Service::Http(http) => {
+                if !(30..=86_400).contains(&http.min_interval.as_secs()) {
+                    return Err(EntryError::Interval);
+                }
                 let unsendable = |c: char| c == ':' || c.is_control();
                 if names.len() > 1 && !http.url.has_names() {
                     return Err(EntryError::NamesNotInUrl);
                 }
                 if http.basic && http.username.contains(unsendable) {
                     return Err(EntryError::Username);
+                }
+                let graphic = |text: &String| text.bytes().all(|o| o.is_ascii_graphic());
+                if !http.contact.as_ref().is_none_or(graphic) {
+                    return Err(EntryError::Contact);
                 }
             }
             Service::Cloudflare(account) => {
@@ -260,6 +285,7 @@ impl Entry {
                 part(http.password.expose().as_bytes());
             }
             Service::Cloudflare(account) => {
+                part(account.url.as_deref().unwrap_or("").as_bytes());
                 part(account.zone.as_bytes());
                 part(account.token.expose().as_bytes());
             }

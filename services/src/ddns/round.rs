@@ -263,7 +263,11 @@ fn cloudflare_answer(
 
 fn http_update(http: &Http, names: &[&str], address: IpAddr) -> HttpRequest {
     let url = http.url.expand(&Values { username: &http.username, password: &http.password, names, address });
-    let mut headers = vec![("User-Agent", Secret::new(USER_AGENT))];
+    let agent = match &http.contact {
+        Some(contact) => format!("{USER_AGENT} {contact}"),
+        None => USER_AGENT.to_owned(),
+    };
+    let mut headers = vec![("User-Agent", Secret::new(agent))];
     if http.basic {
         let pair = format!("{}:{}", http.username, http.password.expose());
         headers.push(("Authorization", Secret::new(format!("Basic {}", base64::encode(pair.as_bytes())))));

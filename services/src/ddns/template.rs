@@ -126,8 +126,13 @@ impl Template {
         Secret::new(url)
     }
 
+    /// Whether anything in it depends on a value.
+    pub fn has_placeholders(&self) -> bool {
+        self.parts.iter().any(|part| !matches!(part, Part::Text(_)))
+    }
+
     /// Whether it tells which names are meant.
-    pub(super) fn has_names(&self) -> bool {
+    pub fn has_names(&self) -> bool {
         self.parts.contains(&Part::Names)
     }
 

@@ -44,6 +44,8 @@ impl Daemon {
         };
         let name = |revision| format!("revision {revision}");
         let text = text_diff::unified(&old, &new, &name(from), &name(to));
+        // Only now, so that the line of a changed password is there.
+        let text = genkan_config::secrets::hidden(&text).into_owned();
         Ok(HistoryDiff { from, to, changes, text })
     }
 }

@@ -109,8 +109,9 @@ fn what_an_entry_refuses() {
     assert_eq!(new(&["a.example"], custom(url, "u:v")), Some(EntryError::Username));
     let nameless = "https://h.example/u?a={address}";
     assert_eq!(new(&["a.example", "b.example"], custom(nameless, "")), Some(EntryError::NamesNotInUrl));
-    let account =
-        |token| Service::Cloudflare(Cloudflare { token: Secret::new(token), zone: "example.com".into() });
+    let account = |token| {
+        Service::Cloudflare(Cloudflare { url: None, token: Secret::new(token), zone: "example.com".into() })
+    };
     assert_eq!(new(&["a.example.org"], account("t")), Some(EntryError::Cloudflare));
     assert_eq!(new(&["a.example.com"], account("t\r\nX: y")), Some(EntryError::Cloudflare));
     assert_eq!(new(&["a.example.com"], account("t")), None);

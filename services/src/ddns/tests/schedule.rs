@@ -1,7 +1,7 @@
 //! When requests are made.
 
 use super::server::{Answer, EPOCH, Kind, Server, at, entry, ip, run};
-use crate::ddns::client::{NOT_SENT, REQUEST_TIMEOUT, SETTLE};
+use crate::ddns::client::{NOT_SENT, REQUEST_TIMEOUT};
 use crate::ddns::*;
 use genkan_engine::UnixTime;
 use std::time::Duration;
@@ -75,7 +75,8 @@ fn a_burst_of_changes_makes_one_update() {
         assert!(run(&mut client, &mut server, at(400 + i)).is_empty());
     }
     client.address(at(420), Some(ip(B)));
-    assert_eq!(run(&mut client, &mut server, at(420 + SETTLE.as_secs())).len(), 1);
+    let settle = client.entry.service.settle().as_secs();
+    assert_eq!(run(&mut client, &mut server, at(420 + settle)).len(), 1);
     assert_eq!(server.updates, 2);
 }
 
@@ -302,4 +303,24 @@ fn nothing_secret_is_shown() {
     let cloudflare = format!("{:?} {:?}", entry(Kind::Cloudflare), entry(Kind::Dns));
     assert!(!cloudflare.contains("token\"") && !cloudflare.contains("115, 101, 99"), "{cloudflare}");
     assert_eq!(NOT_SENT, Duration::from_secs(30));
+}
+
+#[test]
+fn a_dns_server_has_a_second_change_at_once_and_one_in_doubt_later() {
+    let mut client = Client::new(at(0), entry(Kind::Dns), None);
+    let mut server = Server::default();
+    client.address(at(0), Some(ip(A)));
+    run(&mut client, &mut server, at(1));
+    assert!(client.status().all(|n| n.good));
+    client.address(at(3), Some(ip(B)));
+    run(&mut client, &mut server, at(4));
+    assert!(client.status().all(|n| n.good), "{:?}", client.status().collect::<Vec<_>>());
+    // Whoever dies before the answer is told of waits longer.
+    client.address(at(10), Some(ip(A)));
+    client.poll(at(11), 0).unwrap();
+    let state = client.state(at(11));
+    let mut client = Client::new(at(12), entry(Kind::Dns), Some(state));
+    client.address(at(12), Some(ip(A)));
+    assert!(run(&mut client, &mut server, at(40)).is_empty());
+    assert!(!run(&mut client, &mut server, at(41)).is_empty());
 }

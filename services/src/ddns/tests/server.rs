@@ -247,9 +247,11 @@ pub(super) fn entry(kind: Kind) -> Entry {
     let service = match kind {
         Kind::Dyndns2 => http(20),
         Kind::OneByOne => http(1),
-        Kind::Cloudflare => {
-            Service::Cloudflare(Cloudflare { token: Secret::new("token"), zone: "example.com".into() })
-        }
+        Kind::Cloudflare => Service::Cloudflare(Cloudflare {
+            url: None,
+            token: Secret::new("token"),
+            zone: "example.com".into(),
+        }),
         Kind::Dns => Service::DnsUpdate(DnsUpdate {
             server: "ns.example.com".into(),
             port: 53,

@@ -1,0 +1,222 @@
+//! `[[ddns]]`: every kind of service has keys of its own, and a name has one entry.
+
+use std::collections::HashMap;
+
+use genkan_services::ddns::{DnsName, Family, Secret, Template, provider};
+
+use crate::ddns::{DdnsError, SecretSource};
+use crate::error::{Code, Report, Span};
+use crate::schema::{Ddns, File, SECRETS};
+use crate::validate::{Topology, list};
+use crate::value::ddns::{CLOUDFLARE, CUSTOM, DNS_UPDATE, ProviderName};
+
+/// Most names of one entry.
+const MOST_NAMES: usize = 32;
+/// Stands for a password whose file is not read here; it is base64, too.
+const SOME_PASSWORD: &str = "c29tZSBwYXNzd29yZA==";
+
+/// Checks all of them.
+pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
+    if let (Some(first), false) = (file.ddns().next(), topology.tun) {
+        report
+            .error(Code::Conflict, &first.span, "`[[ddns]]` without `router.tun`: the box has no way out")
+            .label("its updates could not be sent")
+            .help("add `[router]`, and below it `tun = \"genkan0\"`: the box goes out through the wan then");
+    }
+    let mut seen: HashMap<&str, &Span> = HashMap::new();
+    for entry in file.ddns() {
+        let errors = report.count();
+        names(entry, &mut seen, report);
+        secrets(entry, report);
+        let Some(provider) = entry.provider.as_ref().map(|provider| provider.value.0) else { continue };
+        keys(entry, provider, report);
+        needs(entry, provider, report);
+        zone(entry, report);
+        if report.count() == errors {
+            whole(entry, report);
+        }
+    }
+}
+
+fn names<'f>(entry: &'f Ddns, seen: &mut HashMap<&'f str, &'f Span>, report: &mut Report) {
+    let Some(names) = &entry.names else { return };
+    let items = &names.value.items;
+    if names.value.complete && !(1..=MOST_NAMES).contains(&items.len()) {
+        report
+            .error(Code::BadValue, &names.span, format!("`ddns.names` has {} names", items.len()))
+            .label(format!("1 to {MOST_NAMES} names are accepted"))
+            .help("for example `names = [\"home.example.net\"]`");
+    }
+    for name in items {
+        if let Some(first) = seen.get(name.value.0.as_str()) {
+            report
+                .error(Code::Conflict, &name.span, format!("`ddns.names` has `{}` twice", name.value.0))
+                .label("the second one")
+                .related(first, "the first one")
+                .help("take one of them away: two services cannot keep the same name");
+        } else {
+            seen.insert(&name.value.0, &name.span);
+        }
+    }
+}
+
+fn secrets(entry: &Ddns, report: &mut Report) {
+    let secrets = entry.secrets();
+    if let [(first, _, first_span), (second, _, second_span), ..] = &secrets[..] {
+        report
+            .error(Code::Conflict, second_span, format!("`ddns.{first}` and `ddns.{second}` are both there"))
+            .label("the second one")
+            .related(first_span, "the first one")
+            .help("take one of them away");
+    }
+}
+
+/// Keys that are written, and do not belong to this kind of service.
+fn keys(entry: &Ddns, provider: ProviderName, report: &mut Report) {
+    let of: &[&str] = match provider {
+        CUSTOM => &["url", "username", "password", "password_file", "token", "token_file", "contact"],
+        CLOUDFLARE => &["url", "zone", "token", "token_file"],
+        DNS_UPDATE => &["server", "zone", "key", "algorithm", "secret", "secret_file", "ttl"],
+        _ => &["username", "password", "password_file", "token", "token_file", "contact"],
+    };
+    fn span<T>(field: &crate::value::Field<T>) -> Option<&Span> {
+        field.as_ref().map(|field| &field.span)
+    }
+    let written = [
+        ("url", span(&entry.url)),
+        ("username", span(&entry.username)),
+        ("server", span(&entry.server)),
+        ("zone", span(&entry.zone)),
+        ("key", span(&entry.key)),
+        ("algorithm", span(&entry.algorithm)),
+        ("ttl", span(&entry.ttl)),
+        ("contact", span(&entry.contact)),
+    ];
+    let secrets = entry.secrets();
+    let written = written.into_iter().filter_map(|(key, span)| Some((key, span?)));
+    for (key, span) in written.chain(secrets.iter().map(|(key, _, span)| (*key, *span))) {
+        if of.contains(&key) {
+            continue;
+        }
+        let diagnostic = report.error(
+            Code::Conflict,
+            span,
+            format!("`ddns.{key}` is no key of provider \"{}\"", provider.0),
+        );
+        diagnostic
+            .label(format!("{} are", list(of.iter().map(|key| format!("`{key}`"))).replace(" or ", " and ")));
+        if key == "url" {
+            diagnostic.help("its address is known; for another service, `provider = \"dyndns2\"`");
+        } else if let Some(other) = in_place_of(key, of) {
+            diagnostic.help(format!("call it `{other}`"));
+        } else {
+            diagnostic.help("take it out");
+        }
+    }
+}
+
+/// The name of a password's key at this kind of service.
+fn in_place_of(key: &str, of: &[&'static str]) -> Option<&'static str> {
+    let file = key.ends_with("_file");
+    let is_secret = |key: &str| matches!(key.trim_end_matches("_file"), "password" | "token" | "secret");
+    is_secret(key)
+        .then(|| of.iter().find(|other| is_secret(other) && other.ends_with("_file") == file).copied())
+        .flatten()
+}
+
+fn missing(entry: &Ddns, provider: ProviderName, key: &str, example: &str, report: &mut Report) {
+    let span = entry.provider.as_ref().map_or(&entry.span, |provider| &provider.span);
+    report
+        .error(Code::MissingKey, span, format!("`ddns.{key}` is missing"))
+        .label(format!("\"{}\" needs `{key}`", provider.0))
+        .help(format!("add `{key} = {example}`"));
+}
+
+/// Keys that this kind of service needs. One that was refused is not reported again.
+fn needs(entry: &Ddns, name: ProviderName, report: &mut Report) {
+    let has = |key: &str| entry.written.contains(&key);
+    let secret = SECRETS.iter().any(|key| has(key));
+    let (password, token) = ("\"/etc/genkan/ddns.password\"", "\"/etc/genkan/ddns.token\"");
+    let mut need = |needed: bool, there: bool, key: &str, example: &str| {
+        if needed && !there {
+            missing(entry, name, key, example, report);
+        }
+    };
+    match name {
+        CUSTOM => {
+            let url = "\"https://update.example.net/nic/update?hostname={names}&myip={address}\"";
+            need(true, has("url"), "url", url);
+            need(has("username"), secret, "password_file", password);
+        }
+        CLOUDFLARE => {
+            need(true, has("zone"), "zone", "\"example.net\"");
+            need(true, secret, "token_file", token);
+        }
+        DNS_UPDATE => {
+            need(true, has("server"), "server", "\"ns1.example.net\"");
+            need(has("key"), secret, "secret_file", "\"/etc/genkan/ddns.key\"");
+            need(secret, has("key"), "key", "\"genkan\"");
+        }
+        known => {
+            let Some(known) = provider(known.0) else { return };
+            let in_url = known.url(Family::V4).is_some_and(|url| url.contains("{username}"));
+            need(known.basic || in_url, has("username"), "username", "\"user\"");
+            need(true, secret, "password_file", password);
+        }
+    }
+}
+
+fn zone(entry: &Ddns, report: &mut Report) {
+    let (Some(zone), Some(names)) = (&entry.zone, &entry.names) else { return };
+    let Ok(parsed) = DnsName::parse(&zone.value.0) else { return };
+    for name in &names.value.items {
+        if !DnsName::parse(&name.value.0).is_ok_and(|name| name.is_within(&parsed)) {
+            report
+                .error(
+                    Code::BadValue,
+                    &name.span,
+                    format!("`{}` does not lie in zone `{}`", name.value.0, zone.value.0),
+                )
+                .label(format!("a name that ends in .{} is accepted", zone.value.0))
+                .related(&zone.span, "the zone")
+                .help("give names of other zones an entry of their own");
+        }
+    }
+}
+
+/// What only the client itself can tell.
+fn whole(entry: &Ddns, report: &mut Report) {
+    let Some(typed) = entry.typed() else { return };
+    let url_has_names = |url: &str| Template::parse(url).is_ok_and(|template| template.has_names());
+    if let (Some(url), Some(names)) = (&entry.url, &entry.names)
+        && typed.provider == CUSTOM.0
+        && names.value.items.len() > 1
+        && !url_has_names(&url.value.0)
+    {
+        report
+            .error(
+                Code::Conflict,
+                &url.span,
+                "`ddns.url` has no {names}, so the service is told of one name only",
+            )
+            .label("one name is possible with it")
+            .related(&names.span, "several names")
+            .help("put {names} into it, or give each name an entry of its own");
+        return;
+    }
+    let inline = entry.secrets().into_iter().next();
+    let secret = inline.as_ref().map(|(_, source, _)| match source {
+        SecretSource::Inline(secret) => secret.clone(),
+        SecretSource::File(_) => Secret::new(SOME_PASSWORD),
+    });
+    if let Err(error) = typed.entry_with(secret) {
+        let span = match (&error, &inline) {
+            (DdnsError::Key(_), Some((_, _, span))) => *span,
+            _ => &entry.span,
+        };
+        report
+            .error(Code::BadValue, span, format!("`[[ddns]]` cannot be used: {error}"))
+            .label("as it is written here")
+            .help("see docs/ddns.md for an example of each kind of service");
+    }
+}
