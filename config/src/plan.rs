@@ -222,6 +222,7 @@ fn wan_plan(wan: &Wan) -> Option<plan::Wan> {
     Some(plan::Wan {
         address: wan.address.as_ref()?.value.0,
         gateway: wan.gateway.as_ref().map(|gateway| gateway.value.0),
+        routes: Vec::new(),
         addresses: wan
             .addresses
             .iter()

@@ -412,6 +412,7 @@ pub(crate) mod tests {
             wan: Wan {
                 address: "203.0.113.1/24".parse().expect("a prefix"),
                 gateway: Some(Ipv4Addr::new(203, 0, 113, 2)),
+                routes: Vec::new(),
                 addresses: vec![Ipv4Addr::new(203, 0, 113, 5)],
                 mtu: 1500,
                 ping: true,

@@ -33,6 +33,7 @@ impl Bench {
         let wan = Wan {
             address: "203.0.113.1/24".parse().expect("a prefix"),
             gateway: None,
+            routes: Vec::new(),
             addresses: Vec::new(),
             mtu: 1500,
             ping: true,

@@ -57,6 +57,9 @@ pub struct Wan {
     pub address: Ipv4Net,
     /// Next hop for what is not on the link.
     pub gateway: Option<Ipv4Addr>,
+    /// Networks outside that have another next hop (RFC 3442). One that is part of a lan, or of a `[[route]]`, counts
+    /// for nothing: the outside cannot take away what is inside.
+    pub routes: Vec<WanRoute>,
     /// Further external addresses.
     pub addresses: Vec<Ipv4Addr>,
     /// IP MTU in octets.
@@ -68,9 +71,22 @@ pub struct Wan {
 impl Wan {
     /// All external addresses, the primary first.
     pub fn external_addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        let primary = Some(self.address.addr()).filter(|address| !address.is_unspecified());
-        primary.into_iter().chain(self.addresses.iter().copied())
+        self.primary().into_iter().chain(self.addresses.iter().copied())
     }
+
+    /// The primary address, if there is one.
+    pub fn primary(&self) -> Option<Ipv4Addr> {
+        Some(self.address.addr()).filter(|address| !address.is_unspecified())
+    }
+}
+
+/// A network outside, and the way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WanRoute {
+    /// The network.
+    pub to: Ipv4Net,
+    /// Its next hop, on the wan's link; `None`: its hosts are on that link themselves.
+    pub via: Option<Ipv4Addr>,
 }
 
 /// A network inside.

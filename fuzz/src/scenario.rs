@@ -337,6 +337,7 @@ impl Setup {
             wan: Wan {
                 address: net(primary, 24),
                 gateway: self.gateway.then(|| Place::Gateway.address()),
+                routes: Vec::new(),
                 addresses: addresses.clone(),
                 mtu: self.mtus[0].max(68),
                 ping: self.ping,

@@ -35,3 +35,4 @@ mod rfc8158;
 mod sanity;
 mod static_mappings;
 mod tcp;
+mod wan_routes;

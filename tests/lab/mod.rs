@@ -137,6 +137,10 @@ impl Lab {
         if let Some(gateway) = lab.plan.wan.gateway {
             lab.machines.insert(Host { port: WAN, address: gateway }, Machine::new(mac_of(gateway), false));
         }
+        for next_hop in lab.plan.wan.routes.iter().filter_map(|route| route.via) {
+            let host = Host { port: WAN, address: next_hop };
+            lab.machines.insert(host, Machine::new(mac_of(next_hop), false));
+        }
         for route in lab.plan.routes.clone() {
             if let Some(index) = lab.plan.lans.iter().position(|lan| lan.address.contains(&route.via)) {
                 let via = Host { port: PortId::lan(index), address: route.via };
@@ -179,9 +183,25 @@ impl Lab {
     /// the plan's route to it.
     pub fn host(&mut self, port: PortId, address: &str) -> Host {
         let host = Host { port, address: address.parse().expect("an address") };
-        let via = match port {
-            WAN if !self.plan.wan.address.contains(&host.address) => self.plan.wan.gateway,
-            _ => port
+        let machine = self.machine_where_the_plan_says(host);
+        self.machines.entry(host).or_insert(machine);
+        host
+    }
+
+    /// Puts a machine where the plan of now says that it is; what it has received is gone.
+    pub fn move_host(&mut self, host: Host) {
+        let machine = self.machine_where_the_plan_says(host);
+        self.machines.insert(host, machine);
+    }
+
+    fn machine_where_the_plan_says(&self, host: Host) -> Machine {
+        let via = match host.port {
+            WAN if !self.plan.wan.address.contains(&host.address) => {
+                let routes = self.plan.wan.routes.iter().filter(|route| route.to.contains(&host.address));
+                let best = routes.max_by_key(|route| route.to.prefix_len());
+                best.map_or(self.plan.wan.gateway, |route| route.via)
+            }
+            port => port
                 .lan_index()
                 .filter(|&index| !self.plan.lans[index].address.contains(&host.address))
                 .and_then(|_| {
@@ -192,9 +212,7 @@ impl Lab {
                         .map(|route| route.via)
                 }),
         };
-        let machine = Machine::new(mac_of(via.unwrap_or(host.address)), via.is_some());
-        self.machines.entry(host).or_insert(machine);
-        host
+        Machine::new(mac_of(via.unwrap_or(host.address)), via.is_some())
     }
 
     /// A machine on the lan "home".

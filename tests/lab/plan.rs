@@ -33,6 +33,7 @@ pub fn home() -> Plan {
         wan: Wan {
             address: "203.0.113.1/24".parse().expect("a prefix"),
             gateway: Some(GATEWAY),
+            routes: Vec::new(),
             addresses: Vec::new(),
             mtu: 1500,
             ping: true,

@@ -344,6 +344,7 @@ pub(crate) mod tests {
             wan: Wan {
                 address: "203.0.113.1/24".parse().expect("a prefix"),
                 gateway: Some(Ipv4Addr::new(203, 0, 113, 2)),
+                routes: Vec::new(),
                 addresses: Vec::new(),
                 mtu: 1500,
                 ping: true,

@@ -1,7 +1,7 @@
 //! Next hops, and which addresses are whose.
 //!
 //! The table is made from a plan and never changes; a new plan makes a new one. Longest prefix first: the router's
-//! own addresses, `[[route]]`, lan and wan prefixes, the default route by the gateway.
+//! own addresses, `[[route]]`, lan and wan prefixes, the routes of the wan, the default route by the gateway.
 
 use std::net::Ipv4Addr;
 
@@ -85,12 +85,23 @@ impl Prefix {
     }
 }
 
+/// Whether a network is part of a lan or of a `[[route]]`.
+fn is_inside(plan: &Plan, network: Ipv4Net) -> bool {
+    let lans = plan.lans.iter().map(|lan| lan.address.trunc());
+    lans.chain(plan.routes.iter().map(|route| route.to)).any(|inside| inside.contains(&network))
+}
+
 impl RouteTable {
     /// The routes of `plan`. A `[[route]]` whose next hop is on no lan is left out (the config crate refuses it).
     pub fn from_plan(plan: &Plan) -> RouteTable {
         let mut trie = PrefixMap::new();
         if let Some(next_hop) = plan.wan.gateway {
             trie.insert(Ipv4Net::default(), Target::Via(NextHop { port: PortId::WAN, next_hop }));
+        }
+        // Before what is inside, which wins over a route to the very same network.
+        for route in plan.wan.routes.iter().filter(|route| !is_inside(plan, route.to)) {
+            let hop = |next_hop| Target::Via(NextHop { port: PortId::WAN, next_hop });
+            trie.insert(route.to.trunc(), route.via.map_or(Target::Link(PortId::WAN), hop));
         }
         for route in &plan.routes {
             if let Some(index) = plan.lans.iter().position(|lan| lan.address.contains(&route.via)) {
@@ -195,7 +206,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::{Lan, Nat, Route, Timeouts, Wan};
+    use crate::plan::{Lan, Nat, Route, Timeouts, Wan, WanRoute};
 
     fn ip(text: &str) -> Ipv4Addr {
         text.parse().expect("an address")
@@ -214,6 +225,7 @@ mod tests {
             wan: Wan {
                 address: net("203.0.113.1/24"),
                 gateway: Some(ip("203.0.113.2")),
+                routes: Vec::new(),
                 addresses: vec![ip("198.51.100.1")],
                 mtu: 1500,
                 ping: true,
@@ -287,6 +299,45 @@ mod tests {
         let hop = NextHop { port: PortId::WAN, next_hop: ip("198.51.100.254") };
         assert_eq!(table.lookup(ip("192.0.2.9")), Some(hop));
         assert_eq!(table.lookup(ip("203.0.113.9")), Some(hop));
+    }
+
+    #[test]
+    fn routes_of_the_wan_lead_elsewhere_outside_and_never_inside() {
+        let mut plan = plan();
+        let route = |to: &str, via: Option<&str>| WanRoute { to: net(to), via: via.map(ip) };
+        plan.wan.routes = vec![
+            route("198.18.0.0/15", Some("203.0.113.7")),
+            route("198.18.5.0/24", None),
+            route("100.64.0.0/10", Some("192.0.2.77")),
+            // Around a lan, the lan itself, a part of it; the same with a `[[route]]`.
+            route("192.168.0.0/16", Some("203.0.113.7")),
+            route("192.168.0.0/24", Some("203.0.113.7")),
+            route("192.168.0.128/25", Some("203.0.113.7")),
+            route("172.16.0.0/12", Some("203.0.113.7")),
+            route("172.16.7.0/24", Some("203.0.113.7")),
+            route("203.0.113.128/25", Some("203.0.113.7")),
+        ];
+        let table = RouteTable::from_plan(&plan);
+        let cases = [
+            ("198.18.0.1", PortId::WAN, "203.0.113.7"),
+            ("198.18.5.1", PortId::WAN, "198.18.5.1"),
+            ("100.64.1.1", PortId::WAN, "192.0.2.77"),
+            ("192.168.7.1", PortId::WAN, "203.0.113.7"),
+            ("192.168.0.200", PortId::lan(0), "192.168.0.200"),
+            ("172.16.7.1", PortId::lan(0), "192.168.0.254"),
+            ("203.0.113.129", PortId::WAN, "203.0.113.7"),
+            ("192.0.2.9", PortId::WAN, "203.0.113.2"),
+        ];
+        for (destination, port, next_hop) in cases {
+            let expected = Some(NextHop { port, next_hop: ip(next_hop) });
+            assert_eq!(table.lookup(ip(destination)), expected, "{destination}");
+        }
+        assert!(!table.is_internal_source(PortId::lan(0), ip("192.168.7.1")));
+        // RFC 3442: the default route itself may be on link.
+        plan.wan.gateway = None;
+        plan.wan.routes = vec![route("0.0.0.0/0", None)];
+        let hop = NextHop { port: PortId::WAN, next_hop: ip("192.0.2.9") };
+        assert_eq!(RouteTable::from_plan(&plan).lookup(ip("192.0.2.9")), Some(hop));
     }
 
     #[test]

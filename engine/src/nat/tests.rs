@@ -30,6 +30,7 @@ fn plan() -> Plan {
         wan: Wan {
             address: "203.0.113.1/24".parse().unwrap(),
             gateway: Some(Ipv4Addr::new(203, 0, 113, 254)),
+            routes: Vec::new(),
             addresses: Vec::new(),
             mtu: 1500,
             ping: true,

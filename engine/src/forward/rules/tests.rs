@@ -13,6 +13,7 @@ fn plan(forwards: Vec<ForwardRule>) -> Plan {
         wan: Wan {
             address: "203.0.113.1/24".parse().expect("a network"),
             gateway: None,
+            routes: Vec::new(),
             addresses: vec![SECOND],
             mtu: 1500,
             ping: true,
