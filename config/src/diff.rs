@@ -212,9 +212,16 @@ fn device(device: &Device) -> [Field; 2] {
 fn wan(loaded: &Loaded) -> Vec<Field> {
     let wan = &loaded.plan.wan;
     let mut fields = Vec::from(device(&loaded.config.wan));
+    let address = match &loaded.config.wan_dhcp {
+        Some(_) => "dhcp".to_owned(),
+        None => wan.address.to_string(),
+    };
+    let hostname = loaded.config.wan_dhcp.as_ref().and_then(|dhcp| dhcp.hostname.as_ref());
     fields.extend([
-        field("address", wan.address.to_string()),
-        field("gateway", optional(wan.gateway)),
+        field("address", address),
+        field("dhcp.hostname", optional(hostname)),
+        // With DHCP it is the lease's, and no difference of the file.
+        field("gateway", optional(wan.gateway.filter(|_| loaded.config.wan_dhcp.is_none()))),
         field("addresses", join(&wan.addresses)),
         field("mtu", wan.mtu.to_string()),
         field("ping", wan.ping.to_string()),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use genkan_engine::plan;
+pub use genkan_engine::plan::WanRoute;
 use ipnet::Ipv4Net;
 
 use crate::{Host, Loaded};
@@ -40,15 +41,6 @@ pub struct WanFacts {
     pub domain: Option<String>,
 }
 
-/// A network outside with a next hop of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WanRoute {
-    /// The network.
-    pub to: Ipv4Net,
-    /// Its next hop; `None`: it is on the link.
-    pub via: Option<Ipv4Addr>,
-}
-
 /// The address of a target that is nowhere at the moment.
 pub const ABSENT: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
@@ -62,6 +54,7 @@ impl Loaded {
         if let Some(given) = facts.wan.as_ref().filter(|_| wan.address.addr().is_unspecified()) {
             wan.address = given.address;
             wan.gateway = wan.gateway.or(given.gateway);
+            wan.routes.clone_from(&given.routes);
             wan.mtu = given.mtu.map_or(wan.mtu, |mtu| mtu.min(wan.mtu));
         }
         let places = self.places_of_hosts(facts);
@@ -208,7 +201,7 @@ mod tests {
         let given = WanFacts {
             address: "198.51.100.7/24".parse().expect("a network"),
             gateway: Some(Ipv4Addr::new(198, 51, 100, 1)),
-            routes: Vec::new(),
+            routes: vec![WanRoute { to: "192.0.2.0/24".parse().expect("a network"), via: None }],
             mtu: Some(1400),
             dns: Vec::new(),
             ntp: Vec::new(),
@@ -221,5 +214,6 @@ mod tests {
         let with = open.with(&facts);
         assert_eq!(with.plan.wan.address.to_string(), "198.51.100.7/24");
         assert_eq!((with.plan.wan.gateway, with.plan.wan.mtu), (Some(Ipv4Addr::new(198, 51, 100, 1)), 1400));
+        assert_eq!(with.plan.wan.routes.len(), 1);
     }
 }

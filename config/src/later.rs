@@ -13,7 +13,6 @@ const KEYS: &[(&str, &str, &str)] = &[
 
 /// Words that some key takes later.
 const WORDS: &[(&str, &str)] = &[
-    ("dhcp", "DHCP on the wan comes with a later version"),
     ("pppoe", "PPPoE comes with a later version"),
     ("map-e", "MAP-E comes with a later version"),
     ("ds-lite", "DS-Lite comes with a later version"),

@@ -78,6 +78,9 @@ pub struct Loaded {
 pub struct Config {
     /// `[wan]`.
     pub wan: Device,
+    /// `[wan] address = "dhcp"`: a DHCP server gives the wan its address, and everything of `Plan::wan` that belongs
+    /// to it.
+    pub wan_dhcp: Option<WanDhcp>,
     /// `[[lan]]`, in file order, which is the order of [`Plan::lans`].
     pub lans: Vec<Device>,
     /// `[[lan]] dhcp`, index `i` for `lans[i]`: what its DHCP service hands out. Reservations are the hosts of the plan
@@ -163,6 +166,13 @@ pub struct Host {
     pub mapping: Option<MappingBehavior>,
     /// 1:1 NAT: its external address.
     pub external: Option<Ipv4Addr>,
+}
+
+/// What the DHCP client on the wan says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WanDhcp {
+    /// `[wan.dhcp] hostname`: the host name that the server is told, one label.
+    pub hostname: Option<String>,
 }
 
 /// What the DHCP service of a lan hands out.

@@ -1,5 +1,6 @@
 //! From a file without mistakes to what the engine and the daemon work with. Defaults are filled in here.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +14,14 @@ use crate::error::SourceFile;
 use crate::schedule::Zone;
 use crate::schema::{self, File, Forward, Host, Lan, Log, Metrics, Nat, Route, Timeouts, Wan};
 use crate::validate::{Checked, Resolved};
-use crate::value::address::Address;
+use crate::value::address::{Address, WanAddress};
 use crate::value::dns::Domain;
 use crate::value::listen::Listen;
 use crate::value::target::Machine;
 use crate::value::{Field, List, Spanned};
 use crate::{
     Backend, Config, Device, Dhcp, Dns, DnsStrategy, Facts, Loaded, LogFormat, LogLevel, MetricsPort, Places,
+    WanDhcp,
 };
 
 /// Default of `mtu`: that of Ethernet.
@@ -57,6 +59,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
     let services = file.services.as_ref();
     let config = Config {
         wan: device("wan".to_owned(), &wan.device, &wan.backend, &wan.mtu)?,
+        wan_dhcp: wan_dhcp(wan),
         lans: file
             .lan
             .iter()
@@ -116,8 +119,16 @@ fn local_services(file: &File) -> Vec<LocalService> {
     let dhcp =
         with_dhcp.map(|(index, _)| LocalService { service: Service::DhcpServer, port: PortId::lan(index) });
     let with_dns = file.lan.iter().enumerate().filter(|_| file.dns.is_some());
-    dhcp.chain(with_dns.map(|(index, _)| LocalService { service: Service::Dns, port: PortId::lan(index) }))
-        .collect()
+    let dns = with_dns.map(|(index, _)| LocalService { service: Service::Dns, port: PortId::lan(index) });
+    let client = file.wan.as_ref().and_then(wan_dhcp);
+    let client = client.map(|_| LocalService { service: Service::DhcpClient, port: PortId::WAN });
+    client.into_iter().chain(dhcp).chain(dns).collect()
+}
+
+fn wan_dhcp(wan: &Wan) -> Option<WanDhcp> {
+    wan.address.as_ref().filter(|address| address.value == WanAddress::Dhcp)?;
+    let hostname = wan.dhcp.as_ref().and_then(|dhcp| dhcp.hostname.as_ref());
+    Some(WanDhcp { hostname: hostname.map(|name| name.value.0.clone()) })
 }
 
 fn domains(names: &Field<List<Domain>>) -> Vec<String> {
@@ -218,9 +229,12 @@ fn mtu_or_default(mtu: &Field<crate::schema::Mtu>) -> u16 {
     mtu.as_ref().and_then(|mtu| u16::try_from(mtu.value.0).ok()).unwrap_or(MTU)
 }
 
+/// What a wan has until DHCP gives it an address.
+const NO_ADDRESS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 32);
+
 fn wan_plan(wan: &Wan) -> Option<plan::Wan> {
     Some(plan::Wan {
-        address: wan.address.as_ref()?.value.0,
+        address: wan.address.as_ref()?.value.fixed().unwrap_or(NO_ADDRESS),
         gateway: wan.gateway.as_ref().map(|gateway| gateway.value.0),
         routes: Vec::new(),
         addresses: wan

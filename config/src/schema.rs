@@ -29,12 +29,14 @@ mod dhcp;
 mod dns;
 mod log;
 mod metrics;
+mod wan_dhcp;
 
 pub(crate) use ddns::{Ddns, SECRETS};
 pub(crate) use dhcp::Dhcp;
 pub(crate) use dns::Dns;
 pub(crate) use log::Log;
 pub(crate) use metrics::Metrics;
+pub(crate) use wan_dhcp::WanDhcp;
 
 /// IP MTU in octets: from what every host has to take (RFC 791) to the longest IPv4 packet.
 pub(crate) type Mtu = Number<576, 65_535>;
@@ -94,16 +96,18 @@ pub(crate) struct Wan {
     /// what was taken and why.
     #[schemars(extend("default" = "auto"))]
     pub(crate) backend: Field<Word<Backend>>,
-    /// The primary external address and the prefix of the link.
+    /// The primary external address and the prefix of the link, or `dhcp`: a DHCP server gives them, with the gateway.
     #[schemars(required)]
     pub(crate) address: Field<WanAddress>,
+    /// What the DHCP client says of itself, with `address = "dhcp"`.
+    pub(crate) dhcp: Option<WanDhcp>,
     /// Next hop for everything that is not on the link. May lie outside the prefix: then it is reached by ARP
-    /// on the link. Without it only the link is reached.
+    /// on the link. Without it only the link is reached. Not with `address = "dhcp"`: the lease names it.
     pub(crate) gateway: Field<Address>,
     /// Further external addresses.
     #[schemars(extend("default" = []))]
     pub(crate) addresses: Field<List<Address>>,
-    /// IP MTU in octets; the device's own may be smaller.
+    /// IP MTU in octets; the device's own may be smaller, and so may that of a DHCP lease.
     #[schemars(extend("default" = 1500))]
     pub(crate) mtu: Field<Mtu>,
     /// Whether echo requests from outside are answered.
@@ -388,6 +392,7 @@ impl Wan {
             device: t.required("device", "\"eth0\""),
             backend: t.optional("backend", "\"auto\""),
             address: t.required("address", "\"203.0.113.1/24\""),
+            dhcp: t.table("wan.dhcp", "dhcp", WanDhcp::read),
             gateway: t.optional("gateway", "\"203.0.113.2\""),
             addresses: t.optional("addresses", "[\"203.0.113.5\"]"),
             mtu: t.optional("mtu", "1500"),

@@ -11,6 +11,7 @@ use ipnet::Ipv4Net;
 
 use crate::error::{Report, Span};
 use crate::schema::{File, Host};
+use crate::value::address::WanAddress;
 
 mod addresses;
 mod ddns;
@@ -62,9 +63,11 @@ pub(crate) fn check(file: &File, report: &mut Report) -> Checked {
 /// Which addresses are where.
 #[derive(Debug)]
 pub(crate) struct Topology<'f> {
-    /// The wan's prefix.
+    /// The wan's prefix, where it is written.
     pub(crate) wan: Option<(Ipv4Net, &'f Span)>,
-    /// All external addresses, the primary first.
+    /// Where it says that DHCP gives the primary external address.
+    pub(crate) wan_dhcp: Option<&'f Span>,
+    /// All external addresses that are written, the primary first.
     pub(crate) external: Vec<(Ipv4Addr, &'f Span)>,
     /// No external address is missing because it could not be read.
     pub(crate) external_complete: bool,
@@ -95,8 +98,9 @@ impl<'f> Topology<'f> {
     pub(crate) fn new(file: &'f File, lan_names: &[String]) -> Topology<'f> {
         let wan = file.wan.as_ref().and_then(|wan| wan.address.as_ref());
         let further = file.wan.as_ref().and_then(|wan| wan.addresses.as_ref());
-        let external = wan
-            .map(|address| (address.value.0.addr(), &address.span))
+        let fixed = wan.and_then(|address| Some((address.value.fixed()?, &address.span)));
+        let external = fixed
+            .map(|(net, span)| (net.addr(), span))
             .into_iter()
             .chain(
                 further.into_iter().flat_map(|list| &list.value.items).map(|item| (item.value.0, &item.span)),
@@ -115,7 +119,8 @@ impl<'f> Topology<'f> {
             }
         }
         Topology {
-            wan: wan.map(|address| (address.value.0, &address.span)),
+            wan: fixed,
+            wan_dhcp: wan.filter(|address| address.value == WanAddress::Dhcp).map(|address| &address.span),
             external,
             external_complete: wan.is_some() && further.is_none_or(|list| list.value.complete),
             lans: lans.collect(),
@@ -144,6 +149,11 @@ impl<'f> Topology<'f> {
     /// Where an external address is written.
     pub(crate) fn external(&self, address: Ipv4Addr) -> Option<&'f Span> {
         self.external.iter().find(|(external, _)| *external == address).map(|(_, span)| *span)
+    }
+
+    /// How many external addresses there are when DHCP has given one.
+    pub(crate) fn external_count(&self) -> usize {
+        self.external.len() + usize::from(self.wan_dhcp.is_some())
     }
 
     /// The external addresses, for "is accepted".

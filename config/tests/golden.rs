@@ -128,6 +128,11 @@ fn schedules() {
 }
 
 #[test]
+fn wan_dhcp() {
+    check("wan_dhcp.txt");
+}
+
+#[test]
 fn dhcp() {
     check("dhcp.txt");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use genkan_config::schedule::Zone;
-use genkan_config::{Backend, Code, Dhcp, Loaded, LogFormat, LogLevel, Severity};
+use genkan_config::{Backend, Code, Dhcp, Loaded, LogFormat, LogLevel, Severity, WanDhcp};
 use genkan_engine::local_datagram::Service;
 use genkan_engine::plan::{
     FilteringBehavior, ForwardRule, Host, LocalService, MappingBehavior, PortRange, Rate,
@@ -119,6 +119,31 @@ fn documented_defaults() {
         max_new_per_source: None,
     };
     assert_eq!(plan.forwards, [rule]);
+}
+
+#[test]
+fn dhcp_of_the_wan_arrives() {
+    let text = |wan: &str| {
+        format!("[wan]\ndevice = \"eth0\"\n{wan}\n[[lan]]\ndevice = \"eth1\"\naddress = \"192.168.0.1/24\"\n")
+    };
+    let fixed = load(&text("address = \"203.0.113.1/24\"\ngateway = \"203.0.113.2\""));
+    assert_eq!((&fixed.config.wan_dhcp, &fixed.plan.services), (&None, &vec![]));
+    let leased = load(&text("address = \"dhcp\"\ndhcp.hostname = \"genkan\""));
+    assert_eq!(leased.config.wan_dhcp, Some(WanDhcp { hostname: Some("genkan".into()) }));
+    assert_eq!((leased.plan.wan.primary(), leased.plan.wan.gateway), (None, None));
+    let client = LocalService { service: Service::DhcpClient, port: PortId::WAN };
+    assert_eq!(leased.plan.services, [client]);
+    let diff = genkan_config::diff(&fixed, &leased);
+    assert_eq!(
+        diff.to_string(),
+        "wan: address 203.0.113.1/24 -> dhcp\nwan: dhcp.hostname none -> genkan\nwan: gateway 203.0.113.2 -> none\n"
+    );
+    assert!(!diff.needs_restart());
+    // What a lease says is no change of the file.
+    let mut running = leased.clone();
+    running.plan.wan.address = "203.0.113.9/24".parse().expect("a prefix");
+    running.plan.wan.gateway = Some(address("203.0.113.2"));
+    assert!(genkan_config::diff(&running, &leased).is_empty());
 }
 
 #[test]
@@ -259,9 +284,11 @@ fn the_example_with_its_dmz_has_one_warning() {
 fn the_example_shows_every_key() {
     let (_, text) = example();
     let text = text.replace("# [dmz]", "[dmz]").replace("# to = ", "to = ");
+    let text = text.replace("# [wan.dhcp]", "[wan.dhcp]").replace("# hostname = ", "hostname = ");
     let schema = genkan_config::schema_json();
     for (table, header) in [
         ("Wan", "[wan]"),
+        ("WanDhcp", "[wan.dhcp]"),
         ("Lan", "[[lan]]"),
         ("Dhcp", "[lan.dhcp]"),
         ("Route", "[[route]]"),

@@ -40,6 +40,7 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
     let dynamic = written
         .map_or(genkan_engine::plan::Nat::default().ports, |ports| ports.value.first..=ports.value.last);
     // Addresses and protocols that have the same number of ports left are one warning.
+    // The address that DHCP gives goes as 0.0.0.0.
     let mut short: Vec<(u32, Vec<Ipv4Addr>, Vec<Protocol>)> = Vec::new();
     for protocol in [Protocol::TCP, Protocol::UDP] {
         let taken_on = |address: Option<Ipv4Addr>, set: &mut PortSet| {
@@ -57,7 +58,8 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
         };
         let mut everywhere = PortSet::new();
         taken_on(None, &mut everywhere);
-        for (address, _) in &topology.external {
+        let leased = topology.wan_dhcp.map(|_| Ipv4Addr::UNSPECIFIED);
+        for address in leased.iter().chain(topology.external.iter().map(|(address, _)| address)) {
             // 1:1 hosts have all ports of their address.
             let one_to_one = |host: &crate::schema::Host| {
                 host.external.as_ref().is_some_and(|external| external.value.0 == *address)
@@ -90,6 +92,11 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
         .max_by_key(|ports| ports.value.0.iter().map(|run| run.value.len()).sum::<u32>());
     let Some(blamed) = written.map(|ports| &ports.span).or(widest.map(|ports| &ports.span)) else { return };
     for (left, addresses, protocols) in short {
+        let name = |address: &Ipv4Addr| match address.is_unspecified() {
+            true => "the address of the lease".to_owned(),
+            false => address.to_string(),
+        };
+        let addresses: Vec<String> = addresses.iter().map(name).collect();
         let (addresses, protocols) = (all_of(&addresses), all_of(&protocols));
         let left = if left == 0 { "no".to_owned() } else { left.to_string() };
         report

@@ -73,7 +73,7 @@ impl Lost {
 
 pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Report) {
     let rules: Vec<Rule<'_>> = rules(file, checked);
-    let one_address = topology.external.len() == 1;
+    let one_address = topology.external_count() == 1;
     let mut lost: Vec<Lost> = rules.iter().map(|_| Lost::default()).collect();
     for protocol in [Protocol::TCP, Protocol::UDP] {
         let mut runs: Vec<Run> = Vec::new();

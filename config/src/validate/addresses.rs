@@ -14,7 +14,10 @@ use crate::value::address::end_of;
 pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
     overlaps(topology, report);
     if let Some(wan) = &file.wan {
-        gateway(wan, topology, report);
+        match topology.wan_dhcp {
+            Some(span) => dhcp_gives_it(wan, span, report),
+            None => gateway(wan, topology, report),
+        }
         further(wan, topology, report);
     }
     routes(file, topology, report);
@@ -81,7 +84,25 @@ fn free_net(prefix: u8, taken: &[Ipv4Net]) -> Option<Ipv4Net> {
     })
 }
 
+/// What has no place beside `address = "dhcp"`.
+fn dhcp_gives_it(wan: &Wan, dhcp: &Span, report: &mut Report) {
+    if let Some(gateway) = &wan.gateway {
+        report
+            .error(Code::Conflict, &gateway.span, "`wan.gateway` beside `address = \"dhcp\"`")
+            .label("the lease names the gateway")
+            .related(dhcp, "the address comes with its gateway")
+            .help("take it out; what the lease says is in `genkan status`");
+    }
+}
+
 fn gateway(wan: &Wan, topology: &Topology<'_>, report: &mut Report) {
+    if let (Some(dhcp), Some(address)) = (&wan.dhcp, &wan.address) {
+        report
+            .error(Code::Conflict, &dhcp.span, "`[wan.dhcp]` beside a fixed address")
+            .label("nothing would read it")
+            .related(&address.span, "no DHCP server is asked")
+            .help("take it out, or write `address = \"dhcp\"`");
+    }
     let Some(gateway) = &wan.gateway else {
         if let Some((net, span)) = topology.wan
             && net.prefix_len() == 32

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use genkan_engine::local_datagram::Service;
 use genkan_engine::plan::PortRange;
+use genkan_engine::wire::ipv4::Protocol;
 
 use crate::error::{Code, Report, Span};
 use crate::schema::{File, Forward};
@@ -54,9 +56,31 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) -
                 .label("when is it over?")
                 .help("add `expires = 2036-12-31T23:59:59Z` with the right time, or leave `temporary` out");
         }
-        resolved.push(resolve(forward, topology, report));
+        let leads = resolve(forward, topology, report);
+        if let (Some(dhcp), Some(leads)) = (topology.wan_dhcp, &leads) {
+            not_the_client(forward, leads, dhcp, report);
+        }
+        resolved.push(leads);
     }
     resolved
+}
+
+/// The DHCP client hears UDP port 68 of every external address: servers answer to whichever they offer.
+fn not_the_client(forward: &Forward, leads: &Resolved, dhcp: &Span, report: &mut Report) {
+    let client = Service::DhcpClient.udp_port();
+    let (Some(port), Some(protocol)) = (&forward.port, &forward.protocol) else { return };
+    let takes = |range: &PortRange| (range.external_first..=range.external_last).contains(&client);
+    if protocol.value.0.contains(&Protocol::UDP) && leads.ports.iter().any(takes) {
+        report
+            .error(
+                Code::Conflict,
+                &port.span,
+                format!("`forward.port` holds UDP port {client}, which is the DHCP client's"),
+            )
+            .label("what comes in there never reaches a machine inside")
+            .related(dhcp, "the wan gets its address by DHCP")
+            .help(format!("leave {client} out, or write `protocol = \"tcp\"`"));
+    }
 }
 
 fn resolve(forward: &Forward, topology: &Topology<'_>, report: &mut Report) -> Option<Resolved> {
@@ -231,7 +255,16 @@ pub(super) fn not_external(
         span,
         format!("`{key}` is {address}, which is no external address of this router"),
     );
-    diagnostic.label(format!("{} is accepted", topology.external_list()));
+    diagnostic.label(match &topology.external[..] {
+        [] => "one of `wan.addresses` is accepted, and there are none".to_owned(),
+        _ => format!("{} is accepted", topology.external_list()),
+    });
+    if let Some(dhcp) = topology.wan_dhcp {
+        diagnostic.related(dhcp, "the address that DHCP gives cannot be named: it changes");
+        if key == "forward.address" {
+            diagnostic.help("leave `address` out: then the forward is open on the address of the lease too");
+        }
+    }
     if topology.is_inside(address) {
         diagnostic.help(match key {
             "forward.address" => {

@@ -101,7 +101,7 @@ fn one_to_one(ip: Ipv4Addr, span: &Span, topology: &Topology<'_>, report: &mut R
         super::forwards::not_external("host.external", ip, span, topology, report);
         return;
     };
-    if topology.external.first().is_some_and(|(primary, _)| *primary == ip) {
+    if topology.wan.is_some_and(|(primary, _)| primary.addr() == ip) {
         report
             .error(Code::Conflict, span, format!("`host.external` is {ip}, the primary address of the wan"))
             .label("1:1 NAT needs an address of its own: everybody else leaves from this one")

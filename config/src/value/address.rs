@@ -18,9 +18,24 @@ pub(crate) struct Address(pub(crate) Ipv4Addr);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InterfaceAddress(pub(crate) Ipv4Net);
 
-/// As [`InterfaceAddress`]; later also words such as "dhcp".
+/// Where the primary external address comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WanAddress(pub(crate) Ipv4Net);
+pub(crate) enum WanAddress {
+    /// It is written.
+    Fixed(Ipv4Net),
+    /// A DHCP server gives it.
+    Dhcp,
+}
+
+impl WanAddress {
+    /// The one that is written.
+    pub(crate) fn fixed(self) -> Option<Ipv4Net> {
+        match self {
+            WanAddress::Fixed(net) => Some(net),
+            WanAddress::Dhcp => None,
+        }
+    }
+}
 
 /// A network: no bit is set behind the prefix. A lone address is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +44,9 @@ pub(crate) struct Network(pub(crate) Ipv4Net);
 /// The MAC address of one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mac(pub(crate) MacAddr);
+
+/// The word for an address that a DHCP server gives.
+const DHCP: &str = "dhcp";
 
 const ADDRESS: &str = "an address such as 192.168.0.10 is accepted";
 const WITH_PREFIX: &str = "an address with its prefix length is accepted, such as \"192.168.0.1/24\"";
@@ -81,22 +99,29 @@ impl Text for InterfaceAddress {
 }
 
 impl Text for WanAddress {
-    const TAKES: &'static str = InterfaceAddress::TAKES_TEXT;
+    const TAKES: &'static str = "an IPv4 address with its prefix length, or \"dhcp\"";
     const MANY: &'static str = "IPv4 addresses with their prefix lengths";
 
     fn parse(text: &str) -> Result<WanAddress, Bad> {
-        if let Some(what) = later::word(text) {
-            return Err(Bad::not_yet(
-                what,
-                "a fixed address is accepted in this version, such as \"203.0.113.1/24\"",
-            ));
+        const ACCEPTED: &str =
+            "\"dhcp\" is accepted, or a fixed address with its prefix length, such as \"203.0.113.1/24\"";
+        if text == DHCP {
+            return Ok(WanAddress::Dhcp);
         }
-        InterfaceAddress::parse(text).map(|InterfaceAddress(net)| WanAddress(net))
+        if let Some(what) = later::word(text) {
+            return Err(Bad::not_yet(what, ACCEPTED));
+        }
+        let flat = text.trim().to_lowercase();
+        if ["dhcp", "dhcpv4", "dhcp4", "auto", "automatic", "dynamic"].contains(&flat.as_str()) {
+            return Err(
+                Bad::new("an address that the provider gives has one name here", ACCEPTED).fix(quoted(DHCP))
+            );
+        }
+        if !flat.is_empty() && flat.chars().all(|c| c.is_alphabetic() || c == '-') {
+            return Err(Bad::new("it is not an IPv4 address", ACCEPTED));
+        }
+        InterfaceAddress::parse(text).map(|InterfaceAddress(net)| WanAddress::Fixed(net))
     }
-}
-
-impl InterfaceAddress {
-    const TAKES_TEXT: &'static str = "an IPv4 address with its prefix length";
 }
 
 impl Text for Network {
@@ -272,8 +297,8 @@ pattern_schema!(
 pattern_schema!(
     WanAddress,
     "WanAddress",
-    "An IPv4 address with the prefix length of its network.",
-    format!("^{DOTTED}/[0-9]{{1,2}}$")
+    "An IPv4 address with the prefix length of its network, or `dhcp`.",
+    format!("^(dhcp|{DOTTED}/[0-9]{{1,2}})$")
 );
 pattern_schema!(
     Network,
@@ -327,6 +352,18 @@ mod tests {
         assert_eq!(fix("192.168.0.1/33"), None);
         assert_eq!(fix("192.168.0.1/+4"), None);
         assert_eq!(fix("192.168.0.1/0").as_deref(), Some("\"192.168.0.1/24\""));
+    }
+
+    #[test]
+    fn wan_addresses() {
+        let net: Ipv4Net = "203.0.113.1/24".parse().expect("a net");
+        assert_eq!(WanAddress::parse("203.0.113.1/24"), Ok(WanAddress::Fixed(net)));
+        assert_eq!(WanAddress::parse("dhcp"), Ok(WanAddress::Dhcp));
+        for text in ["DHCP", "auto", " dhcp"] {
+            assert_eq!(refused::<WanAddress>(text).1.as_deref(), Some("\"dhcp\""), "{text}");
+        }
+        assert_eq!(refused::<WanAddress>("slaac"), ("it is not an IPv4 address".to_owned(), None));
+        refused::<WanAddress>("pppoe");
     }
 
     #[test]

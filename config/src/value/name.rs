@@ -122,6 +122,37 @@ impl Text for HostName {
     }
 }
 
+/// What a DHCP server is told: one label of a name (RFC 2132 section 3.14, RFC 1035 section 2.3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostLabel(pub(crate) String);
+
+impl Text for HostLabel {
+    const TAKES: &'static str = "a host name";
+    const MANY: &'static str = "host names";
+
+    fn parse(text: &str) -> Result<HostLabel, Bad> {
+        let accepted = "1 to 63 letters of a to z, digits and `-` are accepted, no `-` at the ends";
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let tidy: String =
+            text.trim().chars().map(|c| if fits(c) { c } else { '-' }).take(LABEL_MAX).collect();
+        let tidy = tidy.trim_matches('-');
+        if text.is_empty() {
+            return Err(
+                Bad::new("it is empty", accepted).help("leave it out: then the server is told no name")
+            );
+        }
+        if text == tidy {
+            return Ok(HostLabel(text.to_owned()));
+        }
+        let bad = match text.chars().find(|c| !fits(*c)) {
+            Some(wrong) => Bad::new(format!("a host name on the wan has no {}", spell(wrong)), accepted),
+            None if text.len() > LABEL_MAX => Bad::new(format!("it is {} octets long", text.len()), accepted),
+            None => Bad::new("it begins or ends with `-`", accepted),
+        };
+        Err(if tidy.is_empty() { bad } else { bad.fix(quoted(tidy)) })
+    }
+}
+
 /// What `reaches` lists: a lan's name, or `*` for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LanPattern(pub(crate) String);
@@ -216,6 +247,9 @@ macro_rules! string_schema {
 string_schema!(DeviceName, "DeviceName", { "type": "string", "pattern": "^[^/:\\s]{1,15}$" });
 string_schema!(Label, "Label", { "type": "string", "minLength": 1, "maxLength": 63 });
 string_schema!(HostName, "HostName", { "type": "string", "pattern": "^\\p{L}[\\p{L}\\p{N}._-]*$" });
+string_schema!(HostLabel, "HostLabel", {
+    "type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
+});
 string_schema!(LanPattern, "LanPattern", { "type": "string" });
 string_schema!(AbsolutePath, "AbsolutePath", { "type": "string", "pattern": "^/" });
 string_schema!(SocketPath, "SocketPath", { "type": "string", "pattern": "^/", "maxLength": 107 });
@@ -245,6 +279,24 @@ mod tests {
             assert!(HostName::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(HostName::parse("my nas").expect_err("a blank").fix.as_deref(), Some("\"my-nas\""));
+    }
+
+    #[test]
+    fn host_labels_are_what_dhcp_may_say() {
+        for good in ["genkan", "3ds", "a", "a-b", &"x".repeat(63)] {
+            assert!(HostLabel::parse(good).is_ok(), "{good}");
+        }
+        for (bad, fix) in [
+            ("", None),
+            ("---", None),
+            ("-a-", Some("\"a\"")),
+            ("my router", Some("\"my-router\"")),
+            ("box.example.net", Some("\"box-example-net\"")),
+            ("玄関", None),
+        ] {
+            assert_eq!(HostLabel::parse(bad).expect_err("refused").fix.as_deref(), fix, "{bad}");
+        }
+        assert!(HostLabel::parse(&"x".repeat(64)).is_err());
     }
 
     #[test]
