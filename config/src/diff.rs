@@ -15,7 +15,7 @@ use crate::value::moment::written;
 use crate::value::number::grouped;
 use crate::value::saving::size;
 use crate::value::word::{Words, word_of};
-use crate::{Backend, Device, Dhcp, Dns, Host, Loaded};
+use crate::{Backend, Device, Dhcp, Dns, Host, Loaded, Relayed};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,6 +75,7 @@ pub fn diff(running: &Loaded, new: &Loaded) -> Diff {
         new.plan.routes.iter().map(route).collect(),
         false,
     );
+    out.items("relayed", relayed(running), relayed(new), false);
     out.fields("router", router(running), router(new));
     out.fields("nat", nat(running), nat(new));
     out.items(
@@ -251,16 +252,45 @@ fn lans(loaded: &Loaded) -> Vec<Item> {
     loaded.plan.lans.iter().zip(configs).map(item).collect()
 }
 
+fn octets(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
+}
+
 fn handed_out(dhcp: &Dhcp) -> String {
-    let Dhcp { first, last, lease, router, dns, domain, ntp, mtu } = dhcp;
+    let Dhcp { first, last, lease, router, dns, domain, ntp, mtu, routes, vendor, options } = dhcp;
+    // What few files have is not said of all of them.
+    let mut rest = String::new();
+    if !routes.is_empty() {
+        rest += &format!(", routes {}", join(routes.iter().map(|(to, via)| format!("{to} via {via}"))));
+    }
+    if !vendor.is_empty() {
+        rest += &format!(", vendor {}", octets(vendor));
+    }
+    if !options.is_empty() {
+        rest += &format!(
+            ", options {}",
+            join(options.iter().map(|(code, held)| format!("{code} {}", octets(held))))
+        );
+    }
     format!(
-        "[pool {first}-{last}, lease {}, router {router}, dns {}, domain {}, ntp {}, mtu {}]",
+        "[pool {first}-{last}, lease {}, router {router}, dns {}, domain {}, ntp {}, mtu {}{rest}]",
         humane(*lease),
         join(dns),
         optional(domain.as_ref()),
         join(ntp),
         optional(*mtu)
     )
+}
+
+fn relayed(loaded: &Loaded) -> Vec<Item> {
+    let item = |relayed: &Relayed| Item {
+        name: relayed.network.to_string(),
+        fields: vec![
+            field("lan", &loaded.config.lans[relayed.lan].label),
+            field("dhcp", handed_out(&relayed.dhcp)),
+        ],
+    };
+    loaded.config.relayed.iter().map(item).collect()
 }
 
 fn route(route: &Route) -> Item {
@@ -347,6 +377,7 @@ fn host(host: &Host) -> Item {
         fields: vec![
             field("address", optional(host.address)),
             field("mac", optional(host.mac)),
+            field("client_id", optional(host.client_id.as_deref().map(octets))),
             field("mapping", word(host.mapping)),
             field("filtering", word(host.filtering)),
             field("external", optional(host.external)),

@@ -111,7 +111,7 @@ impl Loaded {
 impl Host {
     /// Whether the file says how to know the device, wherever it is.
     pub fn can_be_found(&self) -> bool {
-        self.mac.is_some()
+        self.mac.is_some() || self.client_id.is_some()
     }
 }
 

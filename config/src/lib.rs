@@ -86,6 +86,9 @@ pub struct Config {
     /// `[[lan]] dhcp`, index `i` for `lans[i]`: what its DHCP service hands out. Reservations are the hosts of the plan
     /// that have a MAC address.
     pub dhcp: Vec<Option<Dhcp>>,
+    /// `[[relayed]]`, in file order: what is handed out on networks behind relay agents. Their lan has a DHCP service for
+    /// their sake even where its own `dhcp` is absent; it then hands out nothing on the lan itself.
+    pub relayed: Vec<Relayed>,
     /// `[[host]]`, in file order. Those whose place is known are in [`Plan::hosts`].
     pub hosts: Vec<Host>,
     /// The `[[host]]` that each forward leads to, in file order; `None` where `to` is an address: index `i` is that of
@@ -158,6 +161,8 @@ pub struct Host {
     pub name: String,
     /// Its MAC address, if written.
     pub mac: Option<MacAddr>,
+    /// What it calls itself to DHCP (RFC 2132 section 9.14), from the type octet on; goes before `mac` there.
+    pub client_id: Option<Vec<u8>>,
     /// Its internal address, also its DHCP reservation; `None`: wherever it is found.
     pub address: Option<Ipv4Addr>,
     /// Its own filtering behaviour.
@@ -194,6 +199,23 @@ pub struct Dhcp {
     pub ntp: Vec<Ipv4Addr>,
     /// The IP MTU that they are told, in octets.
     pub mtu: Option<u16>,
+    /// Networks and the next hops to them that they are told (RFC 3442); may be none.
+    pub routes: Vec<(Ipv4Net, Ipv4Addr)>,
+    /// Vendor-specific information (RFC 2132 section 8.4), at most 255 octets; may be none.
+    pub vendor: Vec<u8>,
+    /// Other options by number, for those who ask for them, each once.
+    pub options: Vec<(u8, Vec<u8>)>,
+}
+
+/// A network behind a relay agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// The network.
+    pub network: Ipv4Net,
+    /// The lan by which it is reached, an index into [`Config::lans`].
+    pub lan: usize,
+    /// What is handed out there.
+    pub dhcp: Dhcp,
 }
 
 /// The DNS service of the lans.

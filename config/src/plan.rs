@@ -12,16 +12,19 @@ use ipnet::Ipv4Net;
 
 use crate::error::SourceFile;
 use crate::schedule::Zone;
-use crate::schema::{self, File, Forward, Host, Lan, Log, Metrics, Nat, Route, Timeouts, Wan};
+use crate::schema::{
+    self, File, Forward, Host, Lan, Log, Metrics, Nat, Route, Timeouts, Told, ToldOption, ToldRoute, Wan,
+};
 use crate::validate::{Checked, Resolved};
 use crate::value::address::{Address, WanAddress};
+use crate::value::address_range::AddressRange;
 use crate::value::dns::Domain;
 use crate::value::listen::Listen;
 use crate::value::target::Machine;
 use crate::value::{Field, List, Spanned};
 use crate::{
     Backend, Config, Device, Dhcp, Dns, DnsStrategy, Facts, Loaded, LogFormat, LogLevel, MetricsPort, Places,
-    WanDhcp,
+    Relayed, WanDhcp,
 };
 
 /// Default of `mtu`: that of Ethernet.
@@ -41,7 +44,7 @@ const SAVE_BUDGET: u64 = 256 << 20;
 /// Builds all of it. `None` when a required key is absent or refused, which the reader has reported.
 pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> Option<Loaded> {
     let wan = file.wan.as_ref()?;
-    let plan = Plan {
+    let mut plan = Plan {
         wan: wan_plan(wan)?,
         lans: lans(file, &checked)?,
         routes: file.routes().map(route).collect::<Option<_>>()?,
@@ -54,7 +57,7 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .map(|(written, resolved)| forward(written, resolved?))
             .collect::<Option<_>>()?,
         dmz: checked.dmz,
-        services: local_services(file),
+        services: Vec::new(),
     };
     let services = file.services.as_ref();
     let config = Config {
@@ -67,6 +70,10 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .map(|(lan, name)| device(name, &lan.device, &lan.backend, &lan.mtu))
             .collect::<Option<_>>()?,
         dhcp: file.lan.iter().map(|lan| dhcp(lan, file.dns.as_ref())).collect(),
+        relayed: file
+            .relayed()
+            .map(|network| relayed(network, &plan, file.dns.as_ref()))
+            .collect::<Option<_>>()?,
         hosts: file.hosts().map(host).collect::<Option<_>>()?,
         targets: file.forwards().map(|forward| name(&forward.to.as_ref()?.value.machine)).collect(),
         dmz_host: file.dmz.as_ref().and_then(|dmz| name(&dmz.to.as_ref()?.value.0)),
@@ -110,19 +117,25 @@ pub(crate) fn build(file: &File, checked: Checked, source: Arc<SourceFile>) -> O
             .filter_map(|forward| Some(forward.name.as_ref()?.value.0.clone()))
             .collect(),
     };
+    plan.services = local_services(&config);
     let written = Loaded { config, plan, warnings: Vec::new(), places: Places { file: source } };
     Some(written.with(&Facts::default()))
 }
 
-fn local_services(file: &File) -> Vec<LocalService> {
-    let with_dhcp = file.lan.iter().enumerate().filter(|(_, lan)| lan.dhcp.is_some());
-    let dhcp =
-        with_dhcp.map(|(index, _)| LocalService { service: Service::DhcpServer, port: PortId::lan(index) });
-    let with_dns = file.lan.iter().enumerate().filter(|_| file.dns.is_some());
-    let dns = with_dns.map(|(index, _)| LocalService { service: Service::Dns, port: PortId::lan(index) });
-    let client = file.wan.as_ref().and_then(wan_dhcp);
+fn local_services(config: &Config) -> Vec<LocalService> {
+    let lans = 0..config.lans.len();
+    let is_relayed_by = |lan| config.relayed.iter().any(|relayed| relayed.lan == lan);
+    let with_dhcp =
+        lans.clone().filter(|lan| config.dhcp[*lan].is_some() || is_relayed_by(*lan)).map(PortId::lan);
+    let with_dns = lans.filter(|_| config.dns.is_some()).map(PortId::lan);
+    let client = config.wan_dhcp.as_ref();
     let client = client.map(|_| LocalService { service: Service::DhcpClient, port: PortId::WAN });
-    client.into_iter().chain(dhcp).chain(dns).collect()
+    let dhcp = with_dhcp.map(|port| LocalService { service: Service::DhcpServer, port });
+    client
+        .into_iter()
+        .chain(dhcp)
+        .chain(with_dns.map(|port| LocalService { service: Service::Dns, port }))
+        .collect()
 }
 
 fn wan_dhcp(wan: &Wan) -> Option<WanDhcp> {
@@ -157,26 +170,61 @@ fn dns(dns: &schema::Dns) -> Dns {
     }
 }
 
-/// With a DNS service of its own, the router is the name server that machines are told, unless the file names others.
 fn dhcp(lan: &Lan, of_dns: Option<&schema::Dns>) -> Option<Dhcp> {
     let dhcp = lan.dhcp.as_ref()?;
-    let pool = dhcp.pool.as_ref()?.value;
+    let own = lan.address.as_ref()?.value.0.addr();
+    let router = dhcp.router.as_ref().map_or(own, |router| router.value.0);
+    told(&dhcp.told, dhcp.pool.as_ref()?.value, router, own, of_dns)
+}
+
+fn relayed(relayed: &schema::Relayed, plan: &Plan, of_dns: Option<&schema::Dns>) -> Option<Relayed> {
+    let network = relayed.network.as_ref()?.value.0;
+    // As the engine looks routes up: the longest prefix.
+    let routes = plan.routes.iter().filter(|route| route.to.contains(&network));
+    let via = routes.max_by_key(|route| route.to.prefix_len())?.via;
+    let lan = plan.lans.iter().position(|lan| lan.address.contains(&via))?;
+    let own = plan.lans[lan].address.addr();
+    let router = relayed.router.as_ref()?.value.0;
+    Some(Relayed {
+        network,
+        lan,
+        dhcp: told(&relayed.told, relayed.pool.as_ref()?.value, router, own, of_dns)?,
+    })
+}
+
+/// With a DNS service of its own, the router is the name server that machines are told, at its address `own`, unless the
+/// file names others.
+fn told(
+    told: &Told,
+    pool: AddressRange,
+    router: Ipv4Addr,
+    own: Ipv4Addr,
+    of_dns: Option<&schema::Dns>,
+) -> Option<Dhcp> {
     let addresses = |list: &Field<List<Address>>| {
         list.iter().flat_map(|list| &list.value.items).map(|address| address.value.0).collect()
     };
-    let own = lan.address.as_ref()?.value.0.addr();
+    let route = |route: &ToldRoute| Some((route.to.as_ref()?.value.0, route.via.as_ref()?.value.0));
+    let option = |option: &ToldOption| {
+        let text = option.text.as_ref().map(|text| text.value.0.clone().into_bytes());
+        let octets = text.or_else(|| Some(option.hex.as_ref()?.value.0.clone()))?;
+        Some((u8::try_from(option.code.as_ref()?.value.0).ok()?, octets))
+    };
     Some(Dhcp {
         first: pool.first,
         last: pool.last,
-        lease: dhcp.lease.as_ref().map_or(LEASE, |lease| lease.value.0),
-        router: dhcp.router.as_ref().map_or(own, |router| router.value.0),
-        dns: match of_dns.filter(|_| dhcp.dns.is_none()) {
+        lease: told.lease.as_ref().map_or(LEASE, |lease| lease.value.0),
+        router,
+        dns: match of_dns.filter(|_| told.dns.is_none()) {
             Some(_) => vec![own],
-            None => addresses(&dhcp.dns),
+            None => addresses(&told.dns),
         },
-        domain: dhcp.domain.as_ref().map(|domain| domain.value.0.clone()).or_else(|| of_dns.map(domain)),
-        ntp: addresses(&dhcp.ntp),
-        mtu: dhcp.mtu.as_ref().and_then(|mtu| u16::try_from(mtu.value.0).ok()),
+        domain: told.domain.as_ref().map(|domain| domain.value.0.clone()).or_else(|| of_dns.map(domain)),
+        ntp: addresses(&told.ntp),
+        mtu: told.mtu.as_ref().and_then(|mtu| u16::try_from(mtu.value.0).ok()),
+        routes: told.routes.iter().flatten().map(route).collect::<Option<_>>()?,
+        vendor: told.vendor.as_ref().map(|vendor| vendor.value.0.clone()).unwrap_or_default(),
+        options: told.options.iter().flatten().map(option).collect::<Option<_>>()?,
     })
 }
 
@@ -318,7 +366,8 @@ fn host(host: &Host) -> Option<crate::Host> {
     Some(crate::Host {
         name: host.name.as_ref()?.value.0.clone(),
         mac: host.mac.as_ref().map(|mac| mac.value.0),
-        address: Some(host.address.as_ref()?.value.0),
+        client_id: host.client_id.as_ref().map(|id| id.value.0.clone()),
+        address: host.address.as_ref().map(|address| address.value.0),
         filtering: host.filtering.as_ref().map(|word| word.value.0),
         mapping: host.mapping.as_ref().map(|word| word.value.0),
         external: host.external.as_ref().map(|address| address.value.0),

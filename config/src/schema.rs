@@ -17,6 +17,7 @@ use crate::value::duration::Humane;
 use crate::value::moment::Moment;
 use crate::value::name::{AbsolutePath, DeviceName, HostName, Label, LanPattern, SocketPath};
 use crate::value::number::Number;
+use crate::value::octets::Hex;
 use crate::value::ports::{PortSpan, Ports};
 use crate::value::rate::PerTime;
 use crate::value::saving::{Interval, Octets};
@@ -32,7 +33,7 @@ mod metrics;
 mod wan_dhcp;
 
 pub(crate) use ddns::{Ddns, SECRETS};
-pub(crate) use dhcp::Dhcp;
+pub(crate) use dhcp::{Dhcp, Relayed, Told, ToldOption, ToldRoute};
 pub(crate) use dns::Dns;
 pub(crate) use log::Log;
 pub(crate) use metrics::Metrics;
@@ -61,6 +62,8 @@ pub(crate) struct File {
     pub(crate) lan: Vec<Lan>,
     /// Networks behind a router on a lan.
     pub(crate) route: Option<Vec<Route>>,
+    /// Networks behind relay agents, whose machines get their addresses from the DHCP service here.
+    pub(crate) relayed: Option<Vec<Relayed>>,
     /// The box that runs Genkan, as one more internal host.
     pub(crate) router: Option<RouterTable>,
     /// Address translation.
@@ -238,10 +241,12 @@ pub(crate) struct Host {
     /// Its name, for listings and for `to`.
     #[schemars(required)]
     pub(crate) name: Field<HostName>,
-    /// Its MAC address.
+    /// Its MAC address: by that it is known, wherever it is, and gets `address` from DHCP.
     pub(crate) mac: Field<Mac>,
-    /// Its internal address.
-    #[schemars(required)]
+    /// What it calls itself to DHCP (RFC 2132 section 9.14), in hexadecimal digits from the type octet on; goes before
+    /// `mac` there.
+    pub(crate) client_id: Field<Hex>,
+    /// Its internal address, also its DHCP reservation; without it forwards follow the device to wherever it is.
     pub(crate) address: Field<Address>,
     /// Its own mapping behaviour; without it that of `[nat]`.
     pub(crate) mapping: Field<Word<MappingBehavior>>,
@@ -338,6 +343,7 @@ impl File {
             wan,
             lan,
             route: Some(top.tables("route", "route", Route::read)),
+            relayed: Some(top.tables("relayed", "relayed", Relayed::read)),
             router: top.table("router", "router", RouterTable::read),
             nat: top.table("nat", "nat", Nat::read),
             host: Some(top.tables("host", "host", Host::read)),
@@ -368,6 +374,11 @@ impl File {
     /// `[[route]]`.
     pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> + Clone {
         self.route.iter().flatten()
+    }
+
+    /// `[[relayed]]`.
+    pub(crate) fn relayed(&self) -> impl Iterator<Item = &Relayed> + Clone {
+        self.relayed.iter().flatten()
     }
 
     /// `[[host]]`.
@@ -477,10 +488,16 @@ impl Timeouts {
 
 impl Host {
     fn read(mut t: Table<'_, '_>) -> Host {
+        // What can be known wherever it is needs no place.
+        let can_be_found = t.has("mac") || t.has("client_id");
         let host = Host {
             name: t.required("name", "\"nas\""),
             mac: t.optional("mac", "\"52:54:00:12:34:56\""),
-            address: t.required("address", "\"192.168.0.10\""),
+            client_id: t.optional("client_id", "\"01:52:54:00:12:34:56\""),
+            address: match can_be_found {
+                true => t.optional("address", "\"192.168.0.10\""),
+                false => t.required("address", "\"192.168.0.10\""),
+            },
             mapping: t.optional("mapping", "\"endpoint-independent\""),
             filtering: t.optional("filtering", "\"endpoint-independent\""),
             external: t.optional("external", "\"203.0.113.5\""),

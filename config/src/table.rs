@@ -305,7 +305,12 @@ fn unknown(
 /// How a table's header is written.
 pub(crate) fn brackets(table: &str) -> String {
     match table {
-        "lan" | "route" | "host" | "forward" | "ddns" | "test" | "test.step" => format!("[[{table}]]"),
+        "lan" | "route" | "relayed" | "host" | "forward" | "ddns" | "test" | "test.step" => {
+            format!("[[{table}]]")
+        }
+        "lan.dhcp.routes" | "lan.dhcp.options" | "relayed.routes" | "relayed.options" => {
+            format!("[[{table}]]")
+        }
         "network" | "gateway" | "link" => format!("[[{table}]]"),
         _ => format!("[{table}]"),
     }
@@ -338,6 +343,11 @@ const SYNONYMS: &[(&str, &[&str], &str)] = &[
     ("lan", &["reach", "allow", "access"], "reaches"),
     ("route", &["network", "destination", "prefix", "dst"], "to"),
     ("route", &["gateway", "gw", "next_hop", "nexthop"], "via"),
+    ("", &["relay", "dhcp_relay", "shared_network"], "relayed"),
+    ("relayed", &["prefix", "subnet", "address"], "network"),
+    ("relayed", &["gateway", "gw"], "router"),
+    ("lan.dhcp", &["gateway", "gw"], "router"),
+    ("host", &["id", "clientid", "client_identifier", "dhcp_id"], "client_id"),
     ("host", &["ip"], "address"),
     ("host", &["hostname", "label"], "name"),
     ("host", &["mac_address", "hwaddr", "ether"], "mac"),

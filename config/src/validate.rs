@@ -51,7 +51,7 @@ pub(crate) fn check(file: &File, report: &mut Report) -> Checked {
     let topology = Topology::new(file, &lan_names);
     addresses::check(file, &topology, report);
     hosts::check(file, &topology, report);
-    dhcp::check(file, &lan_names, report);
+    dhcp::check(file, &lan_names, &topology, report);
     dns::check(file, &topology, report);
     metrics::check(file, &topology, report);
     ddns::check(file, &topology, report);

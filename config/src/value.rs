@@ -22,6 +22,7 @@ pub(crate) mod log;
 pub(crate) mod moment;
 pub(crate) mod name;
 pub(crate) mod number;
+pub(crate) mod octets;
 pub(crate) mod ports;
 pub(crate) mod rate;
 pub(crate) mod saving;

@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
+use genkan_config::facts::ABSENT;
 use genkan_config::schedule::Zone;
-use genkan_config::{Backend, Code, Dhcp, Loaded, LogFormat, LogLevel, Severity, WanDhcp};
+use genkan_config::{Backend, Code, Dhcp, Facts, Loaded, LogFormat, LogLevel, Severity, WanDhcp};
 use genkan_engine::local_datagram::Service;
 use genkan_engine::plan::{
     FilteringBehavior, ForwardRule, Host, LocalService, MappingBehavior, PortRange, Rate,
@@ -147,6 +148,57 @@ fn dhcp_of_the_wan_arrives() {
 }
 
 #[test]
+fn relayed_networks_are_served_by_the_lan_that_leads_there() {
+    let text = "[[lan]]\nname = \"rack\"\ndevice = \"eth2\"\naddress = \"192.168.1.1/24\"\n\
+                [[route]]\nto = \"10.0.0.0/8\"\nvia = \"192.168.0.254\"\n\
+                [[route]]\nto = \"10.20.0.0/16\"\nvia = \"192.168.1.254\"\n\
+                [[relayed]]\nnetwork = \"10.20.0.0/24\"\npool = \"10.20.0.100-10.20.0.199\"\n\
+                router = \"10.20.0.1\"\nlease = \"1h\"\nroutes = [{ to = \"10.21.0.0/16\", via = \"10.20.0.2\" }]\n\
+                [[host]]\nname = \"printer\"\nclient_id = \"00:70:72\"\naddress = \"10.20.0.7\"\n";
+    let loaded = minimal_and(text);
+    let [relayed] = &loaded.config.relayed[..] else { panic!("{:?}", loaded.config.relayed) };
+    assert_eq!((relayed.network.to_string().as_str(), relayed.lan), ("10.20.0.0/24", 1));
+    let dhcp = &relayed.dhcp;
+    assert_eq!((dhcp.first, dhcp.last), (address("10.20.0.100"), address("10.20.0.199")));
+    assert_eq!((dhcp.router, dhcp.lease), (address("10.20.0.1"), Duration::from_secs(3_600)));
+    assert_eq!(dhcp.routes, [("10.21.0.0/16".parse().expect("a network"), address("10.20.0.2"))]);
+    let on = LocalService { service: Service::DhcpServer, port: PortId::lan(1) };
+    assert_eq!(loaded.plan.services, [on], "also without `dhcp` of its own");
+    assert_eq!(loaded.config.hosts[0].client_id.as_deref(), Some(&[0, 0x70, 0x72][..]));
+    let routes = text.split("[[relayed]]").next().unwrap_or_default();
+    assert_eq!(
+        genkan_config::diff(&minimal_and(routes), &loaded).to_string(),
+        "relayed 10.20.0.0/24: added: lan rack, dhcp [pool 10.20.0.100-10.20.0.199, lease 1h, router 10.20.0.1, \
+         dns none, domain none, ntp none, mtu none, routes [10.21.0.0/16 via 10.20.0.2]]\n\
+         host printer: added: address 10.20.0.7, client_id 00:70:72\n"
+    );
+}
+
+#[test]
+fn hosts_without_an_address_are_nowhere_until_they_are_found() {
+    let loaded = minimal_and(
+        "[[host]]\nname = \"nas\"\nmac = \"52:54:00:12:34:56\"\n\
+         [[host]]\nname = \"box\"\nclient_id = \"0062\"\n\
+         [[forward]]\nname = \"a\"\nprotocol = \"tcp\"\nport = 80\nto = \"nas:8080\"\n[dmz]\nto = \"box\"\n",
+    );
+    assert!(loaded.plan.hosts.is_empty());
+    assert_eq!((loaded.plan.forwards[0].to, loaded.plan.dmz), (ABSENT, None));
+    let warnings: Vec<&str> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(warnings, ["the DMZ opens every unused port of `box` to everybody"]);
+    let hosts = [("nas", "192.168.0.7"), ("box", "192.168.0.8")];
+    let hosts = hosts.map(|(name, at)| (name.to_owned(), address(at))).into();
+    let known = loaded.with(&Facts { hosts, ..Facts::default() });
+    assert_eq!(known.plan.forwards[0].to, address("192.168.0.7"));
+    assert_eq!(known.plan.dmz, Some(address("192.168.0.8")));
+    assert_eq!(
+        genkan_config::diff(&minimal_and(""), &loaded).to_string(),
+        "host nas: added: mac 52:54:00:12:34:56\nhost box: added: client_id 00:62\n\
+         forward a: added: protocol tcp, port 80, to nas:8080, from everybody, enabled true, log false\n\
+         dmz: to none -> box\n"
+    );
+}
+
+#[test]
 fn dhcp_of_a_lan_arrives() {
     let loaded = minimal_and("[lan.dhcp]\npool = \"192.168.0.100-192.168.0.199\"\n");
     let mut dhcp = Dhcp {
@@ -158,13 +210,18 @@ fn dhcp_of_a_lan_arrives() {
         domain: None,
         ntp: Vec::new(),
         mtu: None,
+        routes: Vec::new(),
+        vendor: Vec::new(),
+        options: Vec::new(),
     };
     assert_eq!(loaded.config.dhcp, [Some(dhcp.clone())]);
     let on = LocalService { service: Service::DhcpServer, port: PortId::lan(0) };
     assert_eq!(loaded.plan.services, [on]);
 
     let options = "lease = \"2h\"\nrouter = \"192.168.0.254\"\ndns = [\"192.0.2.53\"]\n\
-                   domain = \"home.arpa\"\nntp = [\"192.0.2.123\"]\nmtu = 1492\n";
+                   domain = \"home.arpa\"\nntp = [\"192.0.2.123\"]\nmtu = 1492\nvendor = \"01:02:ff\"\n\
+                   routes = [{ to = \"10.20.0.0/16\", via = \"192.168.0.254\" }]\n\
+                   options = [{ code = 67, text = \"boot\" }, { code = 66, hex = \"0102\" }]\n";
     let text = format!("[lan.dhcp]\npool = \"192.168.0.100-192.168.0.199\"\n{options}");
     let more = minimal_and(&format!("{text}[[lan]]\ndevice = \"eth2\"\naddress = \"192.168.1.1/24\"\n"));
     dhcp.lease = Duration::from_secs(2 * 3_600);
@@ -173,6 +230,9 @@ fn dhcp_of_a_lan_arrives() {
     dhcp.domain = Some("home.arpa".into());
     dhcp.ntp = vec![address("192.0.2.123")];
     dhcp.mtu = Some(1492);
+    dhcp.routes = vec![("10.20.0.0/16".parse().expect("a network"), address("192.168.0.254"))];
+    dhcp.vendor = vec![1, 2, 255];
+    dhcp.options = vec![(67, b"boot".to_vec()), (66, vec![1, 2])];
     assert_eq!(more.config.dhcp, [Some(dhcp), None]);
 
     let changes = genkan_config::diff(&minimal_and(""), &loaded);
@@ -292,6 +352,7 @@ fn the_example_shows_every_key() {
         ("Lan", "[[lan]]"),
         ("Dhcp", "[lan.dhcp]"),
         ("Route", "[[route]]"),
+        ("Relayed", "[[relayed]]"),
         ("RouterTable", "[router]"),
         ("Nat", "[nat]"),
         ("Timeouts", "[nat.timeouts]"),

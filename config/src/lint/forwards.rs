@@ -6,6 +6,7 @@ use genkan_engine::plan::PortRange;
 
 use super::ports::all_of;
 use crate::error::{Code, Report, Span};
+use crate::facts::ABSENT;
 use crate::schema::{File, Forward};
 use crate::services::SERVICES;
 use crate::validate::{Checked, Resolved, Topology, list};
@@ -15,7 +16,9 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
     for (forward, resolved) in file.forwards().zip(&checked.forwards) {
         let Some(resolved) = resolved else { continue };
         let Some(name) = &forward.name else { continue };
+        // A device without an address is wherever it is found, on a lan.
         if let Some(to) = &forward.to
+            && resolved.to != ABSENT
             && !topology.is_inside(resolved.to)
         {
             let subject = format!("forward `{}` leads", name.value.0);
@@ -31,11 +34,13 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
 
 /// Reports a target whose address DHCP may give to any machine.
 pub(super) fn in_pool(subject: &str, to: Ipv4Addr, span: &Span, file: &File, report: &mut Report) {
-    let mut pools = file.lan.iter().filter_map(|lan| lan.dhcp.as_ref()?.pool.as_ref());
+    let pools = file.lan.iter().filter_map(|lan| lan.dhcp.as_ref()?.pool.as_ref());
+    let mut pools = pools.chain(file.relayed().filter_map(|relayed| relayed.pool.as_ref()));
     let Some(pool) = pools.find(|pool| pool.value.contains(to)) else { return };
-    let is_reserved = file
-        .hosts()
-        .any(|host| host.mac.is_some() && host.address.as_ref().is_some_and(|address| address.value.0 == to));
+    let is_reserved = file.hosts().any(|host| {
+        let can_be_known = host.mac.is_some() || host.client_id.is_some();
+        can_be_known && host.address.as_ref().is_some_and(|address| address.value.0 == to)
+    });
     if is_reserved {
         return;
     }
@@ -43,7 +48,8 @@ pub(super) fn in_pool(subject: &str, to: Ipv4Addr, span: &Span, file: &File, rep
         .warning(Code::TargetInPool, span, format!("{subject} to {to}, which DHCP may give to any machine"))
         .label("today this machine, tomorrow another")
         .related(&pool.span, "the pool")
-        .help("reserve it: a `[[host]]` with this `address` and the machine's `mac`");
+        .help("reserve it: a `[[host]]` with this `address` and the machine's `mac`")
+        .help("or follow the machine: a `[[host]]` with its `mac` alone, and its name in `to`");
 }
 
 /// Reports a target that no lan and no route leads to.

@@ -1,63 +1,270 @@
-//! `dhcp` of a `[[lan]]`: what it hands out has to be of that lan.
+//! `dhcp` of a `[[lan]]` and `[[relayed]]`: what is handed out has to be of the network that it is handed out on.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::Topology;
+use super::addresses::overlap;
 use crate::error::{Code, Report, Span};
-use crate::schema::{Dhcp, File};
-use crate::value::address::end_of;
+use crate::schema::{File, Relayed, Told, ToldOption};
+use crate::value::Spanned;
+use crate::value::address::{Address, end_of};
+use crate::value::address_range::AddressRange;
+
+/// Options that have a key of their own, and what that is; or that the server makes by itself.
+const KEYS: &[(u32, &str)] = &[
+    (1, ""),
+    (3, "router"),
+    (6, "dns"),
+    (15, "domain"),
+    (26, "mtu"),
+    (42, "ntp"),
+    (43, "vendor"),
+    (50, ""),
+    (51, "lease"),
+    (52, ""),
+    (53, ""),
+    (54, ""),
+    (55, ""),
+    (56, ""),
+    (57, ""),
+    (58, ""),
+    (59, ""),
+    (61, ""),
+    (81, ""),
+    (82, ""),
+    (121, "routes"),
+];
+
+/// A network that addresses are handed out on.
+struct Network<'f> {
+    /// Where its keys are: `lan.dhcp`, `relayed`.
+    table: &'static str,
+    /// What it is called in sentences, and beside its text.
+    name: String,
+    short: &'static str,
+    prefix: Ipv4Net,
+    span: &'f Span,
+    /// Nobody else can have this one.
+    router: Option<(Ipv4Addr, &'f Span)>,
+    /// What makes a pool fit that does not.
+    wider: &'static str,
+}
 
 /// Checks all of them.
-pub(super) fn check(file: &File, names: &[String], report: &mut Report) {
+pub(super) fn check(file: &File, names: &[String], topology: &Topology<'_>, report: &mut Report) {
     for (lan, name) in file.lan.iter().zip(names) {
         if let (Some(dhcp), Some(address)) = (&lan.dhcp, &lan.address) {
-            pool(dhcp, name, address.value.0, &address.span, report);
-            router(dhcp, name, address.value.0, &address.span, report);
+            let own = address.value.0;
+            let network = Network {
+                table: "lan.dhcp",
+                name: format!("lan `{name}`"),
+                short: "the lan",
+                prefix: own.trunc(),
+                span: &address.span,
+                router: Some((own.addr(), &address.span)),
+                wider: "take addresses of this lan, or make its prefix wider",
+            };
+            pool(dhcp.pool.as_ref(), &network, report);
+            router(dhcp.router.as_ref(), &network, report);
+            told(&dhcp.told, &network, report);
         }
+    }
+    let mut before: Vec<(Ipv4Net, &Span)> = Vec::new();
+    for relayed in file.relayed() {
+        let Some(network) = &relayed.network else { continue };
+        let prefix = network.value.0;
+        if stands_alone(prefix, &network.span, &before, topology, report) {
+            below(relayed, prefix, &network.span, report);
+        }
+        before.push((prefix, &network.span));
     }
 }
 
-fn pool(dhcp: &Dhcp, name: &str, own: Ipv4Net, own_span: &Span, report: &mut Report) {
-    let Some(pool) = &dhcp.pool else { return };
-    let (range, span) = (pool.value, &pool.span);
-    let what = format!("`lan.dhcp.pool` is {}-{}", range.first, range.last);
-    let network = own.trunc();
-    if !network.contains(&range.first) || !network.contains(&range.last) {
+fn below(relayed: &Relayed, prefix: Ipv4Net, span: &Span, report: &mut Report) {
+    let network = Network {
+        table: "relayed",
+        name: format!("network {prefix}"),
+        short: "the network",
+        prefix,
+        span,
+        router: relayed.router.as_ref().map(|router| (router.value.0, &router.span)),
+        wider: "take addresses of this network",
+    };
+    pool(relayed.pool.as_ref(), &network, report);
+    router(relayed.router.as_ref(), &network, report);
+    told(&relayed.told, &network, report);
+}
+
+/// Whether a relayed network is nobody else's, and is led to.
+fn stands_alone(
+    prefix: Ipv4Net,
+    span: &Span,
+    before: &[(Ipv4Net, &Span)],
+    topology: &Topology<'_>,
+    report: &mut Report,
+) -> bool {
+    let what = format!("`relayed.network` is {prefix}");
+    if prefix.prefix_len() > 30 || prefix.prefix_len() == 0 {
         report
-            .error(Code::BadValue, span, format!("{what}, which is not all in lan `{name}`"))
-            .label(format!("addresses of {network} are accepted"))
-            .related(own_span, "the lan")
-            .help("take addresses of this lan, or make its prefix wider");
+            .error(Code::BadValue, span, format!("{what}, which is no network of machines"))
+            .label("a prefix length from 1 to 30 is accepted")
+            .help("for example `network = \"10.20.0.0/24\"`");
+    } else if let Some(lan) = topology.lans.iter().find(|lan| overlap(lan.address, prefix)) {
+        report
+            .error(Code::Conflict, span, format!("{what}, which overlaps lan `{}`", lan.name))
+            .label("a network behind a relay agent is none of ours")
+            .related(lan.span, format!("{} is here", lan.address.trunc()))
+            .help("machines of that lan get their addresses by its own `dhcp`");
+    } else if let Some((wan, wan_span)) = topology.wan.filter(|(wan, _)| overlap(*wan, prefix)) {
+        report
+            .error(Code::Conflict, span, format!("{what}, which overlaps the wan"))
+            .label("a network inside shares no address with the wan")
+            .related(wan_span, format!("{} is here", wan.trunc()))
+            .help("take the network that the relay agent is on");
+    } else if let Some((other, first)) = before.iter().find(|(other, _)| overlap(*other, prefix)) {
+        report
+            .error(Code::Conflict, span, format!("{what}, which overlaps the relayed network {other}"))
+            .label("the second one")
+            .related(first, "the first one")
+            .help("each address can be handed out by one table only");
+    } else if !topology.routes.iter().any(|route| route.contains(&prefix)) {
+        report
+            .error(Code::NotFound, span, format!("{what}, and no `[[route]]` leads there"))
+            .label("answers would not find the relay agent")
+            .help(format!(
+                "add `[[route]]` with `to = \"{prefix}\"` and `via`, the router behind which it is"
+            ));
+    } else {
+        return true;
+    }
+    false
+}
+
+fn pool(pool: Option<&Spanned<AddressRange>>, network: &Network<'_>, report: &mut Report) {
+    let Some(pool) = pool else { return };
+    let Network { table, name, short, prefix, span: own_span, router, wider } = network;
+    let (range, span) = (pool.value, &pool.span);
+    let what = format!("`{table}.pool` is {}-{}", range.first, range.last);
+    if !prefix.contains(&range.first) || !prefix.contains(&range.last) {
+        report
+            .error(Code::BadValue, span, format!("{what}, which is not all in {name}"))
+            .label(format!("addresses of {prefix} are accepted"))
+            .related(own_span, *short)
+            .help(*wider);
         return;
     }
     let ends = [range.first, range.last].into_iter();
-    if let Some((address, end)) = ends.filter_map(|address| Some((address, end_of(network, address)?))).next()
+    if let Some((address, end)) = ends.filter_map(|address| Some((address, end_of(*prefix, address)?))).next()
     {
         report
-            .error(Code::BadValue, span, format!("{what}, which holds {address}, the {end} of lan `{name}`"))
+            .error(Code::BadValue, span, format!("{what}, which holds {address}, the {end} of {name}"))
             .label("no machine can have that one")
-            .related(own_span, format!("{network} is the network"))
+            .related(own_span, format!("{prefix} is the network"))
             .help("leave it out");
-    } else if range.contains(own.addr()) {
+    } else if let Some((router, router_span)) = router.filter(|(router, _)| range.contains(*router)) {
         report
-            .error(Code::Conflict, span, format!("{what}, which holds {}, the router's own", own.addr()))
-            .label("a machine with the router's address would cut off the lan")
-            .related(own_span, "the router's")
+            .error(Code::Conflict, span, format!("{what}, which holds {router}, the router's own"))
+            .label(format!("a machine with the router's address would cut off {short}"))
+            .related(router_span, "the router's")
             .help("begin behind it, or end before it");
     }
 }
 
-fn router(dhcp: &Dhcp, name: &str, own: Ipv4Net, own_span: &Span, report: &mut Report) {
-    let Some(router) = &dhcp.router else { return };
+fn router(router: Option<&Spanned<Address>>, network: &Network<'_>, report: &mut Report) {
+    let Some(router) = router else { return };
+    let Network { table, name, short, prefix, span: own_span, .. } = network;
     let (address, span) = (router.value.0, &router.span);
-    if !own.contains(&address) {
-        report
-            .error(
-                Code::BadValue,
-                span,
-                format!("`lan.dhcp.router` is {address}, which is not in lan `{name}`"),
-            )
-            .label(format!("an address of {} is accepted", own.trunc()))
-            .related(own_span, "the lan")
-            .help("leave it out: then machines are told the router's own address");
+    if !prefix.contains(&address) {
+        let diagnostic = report.error(
+            Code::BadValue,
+            span,
+            format!("`{table}.router` is {address}, which is not in {name}"),
+        );
+        diagnostic.label(format!("an address of {prefix} is accepted")).related(own_span, *short);
+        diagnostic.help(match *table {
+            "relayed" => "take the address that the relay agent, or the router there, has on that network",
+            _ => "leave it out: then machines are told the router's own address",
+        });
+    }
+}
+
+fn told(told: &Told, network: &Network<'_>, report: &mut Report) {
+    let Network { table, name, short, prefix, span: own_span, .. } = network;
+    let mut seen: HashMap<Ipv4Net, &Span> = HashMap::new();
+    for route in told.routes.iter().flatten() {
+        if let Some(to) = &route.to {
+            let (net, span) = (to.value.0, &to.span);
+            if let Some(first) = seen.insert(net, span) {
+                report
+                    .error(Code::Conflict, span, format!("`{table}.routes` has two ways to {net}"))
+                    .label("the second one")
+                    .related(first, "the first one")
+                    .help("take one of them away");
+            }
+        }
+        if let Some(via) = &route.via
+            && !prefix.contains(&via.value.0)
+        {
+            report
+                .error(
+                    Code::BadValue,
+                    &via.span,
+                    format!("`{table}.routes.via` is {}, which is not in {name}", via.value.0),
+                )
+                .label(format!("an address of {prefix} is accepted"))
+                .related(own_span, *short)
+                .help("machines can only send to a next hop on their own network");
+        }
+    }
+    let mut seen: HashMap<u32, &Span> = HashMap::new();
+    for option in told.options.iter().flatten() {
+        let Some(code) = &option.code else { continue };
+        let number = code.value.0;
+        if let Some((_, key)) = KEYS.iter().find(|(known, _)| *known == number) {
+            let diagnostic = report.error(
+                Code::Conflict,
+                &code.span,
+                format!("option {number} is none for `{table}.options`"),
+            );
+            match *key {
+                "" => diagnostic.label("the router makes this one by itself").help("leave it out"),
+                key => {
+                    diagnostic.label("it has a key of its own").help(format!("write it as `{table}.{key}`"))
+                }
+            };
+        } else if let Some(first) = seen.insert(number, &code.span) {
+            report
+                .error(Code::Conflict, &code.span, format!("`{table}.options` has option {number} twice"))
+                .label("the second time")
+                .related(first, "the first time")
+                .help("take one of them away");
+        }
+        one_of(option, table, number, report);
+    }
+}
+
+fn one_of(option: &ToldOption, table: &str, number: u32, report: &mut Report) {
+    match (&option.text, &option.hex) {
+        (Some(text), Some(hex)) => {
+            report
+                .error(Code::Conflict, &hex.span, format!("option {number} is both text and octets"))
+                .label("one of the two is needed")
+                .related(&text.span, "the other")
+                .help("take one of them away");
+        }
+        (None, None) => {
+            report
+                .error(
+                    Code::MissingKey,
+                    &option.span,
+                    format!("`{table}.options` has nothing in option {number}"),
+                )
+                .label("this table needs `text` or `hex`")
+                .help("add `text = \"boot/image\"`, or `hex = \"01:02\"`");
+        }
+        _ => {}
     }
 }

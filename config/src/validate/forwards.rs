@@ -8,6 +8,7 @@ use genkan_engine::plan::PortRange;
 use genkan_engine::wire::ipv4::Protocol;
 
 use crate::error::{Code, Report, Span};
+use crate::facts::ABSENT;
 use crate::schema::{File, Forward};
 use crate::suggest::closest;
 use crate::validate::{Resolved, Topology, list};
@@ -128,8 +129,9 @@ fn machine(
                 });
                 return None;
             };
-            // Its address was checked where it is written.
-            return host.address.as_ref().map(|address| address.value.0);
+            // Its address was checked where it is written. Where it is not, the device is found when the router runs.
+            let address = host.address.as_ref().map(|address| address.value.0);
+            return address.or((host.mac.is_some() || host.client_id.is_some()).then_some(ABSENT));
         }
     };
     if let Some(ours) = topology.external(address) {

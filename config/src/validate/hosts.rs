@@ -13,6 +13,7 @@ use crate::value::address::{Address, end_of};
 pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
     let mut names = HashMap::new();
     let mut macs = HashMap::new();
+    let mut identifiers = HashMap::new();
     let mut addresses = HashMap::new();
     let mut externals = HashMap::new();
     for host in file.hosts() {
@@ -25,6 +26,11 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
         if let Some(mac) = &host.mac {
             once(&mut macs, mac.value.0, &mac.span, report, || {
                 format!("two hosts have the MAC address {}", mac.value.0)
+            });
+        }
+        if let Some(id) = &host.client_id {
+            once(&mut identifiers, id.value.0.as_slice(), &id.span, report, || {
+                "two hosts have the same `client_id`".to_owned()
             });
         }
         if let Some(address) = &host.address {
