@@ -58,6 +58,8 @@ pub(crate) struct Answer<'a> {
     /// Where these end.
     end: usize,
     additional: u16,
+    /// Whether there is an OPT: the upstream knows EDNS.
+    pub(crate) with_opt: bool,
 }
 
 impl<'a> Answer<'a> {
@@ -83,6 +85,7 @@ impl<'a> Answer<'a> {
             records: Vec::new(),
             end: start,
             additional: 0,
+            with_opt: false,
         };
         let mut at = start;
         let mut with_opt = false;
@@ -111,6 +114,7 @@ impl<'a> Answer<'a> {
                 at = end;
             }
         }
+        answer.with_opt = with_opt;
         if at == octets.len() { Ok(answer) } else { Err(Malformed::Trailing) }
     }
 

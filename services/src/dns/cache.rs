@@ -68,6 +68,14 @@ impl Cache {
         Cache { index, entries: Vec::new(), free: Vec::new(), hand: 0, octets: 0, limit, stale }
     }
 
+    /// Follows other limits; what is over them goes.
+    pub(crate) fn set_limits(&mut self, limit: usize, stale: Duration) {
+        (self.limit, self.stale) = (limit, stale);
+        while self.octets > self.limit {
+            self.evict();
+        }
+    }
+
     /// Octets charged at present.
     pub(crate) fn octets(&self) -> usize {
         self.octets

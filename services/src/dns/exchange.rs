@@ -48,6 +48,8 @@ pub(crate) struct Attempt {
     id: u16,
     /// As it was sent, letter by letter.
     pub(crate) question: Box<[u8]>,
+    pub(crate) with_edns: bool,
+    pub(crate) sent_at: Timestamp,
     /// When the next attempt is due; nothing when it has been.
     pub(crate) timeout: Option<Timestamp>,
 }
@@ -130,6 +132,10 @@ impl Exchanges {
         }
     }
 
+    pub(crate) fn set_limits(&mut self, max_waiting: usize, max_waiting_per_client: usize) {
+        (self.max_waiting, self.max_waiting_per_client) = (max_waiting, max_waiting_per_client);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_key.len()
     }
@@ -208,6 +214,19 @@ impl Exchanges {
         waiters
     }
 
+    /// The questions that are being asked.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.by_key.keys().cloned().collect()
+    }
+
+    /// Gives up all attempts of an exchange.
+    pub(crate) fn drop_all_attempts(&mut self, key: &Key, actions: &mut Vec<Action>) {
+        let Some(exchange) = self.by_key.get_mut(key) else { return };
+        for attempt in std::mem::take(&mut exchange.attempts) {
+            self.forget(&attempt, actions);
+        }
+    }
+
     fn forget(&mut self, attempt: &Attempt, actions: &mut Vec<Action>) {
         self.by_attempt.remove(&(attempt.upstream, attempt.transport, attempt.id));
         if let Transport::Udp { port } = attempt.transport {
@@ -228,7 +247,8 @@ impl Exchanges {
     }
 
     /// Asks `upstream`, by UDP when `transport` says so from a port that is drawn (its own counts for nothing). Nothing
-    /// happens when no free identifier or port was drawn.
+    /// happens when no free identifier or port was drawn. Whether it is asked.
+    #[expect(clippy::too_many_arguments, reason = "the forwarder's own state is split between them")]
     pub(crate) fn attempt(
         &mut self,
         now: Timestamp,
@@ -236,12 +256,13 @@ impl Exchanges {
         key: &Key,
         upstream: UpstreamId,
         transport: Transport,
+        with_edns: bool,
         actions: &mut Vec<Action>,
-    ) {
+    ) -> bool {
         let Some((transport, id)) = (0..DRAWS).find_map(|_| self.draw(random, upstream, transport)) else {
-            return;
+            return false;
         };
-        let Some(exchange) = self.by_key.get_mut(key) else { return };
+        let Some(exchange) = self.by_key.get_mut(key) else { return false };
         let mut question = exchange.query.question.clone();
         let timeout = match transport {
             Transport::Udp { port } => {
@@ -251,10 +272,19 @@ impl Exchanges {
             }
             Transport::Tcp | Transport::Tls => STREAM_TIMEOUT,
         };
-        let octets = encode(id, &question, &exchange.query, transport == Transport::Tls);
-        exchange.attempts.push(Attempt { upstream, transport, id, question, timeout: Some(now + timeout) });
+        let octets = encode(id, &question, &exchange.query, with_edns, transport == Transport::Tls);
+        exchange.attempts.push(Attempt {
+            upstream,
+            transport,
+            id,
+            question,
+            with_edns,
+            sent_at: now,
+            timeout: Some(now + timeout),
+        });
         self.by_attempt.insert((upstream, transport, id), key.clone());
         actions.push(Action::Send { upstream, transport, octets });
+        true
     }
 
     fn draw(
@@ -300,19 +330,19 @@ impl Exchanges {
         }
     }
 
-    /// The question as it was sent in this attempt.
-    pub(crate) fn question(
+    /// What was sent with this identifier.
+    pub(crate) fn attempt_of(
         &self,
         key: &Key,
         upstream: UpstreamId,
         transport: Transport,
         id: u16,
-    ) -> Option<&[u8]> {
+    ) -> Option<&Attempt> {
         let attempts = &self.by_key.get(key)?.attempts;
         let is_meant = |attempt: &&Attempt| {
             (attempt.upstream, attempt.transport, attempt.id) == (upstream, transport, id)
         };
-        attempts.iter().find(is_meant).map(|attempt| &*attempt.question)
+        attempts.iter().find(is_meant)
     }
 
     /// Sets the timer of an exchange to what comes first.
@@ -353,17 +383,20 @@ fn mix_case(question: &mut [u8], random: &mut dyn FnMut() -> u64) {
     }
 }
 
-/// The message: one question and an OPT. What else the client sent with its own stays here (RFC 7871 section 7.1.2 and
+/// The message: one question and, with EDNS, an OPT. What else the client sent with its own stays here (RFC 7871 section 7.1.2 and
 /// RFC 7873 are between neighbours).
-fn encode(id: u16, question: &[u8], query: &Query, padded: bool) -> Vec<u8> {
+fn encode(id: u16, question: &[u8], query: &Query, with_edns: bool, padded: bool) -> Vec<u8> {
     let mut octets = vec![0; HEADER];
     octets[..2].copy_from_slice(&id.to_be_bytes());
     octets[2] = RD;
     // AD asks for AD (RFC 6840 section 5.7).
     octets[3] = AD | if query.checking_disabled { CD } else { 0 };
     octets[5] = 1;
-    octets[11] = 1;
     octets.extend_from_slice(question);
+    if !with_edns {
+        return octets;
+    }
+    octets[11] = 1;
     let bare = octets.len() + opt(0, false, 0).len();
     let padding = if padded { (bare + 4).next_multiple_of(PADDING_BLOCK) - bare - 4 } else { 0 };
     let options = if padded { padding + 4 } else { 0 };

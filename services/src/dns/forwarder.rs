@@ -15,10 +15,10 @@ use super::cache::{Cache, Found, STALE_TTL};
 use super::exchange::{Client, Exchange, Exchanges, NoRoom, Waiter};
 use super::local::LocalNames;
 use super::message::{Body, Key, Query, RCODE_REFUSED, Refusal};
-use super::name;
+use super::name::{self, LowerName};
 use super::rebinding::Exceptions;
 use super::statistics::{QueryCounters, Statistics};
-use super::upstream::{MAX_UPSTREAMS, Strategy, Transport, Upstream, UpstreamId, Upstreams};
+use super::upstream::{MAX_UPSTREAMS, Strategy, Transport, Upstream, UpstreamId, UpstreamReport, Upstreams};
 
 /// How long clients may remember that a name is blocked, in seconds.
 const BLOCKED_TTL: u32 = 60;
@@ -152,38 +152,102 @@ pub(super) fn stale(ttl: u32) -> u32 {
     ttl.min(STALE_TTL)
 }
 
+impl Settings {
+    /// The domain as octets.
+    fn check(&self) -> Result<LowerName, SettingsError> {
+        let domain = name::from_text(&self.domain).ok_or_else(|| SettingsError::Name(self.domain.clone()))?;
+        if let Some(wrong) = self.rebinding_exceptions.iter().find(|text| name::from_text(text).is_none()) {
+            return Err(SettingsError::Name(wrong.clone()));
+        }
+        let upstreams = &self.upstreams;
+        if upstreams.len() > MAX_UPSTREAMS {
+            return Err(SettingsError::TooManyUpstreams(upstreams.len()));
+        }
+        match (1..upstreams.len()).find(|&index| upstreams[..index].contains(&upstreams[index])) {
+            Some(twice) => Err(SettingsError::DuplicateUpstream(upstreams[twice])),
+            None => Ok(domain),
+        }
+    }
+
+    fn exceptions(&self) -> Option<Exceptions> {
+        self.rebinding_protection.then(|| Exceptions::new(&self.rebinding_exceptions))
+    }
+}
+
 impl Forwarder {
     /// With an empty cache and no names. `seed` must be secret.
     ///
     /// # Errors
     /// When the settings contradict themselves.
     pub fn new(settings: &Settings, seed: u64) -> Result<Forwarder, SettingsError> {
-        let domain =
-            name::from_text(&settings.domain).ok_or_else(|| SettingsError::Name(settings.domain.clone()))?;
-        if let Some(wrong) = settings.rebinding_exceptions.iter().find(|text| name::from_text(text).is_none())
-        {
-            return Err(SettingsError::Name(wrong.clone()));
-        }
-        let upstreams = &settings.upstreams;
-        if upstreams.len() > MAX_UPSTREAMS {
-            return Err(SettingsError::TooManyUpstreams(upstreams.len()));
-        }
-        if let Some(twice) =
-            (1..upstreams.len()).find(|&index| upstreams[..index].contains(&upstreams[index]))
-        {
-            return Err(SettingsError::DuplicateUpstream(upstreams[twice]));
-        }
-        let exceptions = Exceptions::new(&settings.rebinding_exceptions);
+        let domain = settings.check()?;
         Ok(Forwarder {
-            upstreams: Upstreams::new(upstreams, settings.strategy),
+            upstreams: Upstreams::new(&settings.upstreams, settings.strategy),
             exchanges: Exchanges::new(settings.max_waiting, settings.max_waiting_per_client),
             cache: Cache::new(settings.cache_octets, settings.stale, seed),
             local: LocalNames::new(&domain),
             block_list: BlockList::default(),
-            exceptions: settings.rebinding_protection.then_some(exceptions),
+            exceptions: settings.exceptions(),
             client_statistics: settings.client_statistics,
             statistics: Statistics::default(),
         })
+    }
+
+    /// Follows other settings. What is known stays as far as it still counts: answers of other upstreams, or that were
+    /// judged otherwise, are forgotten; those who wait are asked for anew. With another domain the names have to be set
+    /// again.
+    ///
+    /// # Errors
+    /// When the settings contradict themselves; then nothing has changed.
+    pub fn follow(
+        &mut self,
+        now: Timestamp,
+        random: &mut dyn FnMut() -> u64,
+        settings: &Settings,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), SettingsError> {
+        let domain = settings.check()?;
+        let exceptions = settings.exceptions();
+        if exceptions != self.exceptions {
+            self.exceptions = exceptions;
+            self.cache.clear();
+        }
+        self.local.set_domain(&domain);
+        self.cache.set_limits(settings.cache_octets, settings.stale);
+        self.exchanges.set_limits(settings.max_waiting, settings.max_waiting_per_client);
+        self.client_statistics = settings.client_statistics;
+        if !settings.client_statistics {
+            self.statistics.clients.clear();
+        }
+        self.upstreams.strategy = settings.strategy;
+        if !self.upstreams.are(&settings.upstreams) {
+            self.cache.clear();
+            // While the identifiers of upstreams still mean those that they were asked of.
+            let keys = self.exchanges.keys();
+            for key in &keys {
+                self.exchanges.drop_all_attempts(key, actions);
+            }
+            self.upstreams.replace(&settings.upstreams);
+            for key in keys {
+                let (order, width, max_sent) = self.turns(now);
+                if let Some(exchange) = self.exchanges.of(&key) {
+                    (exchange.order, exchange.width, exchange.max_sent, exchange.sent) =
+                        (order, width, max_sent, 0);
+                }
+                self.advance(now, random, &key, actions);
+            }
+        }
+        Ok(())
+    }
+
+    /// How each upstream does, in the order of the settings.
+    pub fn upstream_reports(&self) -> Vec<UpstreamReport> {
+        self.upstreams.reports().collect()
+    }
+
+    /// Names that the block list has.
+    pub fn blocked_names(&self) -> usize {
+        self.block_list.len()
     }
 
     /// Puts these hosts in place of those before, each with its addresses. A name without a dot lies in the domain. The
@@ -317,16 +381,22 @@ impl Forwarder {
             self.exchanges.join(key, waiter);
             return self.exchanges.rearm(key);
         }
+        let (order, width, max_sent) = self.turns(now);
+        let mut exchange = Exchange::new(waiter, order, width, max_sent, now + DEADLINE);
+        exchange.stale_at = stale_at;
+        self.exchanges.insert(key, exchange);
+        self.advance(now, random, key, actions);
+    }
+
+    /// Whom to ask now, how many at once, and how often together.
+    fn turns(&mut self, now: Timestamp) -> (Vec<UpstreamId>, usize, usize) {
         let order = self.upstreams.order(now);
         let (width, max_sent) = match self.upstreams.strategy {
             // More than these would not find time.
             Strategy::Ordered => (1, if order.is_empty() { 0 } else { (2 * order.len()).clamp(3, 6) }),
             Strategy::Parallel => (order.len(), 3 * order.len()),
         };
-        let mut exchange = Exchange::new(waiter, order, width, max_sent, now + DEADLINE);
-        exchange.stale_at = stale_at;
-        self.exchanges.insert(key, exchange);
-        self.advance(now, random, key, actions);
+        (order, width, max_sent)
     }
 }
 

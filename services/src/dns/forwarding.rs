@@ -13,7 +13,10 @@ use super::authored;
 use super::cache::Found;
 use super::exchange::Waiter;
 use super::forwarder::{Action, Event, Forwarder, aged, reply, stale};
-use super::message::{Body, Key, RCODE_NAME_ERROR, RCODE_NO_ERROR, RCODE_SERVER_FAILURE, u16_at};
+use super::message::{
+    Body, Key, RCODE_FORMAT_ERROR, RCODE_NAME_ERROR, RCODE_NO_ERROR, RCODE_NOT_IMPLEMENTED,
+    RCODE_SERVER_FAILURE, u16_at,
+};
 use super::rebinding;
 use super::upstream::{Protocol, Transport, UpstreamId};
 
@@ -59,7 +62,8 @@ impl Forwarder {
         let id = u16_at(octets, 0)?;
         let key = self.exchanges.find(upstream, transport, id)?;
         let answer = Answer::parse(octets).ok()?;
-        let asked = self.exchanges.question(&key, upstream, transport, id)?;
+        let attempt = self.exchanges.attempt_of(&key, upstream, transport, id)?;
+        let (asked, with_edns, sent_at) = (&*attempt.question, attempt.with_edns, attempt.sent_at);
         let is_datagram = matches!(transport, Transport::Udp { .. });
         let in_other_letters = answer.question() != asked;
         if in_other_letters && !equal_but_for_case(answer.question(), asked) {
@@ -68,9 +72,18 @@ impl Forwarder {
         if is_datagram && (in_other_letters || answer.truncated()) {
             // A server that does not keep the case, or somebody who guessed all but that: a connection tells.
             self.exchanges.drop_attempts(&key, upstream, transport, Some(id), actions);
-            self.exchanges.attempt(now, random, &key, upstream, Transport::Tcp, actions);
+            self.attempt(now, random, &key, upstream, Transport::Tcp, actions);
             self.advance(now, random, &key, actions);
             return if in_other_letters { None } else { Some(()) };
+        }
+        let not_understood = [RCODE_FORMAT_ERROR, RCODE_NOT_IMPLEMENTED].map(u16::from);
+        if with_edns && !answer.with_opt && not_understood.contains(&answer.rcode) {
+            // RFC 6891 section 7: a server of before EDNS.
+            self.upstreams.refused_edns(upstream, now);
+            self.exchanges.drop_attempts(&key, upstream, transport, Some(id), actions);
+            self.attempt(now, random, &key, upstream, transport, actions);
+            self.advance(now, random, &key, actions);
+            return Some(());
         }
         let final_rcodes = [RCODE_NO_ERROR, RCODE_NAME_ERROR].map(u16::from);
         if answer.truncated() || !final_rcodes.contains(&answer.rcode) {
@@ -85,6 +98,7 @@ impl Forwarder {
             return Some(());
         }
         self.upstream_succeeded(upstream, actions);
+        self.upstreams.answered(upstream, now.saturating_since(sent_at));
         let (body, lifetime) = self.admit(&key, &answer, actions);
         for Waiter { client, query } in self.exchanges.end(&key, actions) {
             actions.push(reply(client, &query, &body, |ttl| aged(ttl, 0)));
@@ -198,8 +212,23 @@ impl Forwarder {
                     Protocol::Plain => Transport::Udp { port: 0 },
                     Protocol::Tls => Transport::Tls,
                 };
-                self.exchanges.attempt(now, random, key, upstream, transport, actions);
+                self.attempt(now, random, key, upstream, transport, actions);
             }
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        now: Timestamp,
+        random: &mut dyn FnMut() -> u64,
+        key: &Key,
+        upstream: UpstreamId,
+        transport: Transport,
+        actions: &mut Vec<Action>,
+    ) {
+        let with_edns = self.upstreams.knows_edns(upstream, now);
+        if self.exchanges.attempt(now, random, key, upstream, transport, with_edns, actions) {
+            self.upstreams.asked(upstream);
         }
     }
 

@@ -62,6 +62,13 @@ impl LocalNames {
         }
     }
 
+    /// Another domain: the names have to be set anew.
+    pub(crate) fn set_domain(&mut self, domain: &[u8]) {
+        if *domain != *self.domain {
+            *self = LocalNames::new(domain);
+        }
+    }
+
     /// A name without a dot lies in the domain.
     fn qualified(&self, text: &str) -> Option<LowerName> {
         let name = name::from_text(text)?;

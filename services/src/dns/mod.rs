@@ -36,4 +36,4 @@ pub use forwarder::{Action, Event, Forwarder, Settings, SettingsError};
 pub use message::ClientTransport;
 pub use split::{ForwardTarget, direct_target};
 pub use statistics::{QueryCounters, Statistics};
-pub use upstream::{MAX_UPSTREAMS, Protocol, Strategy, Transport, Upstream, UpstreamId};
+pub use upstream::{MAX_UPSTREAMS, Protocol, Strategy, Transport, Upstream, UpstreamId, UpstreamReport};

@@ -13,7 +13,7 @@ const IPV4_HINT: u16 = 4;
 const IPV6_HINT: u16 = 6;
 
 /// Names that may point inside, with all below them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Exceptions(BTreeSet<LowerName>);
 
 impl Exceptions {

@@ -12,6 +12,8 @@ const TOLERATED: u32 = 3;
 /// The first pause of one that does not answer; every further failure doubles it, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long one that does not know EDNS is asked without.
+const WITHOUT_EDNS: Duration = Duration::from_secs(3600);
 
 /// An upstream, by its place in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +68,30 @@ struct Health {
     retry_at: Timestamp,
 }
 
+/// How an upstream does, for who watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamReport {
+    /// It failed several times in a row; it is asked now and then.
+    pub is_down: bool,
+    /// Messages that it was sent.
+    pub asked: u64,
+    /// Answers of its that counted.
+    pub answered: u64,
+    /// Time-outs, failed connections and errors of its own.
+    pub failed: u64,
+    /// How long its answers take: an average in which the last weighs an eighth; nothing before the first.
+    pub round_trip: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct State {
+    upstream: Upstream,
+    health: Health,
+    /// Until then it is asked without EDNS.
+    without_edns: Timestamp,
+    report: UpstreamReport,
+}
+
 impl Health {
     fn is_down(self) -> bool {
         self.failures >= TOLERATED
@@ -79,14 +105,65 @@ impl Health {
 
 #[derive(Debug)]
 pub(crate) struct Upstreams {
-    list: Vec<(Upstream, Health)>,
+    list: Vec<State>,
     pub(crate) strategy: Strategy,
 }
 
 impl Upstreams {
     /// All taken to be well. At most [`MAX_UPSTREAMS`].
     pub(crate) fn new(list: &[Upstream], strategy: Strategy) -> Upstreams {
-        Upstreams { list: list.iter().map(|upstream| (*upstream, Health::default())).collect(), strategy }
+        let state = |upstream: &Upstream| State {
+            upstream: *upstream,
+            health: Health::default(),
+            without_edns: Timestamp::ZERO,
+            report: UpstreamReport::default(),
+        };
+        Upstreams { list: list.iter().map(state).collect(), strategy }
+    }
+
+    /// Whether these are they, in this order.
+    pub(crate) fn are(&self, list: &[Upstream]) -> bool {
+        self.list.iter().map(|state| &state.upstream).eq(list)
+    }
+
+    /// Puts others in their place; what is known of those that stay is kept.
+    pub(crate) fn replace(&mut self, list: &[Upstream]) {
+        let mut known = std::mem::replace(self, Upstreams::new(list, self.strategy)).list;
+        for state in &mut self.list {
+            if let Some(at) = known.iter().position(|old| old.upstream == state.upstream) {
+                *state = known.swap_remove(at);
+            }
+        }
+    }
+
+    pub(crate) fn reports(&self) -> impl Iterator<Item = UpstreamReport> + '_ {
+        self.list.iter().map(|state| UpstreamReport { is_down: state.health.is_down(), ..state.report })
+    }
+
+    fn state(&mut self, id: UpstreamId) -> &mut State {
+        &mut self.list[usize::from(id.0)]
+    }
+
+    /// It is sent a message.
+    pub(crate) fn asked(&mut self, id: UpstreamId) {
+        self.state(id).report.asked += 1;
+    }
+
+    /// It gave an answer that counts, after this time.
+    pub(crate) fn answered(&mut self, id: UpstreamId, after: Duration) {
+        let report = &mut self.state(id).report;
+        report.answered += 1;
+        report.round_trip = Some(report.round_trip.map_or(after, |average| (average * 7 + after) / 8));
+    }
+
+    /// Whether it is to be asked with EDNS.
+    pub(crate) fn knows_edns(&self, id: UpstreamId, now: Timestamp) -> bool {
+        self.list[usize::from(id.0)].without_edns <= now
+    }
+
+    /// It does not know EDNS.
+    pub(crate) fn refused_edns(&mut self, id: UpstreamId, now: Timestamp) {
+        self.state(id).without_edns = now + WITHOUT_EDNS;
     }
 
     /// Whom to ask now, in order. Those that are well come first; of those that are not, one whose pause is over, so that
@@ -94,7 +171,7 @@ impl Upstreams {
     pub(crate) fn order(&mut self, now: Timestamp) -> Vec<UpstreamId> {
         let mut well = Vec::with_capacity(self.list.len());
         let mut down = Vec::new();
-        for (index, (_, health)) in self.list.iter_mut().enumerate() {
+        for (index, State { health, .. }) in self.list.iter_mut().enumerate() {
             let id = UpstreamId(index as u8);
             if !health.is_down() {
                 well.push(id);
@@ -115,11 +192,11 @@ impl Upstreams {
     pub(crate) fn by_source(&self, source: SocketAddr, transport: Transport) -> Option<UpstreamId> {
         let protocol = if transport == Transport::Tls { Protocol::Tls } else { Protocol::Plain };
         let wanted = Upstream { address: source, protocol };
-        self.list.iter().position(|(upstream, _)| *upstream == wanted).map(|index| UpstreamId(index as u8))
+        self.list.iter().position(|state| state.upstream == wanted).map(|index| UpstreamId(index as u8))
     }
 
     pub(crate) fn protocol(&self, id: UpstreamId) -> Protocol {
-        self.list[usize::from(id.0)].0.protocol
+        self.list[usize::from(id.0)].upstream.protocol
     }
 
     pub(crate) fn is_known(&self, id: UpstreamId) -> bool {
@@ -128,7 +205,7 @@ impl Upstreams {
 
     /// It answered. Whether it was taken to be down.
     pub(crate) fn succeeded(&mut self, id: UpstreamId) -> bool {
-        let health = &mut self.list[usize::from(id.0)].1;
+        let health = &mut self.state(id).health;
         let was_down = health.is_down();
         *health = Health::default();
         was_down
@@ -136,7 +213,9 @@ impl Upstreams {
 
     /// It did not answer, or with an error of its own. Whether it is taken to be down from now on.
     pub(crate) fn failed(&mut self, id: UpstreamId, now: Timestamp) -> bool {
-        let health = &mut self.list[usize::from(id.0)].1;
+        let state = self.state(id);
+        state.report.failed += 1;
+        let health = &mut state.health;
         let was_down = health.is_down();
         health.failures = health.failures.saturating_add(1);
         health.retry_at = now + health.pause();

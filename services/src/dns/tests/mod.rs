@@ -133,6 +133,13 @@ impl Bench {
         self.answer_octets(source, sent.transport, &response.to_vec().unwrap());
     }
 
+    fn follow(&mut self, settings: &Settings) {
+        let mut actions = Vec::new();
+        let rng = &mut self.rng;
+        self.forwarder.follow(self.now, &mut || rng.next_u64(), settings, &mut actions).unwrap();
+        self.note(actions);
+    }
+
     fn transport_failed(&mut self, sent: &Sent) {
         let mut actions = Vec::new();
         let rng = &mut self.rng;

@@ -212,7 +212,8 @@ fn in_parallel_the_first_answer_counts() {
 fn errors_of_all_end_it_at_once() {
     let mut bench = Bench::plain();
     bench.query(client(1), 1, "www.example.", RecordType::A);
-    while bench.replies.is_empty() {
+    for _ in 0..4 {
+        assert!(bench.replies.is_empty(), "an error of one ends it");
         let sent = bench.last_sent();
         bench.answer(&sent, &sent.response(ResponseCode::ServFail));
     }
@@ -347,4 +348,65 @@ fn without_recursion_only_what_is_known_is_told() {
         assert_eq!(bench.reply().metadata.response_code, rcode);
     }
     assert_eq!(bench.sent.len(), 1);
+}
+
+#[test]
+fn an_upstream_of_before_edns_is_asked_without_it() {
+    let mut bench = Bench::plain();
+    bench.query(client(1), 1, "www.example.", RecordType::A);
+    let sent = bench.last_sent();
+    assert!(sent.message().edns.is_some());
+    let mut refusal = sent.response(ResponseCode::FormErr);
+    refusal.edns = None;
+    bench.answer(&sent, &refusal);
+    let again = bench.last_sent();
+    assert_eq!((bench.sent.len(), again.upstream, again.message().edns.is_some()), (2, sent.upstream, false));
+    let mut response = again.response_a(300, [198, 51, 100, 7]);
+    response.edns = None;
+    bench.answer(&again, &response);
+    assert_eq!(addresses(&bench.reply()), ["198.51.100.7"]);
+    // That is remembered, and it is no failure.
+    bench.query(client(1), 2, "other.example.", RecordType::A);
+    assert!(bench.last_sent().message().edns.is_none());
+    let report = bench.forwarder.upstream_reports()[0];
+    assert_eq!((report.asked, report.answered, report.failed), (3, 1, 0));
+    // With an OPT, FORMERR is about something else: the next upstream is asked.
+    let mut bench = Bench::plain();
+    bench.query(client(1), 1, "www.example.", RecordType::A);
+    let sent = bench.last_sent();
+    bench.answer(&sent, &sent.response(ResponseCode::FormErr));
+    assert_ne!(bench.last_sent().upstream, sent.upstream);
+}
+
+#[test]
+fn other_settings_keep_what_still_counts() {
+    let mut settings = Settings { upstreams: vec![upstream(1), upstream(2)], ..Settings::default() };
+    let mut bench = Bench::new(&settings);
+    bench.learn("www.example.", 300, [198, 51, 100, 7]);
+    bench.query(client(1), 1, "slow.example.", RecordType::A);
+    let before = bench.last_sent();
+    settings.client_statistics = true;
+    bench.follow(&settings);
+    assert_eq!((bench.forwarder.cache_use().1, bench.forwarder.outstanding()), (1, 1));
+    // Another upstream: it is asked for those who wait, and nobody gets answers of the one before.
+    settings.upstreams = vec![upstream(3)];
+    bench.upstreams = settings.upstreams.clone();
+    bench.follow(&settings);
+    assert_eq!(bench.forwarder.cache_use(), (0, 0));
+    let Transport::Udp { port } = before.transport else { panic!("it is plain") };
+    assert!(bench.closed.contains(&port));
+    let sent = bench.last_sent();
+    bench.answer(&sent, &sent.response_a(300, [198, 51, 100, 8]));
+    assert_eq!(addresses(&bench.reply()), ["198.51.100.8"]);
+    // Without protection, what was withheld is asked for again.
+    bench.query(client(1), 1, "inside.example.", RecordType::A);
+    let sent = bench.last_sent();
+    bench.answer(&sent, &sent.response_a(300, [192, 168, 0, 9]));
+    assert!(addresses(&bench.reply()).is_empty());
+    settings.rebinding_protection = false;
+    bench.follow(&settings);
+    bench.learn("inside.example.", 300, [192, 168, 0, 9]);
+    settings.cache_octets = 0;
+    bench.follow(&settings);
+    assert_eq!(bench.forwarder.cache_use(), (0, 0));
 }
