@@ -12,7 +12,7 @@ export PATH="$PATH:/usr/sbin:/sbin:${HOME:-/root}/.cargo/bin"
 declare -A packages=(
     [ip]=iproute2 [tc]=iproute2 [nft]=nftables [ethtool]=ethtool [ping]=iputils-ping [traceroute]=traceroute
     [curl]=curl [nc]=netcat-openbsd [iperf3]=iperf3 [dig]=dnsutils [tcpdump]=tcpdump [python3]=python3
-    [cc]='gcc libc6-dev'
+    [cc]='gcc libc6-dev' [unbound]=unbound [openssl]=openssl
 )
 missing=()
 for program in "${!packages[@]}"; do

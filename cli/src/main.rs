@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::test as test_command;
 use crate::commands::{
-    audit as audit_command, capture, check, conformance as conformance_command, counters, dmz,
+    audit as audit_command, capture, check, conformance as conformance_command, counters, dmz, dns,
     doctor as doctor_command, events as events_command, forward, forwards, help_files, history, hosts,
     lab as lab_command, listing, log_level, reflector as reflector_command, reload, replay as replay_command,
     run, status, top as top_command, trace as trace_command, upgrade,
@@ -74,6 +74,7 @@ enum Command {
     Counters(counters::Arguments),
     Top(top_command::Arguments),
     Hosts(hosts::Arguments),
+    Dns(dns::Arguments),
     Events(events_command::Arguments),
     Capture(capture::Arguments),
     Forward(forward::Arguments),
@@ -110,6 +111,7 @@ fn main() -> ExitCode {
         Command::Neighbors(arguments) => listing::neighbors(&arguments),
         Command::Events(arguments) => events_command::run(&arguments),
         Command::Hosts(arguments) => hosts::run(&arguments),
+        Command::Dns(arguments) => dns::run(&arguments),
         Command::Capture(arguments) => capture::run(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
         Command::Top(arguments) => top_command::run(&arguments),

@@ -11,7 +11,7 @@ use genkan_engine::plan;
 pub use genkan_engine::plan::WanRoute;
 use ipnet::Ipv4Net;
 
-use crate::{Host, Loaded};
+use crate::{DnsUpstream, Host, Loaded};
 
 /// What is known at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,13 @@ impl Loaded {
             wan.gateway = wan.gateway.or(given.gateway);
             wan.routes.clone_from(&given.routes);
             wan.mtu = given.mtu.map_or(wan.mtu, |mtu| mtu.min(wan.mtu));
+        }
+        if let (Some(dns), Some(given)) = (&mut loaded.config.dns, &facts.wan)
+            && dns.upstreams.is_empty()
+        {
+            let mut left: BTreeSet<&Ipv4Addr> = given.dns.iter().collect();
+            let once = given.dns.iter().filter(|address| left.remove(address));
+            dns.upstreams = once.map(|address| DnsUpstream::plain(*address)).collect();
         }
         let places = self.places_of_hosts(facts);
         loaded.plan.hosts = self.config.hosts.iter().filter_map(|host| in_plan(host, &places)).collect();

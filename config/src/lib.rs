@@ -221,7 +221,7 @@ pub struct Relayed {
 /// The DNS service of the lans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
-    /// `upstreams`: who is asked, at most 16 and none twice.
+    /// `upstreams`: who is asked, at most 16 and none twice. None: those that the wan's DHCP server gives.
     pub upstreams: Vec<DnsUpstream>,
     /// `strategy`: in what order.
     pub strategy: DnsStrategy,
@@ -254,6 +254,13 @@ pub struct DnsUpstream {
     pub is_tls: bool,
     /// The name in its certificate; `None`: its address.
     pub name: Option<String>,
+}
+
+impl DnsUpstream {
+    /// One that is spoken to as every resolver is.
+    pub(crate) fn plain(address: Ipv4Addr) -> DnsUpstream {
+        DnsUpstream { address: SocketAddrV4::new(address, 53), is_tls: false, name: None }
+    }
 }
 
 impl std::fmt::Display for DnsUpstream {

@@ -14,8 +14,8 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    CountersReport, ErrorBody, ErrorCode, HostQuery, HostRow, LogLevelReport, MappingQuery, MappingRow,
-    NeighborRow, NewLogLevel, NewProbe, Page, ProbeReport, SessionQuery, SessionRow, Status,
+    CountersReport, DnsReport, ErrorBody, ErrorCode, HostQuery, HostRow, LogLevelReport, MappingQuery,
+    MappingRow, NeighborRow, NewLogLevel, NewProbe, Page, ProbeReport, SessionQuery, SessionRow, Status,
 };
 
 mod capture;
@@ -94,6 +94,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.request(Method::GET, "/v1/status").await
+    }
+
+    /// `GET /v1/dns`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn dns(&self) -> Result<DnsReport, ClientError> {
+        self.request(Method::GET, "/v1/dns").await
     }
 
     /// One page of `GET /v1/sessions`.

@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::api::{CountersReport, ForwardRow, PortCountersRow, Status, Totals};
+use crate::api::{CountersReport, DnsReport, ForwardRow, PortCountersRow, Status, Totals};
 use crate::request::{CounterSet, WorkerError, WorkerHandle, WorkerRequest};
 use crate::snapshot::Snapshot;
 
@@ -57,6 +57,7 @@ pub async fn text(snapshot: &Arc<Snapshot>, worker: &WorkerHandle) -> Result<Str
     scrape.ports(&report.ports);
     scrape.decisions(&report);
     scrape.forwards(&forwards);
+    scrape.dns(&snapshot.dns().await);
     Ok(scrape.text())
 }
 
@@ -178,6 +179,55 @@ impl Scrape {
                 Some((vec![("forward", row.name.clone())], at))
             };
             self.add((name, help, false), forwards.iter().filter_map(hit));
+        }
+    }
+
+    fn dns(&mut self, report: &DnsReport) {
+        if !report.enabled {
+            return;
+        }
+        let queries = &report.queries;
+        let outcomes = [
+            ("local", queries.local),
+            ("blocked", queries.blocked),
+            ("cached", queries.cached),
+            ("stale", queries.stale),
+            ("forwarded", queries.forwarded),
+            ("failed", queries.failed),
+            ("refused", queries.refused),
+            ("repeated", queries.repeated),
+            ("malformed", report.malformed),
+        ];
+        let rows =
+            outcomes.into_iter().map(|(outcome, count)| (vec![("outcome", outcome.to_owned())], count));
+        self.add(("genkan_dns_queries", "DNS queries of the lans, by what became of them", true), rows);
+        self.gauge("genkan_dns_waiting", "DNS questions that resolvers are being asked", report.waiting);
+        self.gauge("genkan_dns_cache_answers", "DNS answers that are kept", report.cache.answers);
+        self.gauge("genkan_dns_cache_bytes", "Octets that they are charged with", report.cache.octets);
+        self.gauge("genkan_dns_blocked_names", "Names that the block lists have", report.blocked_names);
+        self.counter(
+            "genkan_dns_rebinding",
+            "DNS answers withheld, since they pointed inside",
+            report.rebinding,
+        );
+        self.counter(
+            "genkan_dns_ignored_answers",
+            "Messages of resolvers that answered no question",
+            report.ignored_answers,
+        );
+        type Value = fn(&crate::api::DnsUpstreamRow) -> u64;
+        let metrics: [(&str, &str, bool, Value); 4] = [
+            ("genkan_dns_resolver_up", "Whether it answers", false, |row| u64::from(row.up)),
+            ("genkan_dns_resolver_asked", "Messages that it was sent", true, |row| row.asked),
+            ("genkan_dns_resolver_answered", "Answers of its that counted", true, |row| row.answered),
+            ("genkan_dns_resolver_failed", "Time-outs, failed connections, errors of its own", true, |row| {
+                row.failed
+            }),
+        ];
+        for (name, help, is_counter, value) in metrics {
+            let rows =
+                report.upstreams.iter().map(|row| (vec![("resolver", row.resolver.clone())], value(row)));
+            self.add((name, help, is_counter), rows);
         }
     }
 

@@ -19,9 +19,11 @@ use genkan_engine::plan::ForwardRule;
 use genkan_engine::router::LinkState;
 use genkan_engine::view::NeighborView;
 use genkan_engine::{Plan, UnixTime};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::api::{Closed, ForwardRow, NeighborRow, Opened, PortRole, PortStatus, Sandbox, Status, Totals};
+use crate::api::{
+    Closed, DnsReport, ForwardRow, NeighborRow, Opened, PortRole, PortStatus, Sandbox, Status, Totals,
+};
 use crate::events::EventLog;
 use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
 
@@ -29,6 +31,9 @@ mod told;
 
 /// Age from which the view of hosts is fetched anew when somebody asks.
 const HOSTS_FRESH: Duration = Duration::from_secs(1);
+
+/// How long the DNS service may take to say how it does.
+const DNS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A configured port: what the plan does not say about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +119,7 @@ pub struct Snapshot {
     hosts: DashMap<(PortId, Ipv4Addr), HostEntry>,
     host_round: AtomicU64,
     hosts_fetched: Mutex<Option<Instant>>,
+    dns: OnceLock<mpsc::Sender<oneshot::Sender<DnsReport>>>,
     /// What happened lately.
     pub events: EventLog,
 }
@@ -136,8 +142,26 @@ impl Snapshot {
             hosts: DashMap::new(),
             host_round: AtomicU64::new(0),
             hosts_fetched: Mutex::new(None),
+            dns: OnceLock::new(),
             events: EventLog::default(),
         }
+    }
+
+    /// Remembers whom to ask about the DNS service.
+    pub fn set_dns(&self, asks: mpsc::Sender<oneshot::Sender<DnsReport>>) {
+        // There is one in a process.
+        let _ = self.dns.set(asks);
+    }
+
+    /// How the DNS service does; as if it were off when it does not say so in time.
+    pub async fn dns(&self) -> DnsReport {
+        let Some(asks) = self.dns.get() else { return DnsReport::default() };
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            asks.send(reply).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::time::timeout(DNS_PATIENCE, asked).await.ok().flatten().unwrap_or_default()
     }
 
     /// Replaces the running configuration after a successful reload.

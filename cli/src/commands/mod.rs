@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod conformance;
 pub(crate) mod counters;
 pub(crate) mod dmz;
+pub(crate) mod dns;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod forward;

@@ -26,6 +26,7 @@ impl Daemon {
             Learned::Event(event) => self.heard(Report::Engine(event)).await?,
             Learned::Wan(wan) => drop(self.learn(|facts| facts.wan = wan).await?),
             Learned::Hosts(seen) => {
+                self.services.seen(&seen);
                 let hosts = self.written.config.hosts.clone();
                 self.learn(|facts| seen.iter().for_each(|seen| note(facts, &hosts, seen))).await?;
             }

@@ -19,7 +19,8 @@ pub(crate) struct Dns {
     #[schemars(skip)]
     pub(crate) span: Span,
     /// The resolvers that are asked: `9.9.9.9`, `9.9.9.9:5353`, or over TLS (RFC 7858) `tls://9.9.9.9#dns.quad9.net`,
-    /// where the name is that of the certificate. At most 16.
+    /// where the name is that of the certificate. At most 16. May be left out when the wan's address is `dhcp`: then those
+    /// that the DHCP server gives.
     pub(crate) upstreams: Field<List<Resolver>>,
     /// `ordered`: the first that is well, the next when it does not answer. `parallel`: all that are well at once, and the
     /// first answer counts.

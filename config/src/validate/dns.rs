@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::error::{Code, Report};
 use crate::schema::File;
 use crate::validate::Topology;
+use crate::value::address::WanAddress;
 
 /// Most resolvers (`MAX_UPSTREAMS` of the service).
 const MOST: usize = 16;
@@ -19,10 +20,15 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
             .help("add `[router]`, and below it `tun = \"genkan0\"`");
     }
     let Some(upstreams) = &dns.upstreams else {
+        let wan = file.wan.as_ref().and_then(|wan| wan.address.as_ref());
+        if wan.is_some_and(|address| address.value == WanAddress::Dhcp) {
+            return;
+        }
         report
             .error(Code::MissingKey, &dns.span, "`dns.upstreams` is missing")
             .label("nobody says which resolvers to ask")
             .help("add `upstreams = [\"9.9.9.9\"]`, or the resolvers of your provider")
+            .help("or take those of the provider, by `address = \"dhcp\"` in `[wan]`")
             .help("or over TLS `upstreams = [\"tls://9.9.9.9#dns.quad9.net\"]`");
         return;
     };

@@ -65,6 +65,12 @@ pub enum EventKind {
     Limit,
     /// A port's link came up, went down or changed.
     Link,
+    /// A resolver of the DNS service does not answer.
+    ResolverDown,
+    /// A resolver answers again.
+    ResolverUp,
+    /// A DNS answer from outside pointed inside and was withheld.
+    AnswerWithheld,
     /// Something is not as it should be.
     Problem,
     /// A problem is over.
@@ -90,6 +96,9 @@ impl EventKind {
             EventKind::NeighborUnreachable => "neighbor-unreachable",
             EventKind::Limit => "limit",
             EventKind::Link => "link",
+            EventKind::ResolverDown => "resolver-down",
+            EventKind::ResolverUp => "resolver-up",
+            EventKind::AnswerWithheld => "answer-withheld",
             EventKind::Problem => "problem",
             EventKind::ProblemOver => "problem-over",
             EventKind::Other => "other",

@@ -11,6 +11,7 @@ mod audit;
 mod capture;
 mod changes;
 mod connections;
+mod dns;
 mod events;
 mod follow;
 mod forwards;
@@ -159,6 +160,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(tables::neighbors))
         .routes(routes!(tables::counters))
         .routes(routes!(hosts::hosts))
+        .routes(routes!(dns::dns))
         .routes(routes!(metrics::metrics))
         .routes(routes!(events::events))
         .routes(routes!(capture::capture))

@@ -10,6 +10,7 @@ mod changes;
 mod changes_beside_traffic;
 mod changes_under_load;
 mod conformance;
+mod dns;
 mod doctor;
 mod doctor_box;
 mod doctor_evidence;
@@ -66,6 +67,7 @@ pub(crate) fn all() -> Vec<Case> {
         changes_under_load::all(),
         api::all(),
         conformance::all(),
+        dns::all(),
         capture::all(),
         doctor::all(),
         doctor_rules::all(),

@@ -14,8 +14,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use super::super::priority;
 
 /// Drops all but what is needed. What cannot be dropped is told in `problems`.
-pub(super) fn keep_only(af_xdp: bool, problems: &mut Vec<String>) {
-    let wanted = wanted(af_xdp);
+pub(super) fn keep_only(af_xdp: bool, low_ports: bool, problems: &mut Vec<String>) {
+    let wanted = wanted(af_xdp, low_ports);
     let mut failed = |what: &str, error: &dyn std::fmt::Display| {
         problems.push(format!("{what} could not be dropped: {error}"));
     };
@@ -44,7 +44,7 @@ pub(super) fn keep_only(af_xdp: bool, problems: &mut Vec<String>) {
 }
 
 /// The capabilities that a router uses as long as it runs.
-fn wanted(af_xdp: bool) -> CapsHashSet {
+fn wanted(af_xdp: bool, low_ports: bool) -> CapsHashSet {
     let mut wanted = HashSet::from([
         // Devices, addresses, routes, offloads, TAP and TUN, nftables; XDP programs' attachment.
         Capability::CAP_NET_ADMIN,
@@ -53,6 +53,10 @@ fn wanted(af_xdp: bool) -> CapsHashSet {
     ]);
     if !limit(Resource::RLIMIT_NICE, (20 - i64::from(priority::NICE)) as u64) {
         wanted.insert(Capability::CAP_SYS_NICE);
+    }
+    if low_ports {
+        // DNS over TCP, at the lan addresses.
+        wanted.insert(Capability::CAP_NET_BIND_SERVICE);
     }
     if af_xdp {
         wanted.insert(Capability::CAP_BPF);
@@ -88,7 +92,7 @@ mod tests {
         let thread = std::thread::spawn(|| {
             let before = caps::read(None, CapSet::Permitted).expect("everybody may ask");
             let mut problems = Vec::new();
-            keep_only(false, &mut problems);
+            keep_only(false, false, &mut problems);
             let after: Vec<CapsHashSet> =
                 [CapSet::Permitted, CapSet::Effective, CapSet::Inheritable, CapSet::Ambient]
                     .into_iter()

@@ -50,9 +50,12 @@ const LOADERS: [&str; 4] = [
 ///
 /// # Errors
 /// In words why nothing is.
-pub(super) fn confine(places: &Places<'_>) -> Result<String, String> {
+pub(super) fn confine(
+    places: &Places<'_>,
+    read_only: impl Iterator<Item = PathBuf>,
+) -> Result<String, String> {
     let unconfined = |reason: &str| format!("all that its user may (landlock: {reason})");
-    let status = rules(places).map_err(|error| unconfined(&error.to_string()))?;
+    let status = rules(places, read_only).map_err(|error| unconfined(&error.to_string()))?;
     let version = match status.landlock {
         LandlockStatus::Available { effective_abi, .. } => effective_abi as i32,
         LandlockStatus::NotEnabled => return Err(unconfined("not enabled in this kernel")),
@@ -66,7 +69,10 @@ pub(super) fn confine(places: &Places<'_>) -> Result<String, String> {
     }
 }
 
-fn rules(places: &Places<'_>) -> Result<landlock::RestrictionStatus, RulesetError> {
+fn rules(
+    places: &Places<'_>,
+    read_only: impl Iterator<Item = PathBuf>,
+) -> Result<landlock::RestrictionStatus, RulesetError> {
     let write = AccessFs::from_all(NEWEST) & !BitFlags::from(AccessFs::Execute) & !special();
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
@@ -82,6 +88,8 @@ fn rules(places: &Places<'_>) -> Result<landlock::RestrictionStatus, RulesetErro
         .create()?
         .add_rules(path_beneath_rules(own, write))?
         .add_rules(path_beneath_rules(READ, read))?
+        // The folders: files in them are replaced by newer ones.
+        .add_rules(path_beneath_rules(read_only, read))?
         .add_rules(path_beneath_rules(DEVICES, device))?
         .add_rules(path_beneath_rules(programs, read | AccessFs::Execute))?
         .restrict_self()

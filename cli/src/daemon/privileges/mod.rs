@@ -60,8 +60,9 @@ pub(super) fn give_up(config: &Config, places: &Places<'_>) -> Option<GivenUp> {
     }
 
     let af_xdp = may_use_af_xdp(config);
-    capabilities::keep_only(af_xdp, &mut problems);
-    let files = files::confine(places);
+    capabilities::keep_only(af_xdp, config.dns.is_some(), &mut problems);
+    let lists = config.dns.iter().flat_map(|dns| dns.block.iter().chain(&dns.tls_ca));
+    let files = files::confine(places, lists.flat_map(|path| folders(path)));
     // Only landlock can tell programs apart: without it, none is to be started.
     let programs = files.is_ok();
     let io_uring = devices(config).any(|device| device.backend == Backend::Tap);

@@ -5,6 +5,8 @@
 //! by its [`Door`](super::local::Door). What it finds out about the world goes to the event loop as [`Learned`].
 
 use std::net::Ipv4Addr;
+mod dns;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +17,8 @@ use genkan_engine::Event;
 use genkan_engine::wire::ethernet::MacAddr;
 use tokio::sync::mpsc;
 
-use super::local::Doors;
+use self::dns::Dns;
+use super::local::{Door, Doors};
 
 /// Findings that may wait for the event loop.
 const LEARNED: usize = 256;
@@ -74,25 +77,35 @@ impl Context {
 /// All services.
 #[derive(Debug)]
 pub(super) struct Services {
+    dns: Dns,
     /// Of services that nobody has yet.
-    _doors: Doors,
+    _doors: [Door; 2],
 }
 
 impl Services {
     /// Starts those that the configuration asks for.
     pub(super) fn start(doors: Doors, context: &Context, loaded: &Loaded) -> Services {
-        let _ = (context, loaded);
-        Services { _doors: doors }
+        let Doors { dhcp_client, dhcp_server, dns } = doors;
+        Services { dns: Dns::start(dns, context, loaded), _doors: [dhcp_client, dhcp_server] }
     }
 
     /// Another configuration is in force, or something was found out that changes what is.
     pub(super) fn follow(&mut self, loaded: &Loaded) {
-        let _ = loaded;
+        self.dns.follow(loaded);
+    }
+
+    /// Devices have got or lost addresses of lans.
+    pub(super) fn seen(&mut self, hosts: &[HostSeen]) {
+        self.dns.seen(hosts);
     }
 
     /// Ends all. Nothing is written to the state folder after that: another process may have it.
-    pub(super) async fn stop(&mut self) {}
+    pub(super) async fn stop(&mut self) {
+        self.dns.stop().await;
+    }
 
     /// Goes on after [`Services::stop`]: nobody has taken over.
-    pub(super) fn resume(&mut self) {}
+    pub(super) fn resume(&mut self) {
+        self.dns.resume();
+    }
 }

@@ -1,0 +1,494 @@
+//! The service's thread: what comes in goes through the forwarder, and what it wants done is done, in batches.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use genkan_control::api::{DnsReport, EventKind};
+use genkan_control::events::NewEvent;
+use genkan_control::snapshot::Snapshot;
+use genkan_engine::local_datagram::{LocalDatagram, LocalSend, Service};
+use genkan_engine::{PortId, Timestamp};
+use genkan_services::dns::{
+    Action, Client, ClientTransport, Event, Forwarder, Settings, Transport, UpstreamId,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::Command;
+use super::clients::{ClientEvent, Clients};
+use super::lists::{self, Lists, Marks};
+use super::ports::{Heard, Ports};
+use super::streams::{StreamEvent, Streams};
+use super::tls;
+use super::told;
+use super::wanted::Wanted;
+use crate::daemon::limiter::Limiter;
+use crate::daemon::local::{BATCH, Speaker};
+use crate::daemon::log;
+
+/// How often what can wait is done.
+const TEND: Duration = Duration::from_secs(5);
+/// Batches of queries that are taken before answers have their turn.
+const BATCHES: usize = 8;
+
+/// 64 bits at a time of the kernel's randomness.
+#[derive(Debug)]
+struct Random {
+    source: File,
+    octets: Box<[u8; 4096]>,
+    used: usize,
+}
+
+impl Random {
+    fn new() -> io::Result<Random> {
+        let mut random =
+            Random { source: File::open("/dev/urandom")?, octets: Box::new([0; 4096]), used: 4096 };
+        random.refill()?;
+        Ok(random)
+    }
+
+    fn refill(&mut self) -> io::Result<()> {
+        self.source.read_exact(&mut *self.octets)?;
+        self.used = 0;
+        Ok(())
+    }
+
+    fn next(&mut self) -> u64 {
+        if self.used == self.octets.len() {
+            self.refill().expect("/dev/urandom is open and does not end (random(4))");
+        }
+        let mut eight = [0; 8];
+        eight.copy_from_slice(&self.octets[self.used..self.used + 8]);
+        self.used += 8;
+        u64::from_le_bytes(eight)
+    }
+}
+
+/// The service.
+pub(super) struct Server {
+    forwarder: Forwarder,
+    /// `None`: nothing is answered.
+    wanted: Option<Wanted>,
+    random: Random,
+    started: Instant,
+    ports: Ports,
+    /// What came to the ports may not have been taken whole.
+    ports_have_more: bool,
+    streams: Streams,
+    stream_events: Option<mpsc::Receiver<StreamEvent>>,
+    clients: Clients,
+    client_events: Option<mpsc::Receiver<ClientEvent>>,
+    leases: BTreeMap<Ipv4Addr, String>,
+    reading: Option<JoinHandle<Option<(Marks, Lists)>>>,
+    /// What the block list in force was read from.
+    marks: Marks,
+    actions: Vec<Action>,
+    failed: VecDeque<(UpstreamId, Transport)>,
+    outgoing: Vec<LocalSend>,
+    speaker: Speaker,
+    snapshot: Arc<Snapshot>,
+    down: Vec<UpstreamId>,
+    limiter: Limiter<&'static str>,
+}
+
+impl Server {
+    /// One that does nothing yet.
+    ///
+    /// # Errors
+    /// When the kernel has no randomness or no means to wait.
+    pub(super) fn new(snapshot: Arc<Snapshot>, speaker: Speaker) -> io::Result<Server> {
+        let mut random = Random::new()?;
+        let forwarder = Forwarder::new(&Settings::default(), random.next()).map_err(io::Error::other)?;
+        let (streams, stream_events) = Streams::new();
+        let (clients, client_events) = Clients::new();
+        Ok(Server {
+            forwarder,
+            wanted: None,
+            random,
+            started: Instant::now(),
+            ports: Ports::new()?,
+            ports_have_more: false,
+            streams,
+            stream_events: Some(stream_events),
+            clients,
+            client_events: Some(client_events),
+            leases: BTreeMap::new(),
+            reading: None,
+            marks: Marks::new(),
+            actions: Vec::new(),
+            failed: VecDeque::new(),
+            outgoing: Vec::new(),
+            speaker,
+            snapshot,
+            down: Vec::new(),
+            limiter: Limiter::new(),
+        })
+    }
+
+    /// Serves until nobody gives orders any more.
+    pub(super) async fn run(
+        mut self,
+        mut incoming: mpsc::Receiver<Vec<LocalDatagram>>,
+        mut orders: mpsc::UnboundedReceiver<Command>,
+        mut questions: mpsc::Receiver<oneshot::Sender<DnsReport>>,
+    ) {
+        let (Some(mut streams), Some(mut clients)) = (self.stream_events.take(), self.client_events.take())
+        else {
+            return;
+        };
+        let mut tend = tokio::time::interval(TEND);
+        loop {
+            let due = self.forwarder.poll_timeout().map(|at| self.instant(at));
+            let waits = due.is_some() && !self.ports_have_more;
+            let reading = self.reading.as_mut();
+            tokio::select! {
+                batch = incoming.recv() => {
+                    let Some(batch) = batch else { return };
+                    self.datagrams(batch);
+                    for _ in 1..BATCHES {
+                        let Ok(batch) = incoming.try_recv() else { break };
+                        self.datagrams(batch);
+                    }
+                }
+                () = self.ports.readable() => {}
+                () = std::future::ready(()), if self.ports_have_more => {}
+                Some(event) = streams.recv() => self.stream(event),
+                Some(event) = clients.recv() => self.client(event),
+                order = orders.recv() => match order {
+                    Some(order) => self.follow(order),
+                    None => return,
+                },
+                Some(reply) = questions.recv() => drop(reply.send(self.report())),
+                read = finished(reading) => {
+                    self.reading = None;
+                    self.put_lists(read);
+                }
+                () = tokio::time::sleep_until(due.unwrap_or(self.started).into()), if waits => {}
+                _ = tend.tick() => self.tend(),
+            }
+            self.take_answers();
+            self.act().await;
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn instant(&self, at: Timestamp) -> Instant {
+        self.started + Duration::from_nanos(at.as_nanos())
+    }
+
+    /// Queries of the lans.
+    fn datagrams(&mut self, batch: Vec<LocalDatagram>) {
+        let Some(wanted) = &self.wanted else { return };
+        let now = self.now();
+        for datagram in batch {
+            let own = wanted.addresses.iter().position(|address| address == datagram.destination.ip());
+            let (Some(own), Some(lan)) = (own, datagram.port.lan_index()) else { continue };
+            // So many lans there are at most (PortId).
+            let mark = (lan as u32) << 16 | own as u32;
+            let address = SocketAddr::V4(datagram.source);
+            let client = Client { address, transport: ClientTransport::Udp, mark };
+            let random = &mut || self.random.next();
+            self.forwarder.query(now, random, client, &datagram.payload, &mut self.actions);
+        }
+    }
+
+    /// Answers to our ports, and what has become due meanwhile.
+    fn take_answers(&mut self) {
+        if self.forwarder.outstanding() == 0 && !self.ports_have_more {
+            return;
+        }
+        let now = self.now();
+        let Server { ports, forwarder, random, actions, failed, .. } = self;
+        self.ports_have_more = ports.take(|upstream, address, name, heard| {
+            let transport = Transport::Udp { port: name };
+            match heard {
+                Heard::Datagram(octets) => {
+                    forwarder.answer(now, &mut || random.next(), address, transport, octets, actions);
+                }
+                Heard::Refused => failed.push_back((upstream, transport)),
+            }
+        });
+        if self.forwarder.poll_timeout().is_some_and(|at| at <= now) {
+            self.forwarder.handle_timeout(now, &mut || self.random.next(), &mut self.actions);
+        }
+    }
+
+    fn stream(&mut self, event: StreamEvent) {
+        let now = self.now();
+        match event {
+            StreamEvent::Message(transport, address, octets) => {
+                let random = &mut || self.random.next();
+                self.forwarder.answer(now, random, address, transport, &octets, &mut self.actions);
+            }
+            StreamEvent::Ended(upstream, transport, number, outcome) => {
+                if let Err(error) = outcome {
+                    self.tell_failure(upstream, &error);
+                }
+                if self.streams.ended(upstream, transport, number) {
+                    self.failed.push_back((upstream, transport));
+                }
+            }
+        }
+    }
+
+    fn client(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Connected(stream, peer) => self.clients.connected(stream, peer),
+            ClientEvent::Gone(number) => self.clients.gone(number),
+            ClientEvent::Query(number, address, octets) => {
+                let client = Client { address, transport: ClientTransport::Tcp, mark: number };
+                let (now, random) = (self.now(), &mut || self.random.next());
+                self.forwarder.query(now, random, client, &octets, &mut self.actions);
+            }
+        }
+    }
+
+    /// Does what the forwarder wants done.
+    async fn act(&mut self) {
+        loop {
+            let now = Instant::now();
+            for action in std::mem::take(&mut self.actions) {
+                match action {
+                    Action::Reply { client, octets } => self.reply(client, octets),
+                    Action::Send { upstream, transport, octets } => {
+                        self.send(upstream, transport, octets, now)
+                    }
+                    Action::Close { upstream, port } => self.ports.close(upstream, port),
+                    Action::Event(event) => self.tell(event),
+                }
+            }
+            let Some((upstream, transport)) = self.failed.pop_front() else { break };
+            let (at, random) = (self.now(), &mut || self.random.next());
+            self.forwarder.transport_failed(at, random, upstream, transport, &mut self.actions);
+        }
+        while !self.outgoing.is_empty() {
+            let rest = self.outgoing.split_off(self.outgoing.len().min(BATCH));
+            self.speaker.say(std::mem::replace(&mut self.outgoing, rest)).await;
+        }
+    }
+
+    fn reply(&mut self, client: Client, octets: Vec<u8>) {
+        if client.transport == ClientTransport::Tcp {
+            return self.clients.reply(client.mark, &octets);
+        }
+        let (lan, own) = (client.mark >> 16, client.mark & 0xffff);
+        let source = self.wanted.as_ref().and_then(|wanted| wanted.addresses.get(own as usize));
+        let (Some(source), SocketAddr::V4(destination)) = (source, client.address) else { return };
+        self.outgoing.push(LocalSend {
+            service: Service::Dns,
+            port: PortId::lan(lan as usize),
+            source: *source,
+            destination,
+            to: None,
+            payload: octets,
+        });
+    }
+
+    fn send(&mut self, upstream: UpstreamId, transport: Transport, octets: Vec<u8>, now: Instant) {
+        let outcome = match transport {
+            Transport::Udp { port } => {
+                let random = &mut || self.random.next();
+                self.ports.send(upstream, port, &octets, now, random).map_err(|error| error.to_string())
+            }
+            transport => self.streams.send(upstream, transport, octets),
+        };
+        if let Err(error) = outcome {
+            self.tell_failure(upstream, &error);
+            self.failed.push_back((upstream, transport));
+        }
+    }
+
+    fn upstream_name(&self, upstream: UpstreamId) -> String {
+        let known = self.wanted.as_ref().and_then(|wanted| wanted.upstreams.get(usize::from(upstream.0)));
+        known.map_or_else(|| "a resolver".to_owned(), ToString::to_string)
+    }
+
+    /// Why a resolver is not to be had, in the log.
+    fn tell_failure(&mut self, upstream: UpstreamId, error: &str) {
+        if let Some(suppressed) = self.limiter.admit("transport", Instant::now()) {
+            let resolver = self.upstream_name(upstream);
+            info!(resolver, error, suppressed, "a resolver cannot be reached");
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let (kind, told, message) = match event {
+            Event::Rebinding { name, address } => {
+                let message = format!(
+                    "the address {address} of {} was withheld: it points inside (dns.rebinding_exceptions)",
+                    name.to_ascii()
+                );
+                (EventKind::AnswerWithheld, "rebinding", message)
+            }
+            Event::UpstreamDown(upstream) => {
+                self.down.push(upstream);
+                (
+                    EventKind::ResolverDown,
+                    "down",
+                    format!("the resolver {} does not answer", self.upstream_name(upstream)),
+                )
+            }
+            Event::UpstreamUp(upstream) => {
+                self.down.retain(|down| *down != upstream);
+                (
+                    EventKind::ResolverUp,
+                    "up",
+                    format!("the resolver {} answers again", self.upstream_name(upstream)),
+                )
+            }
+        };
+        if let Some(suppressed) = self.limiter.admit(told, Instant::now()) {
+            let mut told = NewEvent::new(kind, message);
+            log::tell_event(&told, suppressed);
+            told.suppressed = suppressed;
+            self.snapshot.events.push(told);
+        }
+        self.tell_health();
+    }
+
+    /// That nobody answers is a problem.
+    fn tell_health(&self) {
+        let upstreams = self.wanted.as_ref().map_or(&[][..], |wanted| &wanted.upstreams);
+        let problem = if self.wanted.is_some() && upstreams.is_empty() {
+            Some("dns: no resolver is known yet: none is configured, and the wan has not told any".to_owned())
+        } else if !upstreams.is_empty() && self.down.len() >= upstreams.len() {
+            let names: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
+            Some(format!("dns: no resolver answers ({})", names.join(", ")))
+        } else {
+            None
+        };
+        self.problem("dns", problem);
+    }
+
+    fn problem(&self, key: &str, problem: Option<String>) {
+        if self.snapshot.set_problem(key, problem.clone())
+            && let Some(problem) = problem
+        {
+            warn!("{problem}");
+        }
+    }
+
+    fn follow(&mut self, order: Command) {
+        match order {
+            Command::Follow(wanted) => self.set(wanted.map(|wanted| *wanted)),
+            Command::Pause(reply) => {
+                self.set(None);
+                // Who waited may have gone.
+                let _ = reply.send(());
+            }
+            Command::Lease(address, name) => match name {
+                Some(name) => {
+                    self.forwarder.add_lease(address, &name);
+                    self.leases.insert(address, name);
+                }
+                None => {
+                    self.forwarder.remove_lease(address);
+                    self.leases.remove(&address);
+                }
+            },
+        }
+    }
+
+    fn set(&mut self, wanted: Option<Wanted>) {
+        let settings = wanted.as_ref().map_or_else(Settings::default, Wanted::settings);
+        let same_transport =
+            |old: &Wanted, new: &Wanted| (&old.upstreams, &old.tls_ca) == (&new.upstreams, &new.tls_ca);
+        let transports_stay =
+            matches!((&self.wanted, &wanted), (Some(old), Some(new)) if same_transport(old, new));
+        let (now, random) = (self.now(), &mut || self.random.next());
+        // Questions to upstreams of before end here, those to the new ones wait until these are known.
+        let followed = self.forwarder.follow(now, random, &settings, &mut self.actions);
+        self.problem("dns settings", followed.err().map(|error| format!("dns: {error}")));
+        if !transports_stay {
+            let addresses: Vec<SocketAddr> =
+                settings.upstreams.iter().map(|upstream| upstream.address).collect();
+            self.ports.set_addresses(addresses);
+            let upstreams = wanted.as_ref().map_or(&[][..], |wanted| &wanted.upstreams);
+            let connector = if upstreams.iter().any(|upstream| upstream.is_tls) {
+                tls::connector(wanted.as_ref().and_then(|wanted| wanted.tls_ca.as_deref()))
+            } else {
+                Err("no resolver has TLS".to_owned())
+            };
+            let problem =
+                connector.as_ref().err().filter(|_| upstreams.iter().any(|upstream| upstream.is_tls));
+            self.problem("dns tls", problem.cloned());
+            self.streams.set_upstreams(upstreams, connector);
+            let reports = self.forwarder.upstream_reports();
+            let down = reports.iter().enumerate().filter(|(_, report)| report.is_down);
+            self.down = down.map(|(index, _)| UpstreamId(index as u8)).collect();
+        }
+        let (addresses, admits) = wanted.as_ref().map_or_else(Default::default, |wanted| {
+            let own = wanted.addresses.iter().map(|address| (*address).into());
+            (wanted.addresses.clone(), wanted.admits.iter().copied().chain(own).collect::<Vec<_>>())
+        });
+        let problem = self.clients.listen(&addresses, &admits);
+        self.problem("dns tcp", problem);
+        self.wanted = wanted;
+        self.set_names();
+        self.tell_health();
+        self.read_lists();
+    }
+
+    fn set_names(&mut self) {
+        let Some(wanted) = &self.wanted else { return };
+        self.forwarder.set_hosts(&wanted.hosts);
+        self.forwarder.set_split_names(&wanted.split);
+        for (address, name) in &self.leases {
+            self.forwarder.add_lease(*address, name);
+        }
+    }
+
+    /// Reads the block lists, unless they are those that are in force or being read.
+    fn read_lists(&mut self) {
+        let paths = self.wanted.as_ref().map_or_else(Vec::new, |wanted| wanted.block.clone());
+        let (marks, seed) = (self.marks.clone(), self.random.next());
+        if let Some(reading) = self.reading.take() {
+            reading.abort();
+        } else if paths.is_empty() && marks.is_empty() {
+            return;
+        }
+        self.reading = Some(tokio::task::spawn_blocking(move || {
+            let now = lists::marks(&paths);
+            (now != marks).then(|| (now, lists::read(&paths, seed)))
+        }));
+    }
+
+    fn put_lists(&mut self, read: Option<(Marks, Lists)>) {
+        let Some((marks, lists)) = read else { return };
+        let Lists { list, skipped, problems } = lists;
+        info!(names = list.len(), skipped, files = marks.len(), "block lists");
+        self.marks = marks;
+        self.forwarder.set_block_list(list);
+        self.problem("dns block lists", problems.first().cloned());
+    }
+
+    /// What is not urgent.
+    fn tend(&mut self) {
+        self.ports.tend(Instant::now());
+        if self.clients.is_missing_some() {
+            let problem = self.clients.bind_missing();
+            self.problem("dns tcp", problem);
+        }
+    }
+
+    fn report(&self) -> DnsReport {
+        told::report(&self.forwarder, self.wanted.as_ref())
+    }
+}
+
+/// What a thread that reads has read; never, when none does.
+async fn finished<T>(reading: Option<&mut JoinHandle<Option<T>>>) -> Option<T> {
+    match reading {
+        // One that has been told to stop has nothing.
+        Some(reading) => reading.await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
