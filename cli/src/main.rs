@@ -29,8 +29,8 @@ use crate::commands::test as test_command;
 use crate::commands::{
     audit as audit_command, capture, check, conformance as conformance_command, counters, dmz, dns,
     doctor as doctor_command, events as events_command, forward, forwards, help_files, history, hosts,
-    lab as lab_command, listing, log_level, reflector as reflector_command, reload, replay as replay_command,
-    run, status, top as top_command, trace as trace_command, upgrade,
+    lab as lab_command, leases, listing, log_level, reflector as reflector_command, reload,
+    replay as replay_command, run, status, top as top_command, trace as trace_command, upgrade,
 };
 
 /// A router's tables are large, and looked up all over.
@@ -75,6 +75,7 @@ enum Command {
     Top(top_command::Arguments),
     Hosts(hosts::Arguments),
     Dns(dns::Arguments),
+    Leases(leases::Arguments),
     Events(events_command::Arguments),
     Capture(capture::Arguments),
     Forward(forward::Arguments),
@@ -112,6 +113,7 @@ fn main() -> ExitCode {
         Command::Events(arguments) => events_command::run(&arguments),
         Command::Hosts(arguments) => hosts::run(&arguments),
         Command::Dns(arguments) => dns::run(&arguments),
+        Command::Leases(arguments) => leases::run(&arguments),
         Command::Capture(arguments) => capture::run(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
         Command::Top(arguments) => top_command::run(&arguments),

@@ -14,8 +14,9 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    CountersReport, DnsReport, ErrorBody, ErrorCode, HostQuery, HostRow, LogLevelReport, MappingQuery,
-    MappingRow, NeighborRow, NewLogLevel, NewProbe, Page, ProbeReport, SessionQuery, SessionRow, Status,
+    CountersReport, DnsReport, ErrorBody, ErrorCode, HostQuery, HostRow, LeaseQuery, LeaseRow,
+    LogLevelReport, MappingQuery, MappingRow, NeighborRow, NewLogLevel, NewProbe, Page, ProbeReport,
+    SessionQuery, SessionRow, Status,
 };
 
 mod capture;
@@ -134,6 +135,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn hosts(&self, query: &HostQuery) -> Result<Page<HostRow>, ClientError> {
         self.request(Method::GET, &with_query("/v1/hosts", query)).await
+    }
+
+    /// One page of `GET /v1/leases`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn leases(&self, query: &LeaseQuery) -> Result<Page<LeaseRow>, ClientError> {
+        self.request(Method::GET, &with_query("/v1/leases", query)).await
     }
 
     /// `GET /v1/counters`.

@@ -6,7 +6,7 @@
 //! - [`events`]: what happened lately, with ids to go on from;
 //! - [`capture`]: packets of the running router, before and after;
 //! - [`forwards`]: what has passed through the forwards;
-//! - [`hosts`]: the inside hosts;
+//! - [`hosts`]: the inside hosts; [`leases`]: who has which address of the DHCP service;
 //! - [`metrics`]: all counters for Prometheus; [`metrics_port`]: these alone, over TCP;
 //! - [`socket`]: the unix socket itself, and who may replace whose;
 //! - [`server`]: HTTP (axum) over that socket;
@@ -25,6 +25,7 @@ pub mod client;
 pub mod events;
 pub mod forwards;
 pub mod hosts;
+pub mod leases;
 pub mod metrics;
 pub mod metrics_port;
 pub mod request;

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::api::{CountersReport, DnsReport, ForwardRow, PortCountersRow, Status, Totals};
+use crate::leases::Pool;
 use crate::request::{CounterSet, WorkerError, WorkerHandle, WorkerRequest};
 use crate::snapshot::Snapshot;
 
@@ -58,6 +59,7 @@ pub async fn text(snapshot: &Arc<Snapshot>, worker: &WorkerHandle) -> Result<Str
     scrape.decisions(&report);
     scrape.forwards(&forwards);
     scrape.dns(&snapshot.dns().await);
+    scrape.leases(&snapshot.leases.pools());
     Ok(scrape.text())
 }
 
@@ -228,6 +230,47 @@ impl Scrape {
             let rows =
                 report.upstreams.iter().map(|row| (vec![("resolver", row.resolver.clone())], value(row)));
             self.add((name, help, is_counter), rows);
+        }
+    }
+
+    fn leases(&mut self, pools: &[(String, Pool, usize)]) {
+        let of = |value: fn(&Pool, usize) -> u64| {
+            pools.iter().map(move |(lan, pool, count)| (vec![("lan", lan.clone())], value(pool, *count)))
+        };
+        self.add(
+            ("genkan_dhcp_pool_addresses", "Addresses that any client may get", false),
+            of(|p, _| p.size.into()),
+        );
+        self.add(
+            ("genkan_dhcp_pool_free", "Those that nobody has or was promised", false),
+            of(|p, _| p.free.into()),
+        );
+        self.add(
+            ("genkan_dhcp_leases", "Leases in force, reserved ones included", false),
+            of(|_, n| n as u64),
+        );
+        self.add(
+            ("genkan_dhcp_conflicts", "Addresses found in use by strangers", true),
+            of(|pool, _| pool.conflicts),
+        );
+        type Counts = fn(&Pool) -> &[(&'static str, u64)];
+        let metrics: [(&str, &str, &str, Counts); 3] = [
+            ("genkan_dhcp_received", "Messages of DHCP clients", "kind", |pool| &pool.received),
+            ("genkan_dhcp_sent", "Replies to DHCP clients", "kind", |pool| &pool.sent),
+            (
+                "genkan_dhcp_dropped",
+                "DHCP messages that got no answer, or not the one they asked for",
+                "reason",
+                |pool| &pool.dropped,
+            ),
+        ];
+        for (name, help, label, counts) in metrics {
+            let rows = pools.iter().flat_map(|(lan, pool, _)| {
+                counts(pool).iter().map(move |(word, count)| {
+                    (vec![("lan", lan.clone()), (label, (*word).to_owned())], *count)
+                })
+            });
+            self.add((name, help, true), rows);
         }
     }
 

@@ -25,6 +25,7 @@ use crate::api::{
     Closed, DnsReport, ForwardRow, NeighborRow, Opened, PortRole, PortStatus, Sandbox, Status, Totals,
 };
 use crate::events::EventLog;
+use crate::leases::Leases;
 use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
 
 mod told;
@@ -122,6 +123,8 @@ pub struct Snapshot {
     dns: OnceLock<mpsc::Sender<oneshot::Sender<DnsReport>>>,
     /// What happened lately.
     pub events: EventLog,
+    /// Who has which address of the DHCP service.
+    pub leases: Leases,
 }
 
 impl Snapshot {
@@ -144,6 +147,7 @@ impl Snapshot {
             hosts_fetched: Mutex::new(None),
             dns: OnceLock::new(),
             events: EventLog::default(),
+            leases: Leases::default(),
         }
     }
 

@@ -14,10 +14,10 @@ use crate::time::Timestamp;
 use crate::wire::ethernet::MacAddr;
 
 /// Addresses that are watched for at once.
-pub const MOST_WATCHED: usize = 8192;
+pub const MOST_WATCHED: usize = 32_768;
 
 /// How long signs of life are watched for, from the question on.
-pub const WATCH: Duration = Duration::from_secs(2);
+pub const WATCH: Duration = Duration::from_secs(1);
 
 /// Signs of life that wait to be polled; more are lost.
 const MOST_SEEN: usize = 1024;
@@ -111,13 +111,13 @@ mod tests {
         let start = Timestamp::from_secs(5);
         assert!(table.watch(start, LAN, address));
         assert!(!table.seen(start, LAN, other, None) && !table.seen(start, PortId::lan(1), address, None));
-        // Asked again a second later: it is watched for from then on.
-        assert!(table.watch(start + Duration::from_secs(1), LAN, address));
+        // Asked again later: it is watched for from then on.
+        assert!(table.watch(start + WATCH / 2, LAN, address));
         let mac = Some(MacAddr([2, 0, 0, 0, 0, 1]));
         assert!(table.seen(start + WATCH, LAN, address, mac));
         assert_eq!(table.poll(), Some(Presence { port: LAN, address, mac }));
         assert_eq!(table.poll(), None);
-        assert!(!table.seen(start + WATCH + Duration::from_secs(1), LAN, address, mac));
+        assert!(!table.seen(start + 2 * WATCH, LAN, address, mac));
         assert!(table.is_empty() && table.ends.is_empty());
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod help_files;
 pub(crate) mod history;
 pub(crate) mod hosts;
 pub(crate) mod lab;
+pub(crate) mod leases;
 pub(crate) mod listing;
 pub(crate) mod log_level;
 pub(crate) mod reflector;

@@ -170,7 +170,8 @@ pub(super) fn tell_event(event: &NewEvent, suppressed: u64) {
         EventKind::ForwardHit
         | EventKind::ForwardOpened
         | EventKind::ForwardClosed
-        | EventKind::ForwardExpired => info!(kind, forward, port, address, suppressed, "{message}"),
+        | EventKind::ForwardExpired
+        | EventKind::Lease => info!(kind, forward, port, address, suppressed, "{message}"),
         _ => warn!(kind, forward, port, address, suppressed, "{message}"),
     }
 }

@@ -71,6 +71,12 @@ pub enum EventKind {
     ResolverUp,
     /// A DNS answer from outside pointed inside and was withheld.
     AnswerWithheld,
+    /// A machine was given an address by the DHCP service, or gave it back.
+    Lease,
+    /// A stranger uses an address of the DHCP service.
+    LeaseConflict,
+    /// The DHCP service has refused a machine the address that it wanted.
+    LeaseRefused,
     /// Something is not as it should be.
     Problem,
     /// A problem is over.
@@ -99,6 +105,9 @@ impl EventKind {
             EventKind::ResolverDown => "resolver-down",
             EventKind::ResolverUp => "resolver-up",
             EventKind::AnswerWithheld => "answer-withheld",
+            EventKind::Lease => "lease",
+            EventKind::LeaseConflict => "lease-conflict",
+            EventKind::LeaseRefused => "lease-refused",
             EventKind::Problem => "problem",
             EventKind::ProblemOver => "problem-over",
             EventKind::Other => "other",

@@ -16,6 +16,7 @@ mod events;
 mod follow;
 mod forwards;
 mod hosts;
+mod leases;
 mod log;
 mod metrics;
 mod openapi;
@@ -161,6 +162,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(tables::counters))
         .routes(routes!(hosts::hosts))
         .routes(routes!(dns::dns))
+        .routes(routes!(leases::leases))
         .routes(routes!(metrics::metrics))
         .routes(routes!(events::events))
         .routes(routes!(capture::capture))

@@ -31,6 +31,7 @@ pub(crate) mod code {
     pub(crate) const MESSAGE_TYPE: u8 = 53;
     pub(crate) const SERVER_IDENTIFIER: u8 = 54;
     pub(crate) const PARAMETER_REQUEST_LIST: u8 = 55;
+    pub(crate) const MESSAGE: u8 = 56;
     pub(crate) const MAX_MESSAGE_SIZE: u8 = 57;
     pub(crate) const T1: u8 = 58;
     pub(crate) const T2: u8 = 59;

@@ -70,6 +70,8 @@ struct Line {
     idle: BTreeSet<(Timestamp, Ipv4Addr)>,
     ready: BTreeSet<(Timestamp, Ipv4Addr)>,
     probing: usize,
+    /// Addresses of the pool that are somebody's, promised, or rest.
+    busy: u32,
 }
 
 impl Line {
@@ -108,7 +110,19 @@ impl Table {
     ) {
         let pool = pool.map(|pool| u32::from(*pool.start())..=u32::from(*pool.end()));
         let (idle, ready) = (BTreeSet::new(), BTreeSet::new());
-        self.lines.push(Line { prefix, pool, excluded, start, passed: 0, idle, ready, probing: 0 });
+        self.lines.push(Line { prefix, pool, excluded, start, passed: 0, idle, ready, probing: 0, busy: 0 });
+    }
+
+    /// Addresses of all pools that any client may get, and how many of them nobody has or was promised.
+    pub(crate) fn pooled(&self) -> (u32, u32) {
+        let size = |line: &Line| {
+            let excluded = line.excluded.iter().filter(|address| {
+                line.pool.as_ref().is_some_and(|pool| pool.contains(&u32::from(**address)))
+            });
+            line.pool_size() - excluded.count() as u32
+        };
+        let sizes: u32 = self.lines.iter().map(size).sum();
+        (sizes, sizes.saturating_sub(self.lines.iter().map(|line| line.busy).sum()))
     }
 
     pub(crate) fn subnets(&self) -> usize {
@@ -156,6 +170,7 @@ impl Table {
                 line.ready.insert((slot.until, address));
             }
             State::Probing => line.probing += 1,
+            State::Offered | State::Leased | State::Resting if line.is_pooled(address) => line.busy += 1,
             State::Idle | State::Ready | State::Offered | State::Leased | State::Resting => {}
         }
         if slot.state != State::Idle {
@@ -188,6 +203,7 @@ impl Table {
                 line.ready.remove(&(slot.until, address));
             }
             State::Probing => line.probing -= 1,
+            State::Offered | State::Leased | State::Resting if line.is_pooled(address) => line.busy -= 1,
             State::Offered | State::Leased | State::Resting => {}
         }
         self.deadlines.remove(&(slot.until, address));
@@ -267,6 +283,9 @@ impl Table {
             let expected: [BTreeSet<_>; 2] = [pooled(State::Idle), pooled(State::Ready)];
             assert_eq!([&line.idle, &line.ready], [&expected[0], &expected[1]]);
             assert_eq!(line.probing, of(State::Probing).count());
+            let busy = [State::Offered, State::Leased, State::Resting].into_iter().flat_map(of);
+            let busy = busy.filter(|(address, _)| line.is_pooled(*address)).count();
+            assert_eq!(line.busy as usize, busy);
         }
         for ((subnet, client), address) in &self.clients {
             assert_eq!(self.subnet_of(*address), Some(*subnet));

@@ -10,6 +10,7 @@ mod changes;
 mod changes_beside_traffic;
 mod changes_under_load;
 mod conformance;
+mod dhcp;
 mod dns;
 mod doctor;
 mod doctor_box;
@@ -69,6 +70,7 @@ pub(crate) fn all() -> Vec<Case> {
         conformance::all(),
         dns::all(),
         capture::all(),
+        dhcp::all(),
         doctor::all(),
         doctor_rules::all(),
         doctor_targets::all(),

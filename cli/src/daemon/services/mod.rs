@@ -4,6 +4,8 @@
 //! A service lives as long as the process: another configuration switches it on and off. Datagrams come to it and leave
 //! by its [`Door`](super::local::Door). What it finds out about the world goes to the event loop as [`Learned`].
 
+mod dhcp_server;
+
 use std::net::Ipv4Addr;
 mod dns;
 
@@ -17,6 +19,7 @@ use genkan_engine::Event;
 use genkan_engine::wire::ethernet::MacAddr;
 use tokio::sync::mpsc;
 
+use self::dhcp_server::DhcpServer;
 use self::dns::Dns;
 use super::local::{Door, Doors};
 
@@ -77,20 +80,23 @@ impl Context {
 /// All services.
 #[derive(Debug)]
 pub(super) struct Services {
+    dhcp_server: DhcpServer,
     dns: Dns,
-    /// Of services that nobody has yet.
-    _doors: [Door; 2],
+    /// Of a service that nobody has yet.
+    _door: Door,
 }
 
 impl Services {
     /// Starts those that the configuration asks for.
     pub(super) fn start(doors: Doors, context: &Context, loaded: &Loaded) -> Services {
         let Doors { dhcp_client, dhcp_server, dns } = doors;
-        Services { dns: Dns::start(dns, context, loaded), _doors: [dhcp_client, dhcp_server] }
+        let dhcp_server = DhcpServer::start(dhcp_server, context, loaded);
+        Services { dhcp_server, dns: Dns::start(dns, context, loaded), _door: dhcp_client }
     }
 
     /// Another configuration is in force, or something was found out that changes what is.
     pub(super) fn follow(&mut self, loaded: &Loaded) {
+        self.dhcp_server.follow(loaded);
         self.dns.follow(loaded);
     }
 
@@ -101,11 +107,13 @@ impl Services {
 
     /// Ends all. Nothing is written to the state folder after that: another process may have it.
     pub(super) async fn stop(&mut self) {
+        self.dhcp_server.stop().await;
         self.dns.stop().await;
     }
 
     /// Goes on after [`Services::stop`]: nobody has taken over.
     pub(super) fn resume(&mut self) {
+        self.dhcp_server.resume();
         self.dns.resume();
     }
 }

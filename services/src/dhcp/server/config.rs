@@ -8,7 +8,7 @@ use genkan_engine::wire::ethernet::MacAddr;
 use ipnet::Ipv4Net;
 
 /// Addresses of the largest pool: their states are kept in memory.
-pub const MAX_POOL: u32 = 65_536;
+pub const MAX_POOL: u32 = 131_072;
 
 /// The server of one lan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub relayed: Vec<Subnet>,
     /// Known clients of any of these networks.
     pub reservations: Vec<Reservation>,
+    /// Addresses of machines that do not ask for one: no client gets them.
+    pub taken: Vec<Ipv4Addr>,
     /// Messages per second that are taken from one link-layer address.
     pub messages_per_client: u32,
 }
@@ -38,7 +40,7 @@ pub struct Subnet {
     pub rest_time: u32,
     /// Whether addresses are probed before they are offered (RFC 2131 §3.1 item 2).
     pub probe: bool,
-    /// Probed addresses that are kept ready when it is quiet; grows up to 4096 with the demand.
+    /// Probed addresses that are kept ready when it is quiet; grows up to 8192 with the demand.
     pub stock: usize,
     /// What clients are told.
     pub options: Options,
@@ -111,7 +113,8 @@ pub enum ConfigError {
 impl Config {
     /// A server of one network without relay agents and reservations, taking ten messages per second of a client.
     pub fn new(address: Ipv4Addr, local: Subnet) -> Config {
-        Config { address, local, relayed: Vec::new(), reservations: Vec::new(), messages_per_client: 10 }
+        let (relayed, reservations, taken) = (Vec::new(), Vec::new(), Vec::new());
+        Config { address, local, relayed, reservations, taken, messages_per_client: 10 }
     }
 
     /// All networks; the local one comes first.
@@ -146,6 +149,7 @@ impl Config {
     pub(super) fn excluded(&self, subnet: &Subnet) -> BTreeSet<Ipv4Addr> {
         let mut excluded = BTreeSet::from([self.address]);
         excluded.extend(self.reservations.iter().map(|reservation| reservation.address));
+        excluded.extend(&self.taken);
         excluded.extend(&subnet.options.routers);
         // A /31 or /32 has neither (RFC 3021).
         if subnet.prefix.prefix_len() < 31 {

@@ -22,9 +22,9 @@ const PROBE_TIME: Duration = Duration::from_secs(5);
 /// A client that waited longer has sent another DISCOVER.
 const WAIT_TIME: Duration = Duration::from_secs(4);
 /// Clients that wait for a probe.
-const MAX_WAITING: usize = 1024;
+const MAX_WAITING: usize = 4096;
 /// Probed addresses kept when many clients come.
-const MAX_STOCK: usize = 4096;
+const MAX_STOCK: usize = 8192;
 
 /// DISCOVERs that wait for an outcome.
 #[derive(Debug, Default)]
@@ -201,6 +201,7 @@ impl Server {
         } else {
             let ProbeOutcome::InUse(mac) = outcome else { return };
             self.rest(now, subnet, address);
+            self.counters.conflicts += 1;
             self.event(Event::Conflict { address, mac });
         }
         match waiter {

@@ -6,6 +6,7 @@
 //! be on disk ([`Server::committed`]), so that no acknowledged lease is lost in a crash, and no address is given twice.
 
 mod config;
+mod counters;
 mod discover;
 mod limit;
 mod names;
@@ -25,6 +26,7 @@ use genkan_engine::time::{Timestamp, UnixTime};
 use genkan_engine::wire::ethernet::MacAddr;
 
 pub use config::{Config, ConfigError, MAX_POOL, Options, Reservation, ReservedFor, Subnet};
+pub use counters::Counters;
 pub use output::{Batch, Datagram, Delivery, Event, LeaseView, Now, Probe, ProbeOutcome, Reason, Transmit};
 
 use self::discover::Waiting;
@@ -75,6 +77,7 @@ pub struct Server {
     probes: VecDeque<Probe>,
     events: VecDeque<Event>,
     lost_events: u64,
+    counters: Counters,
 }
 
 impl Server {
@@ -104,6 +107,7 @@ impl Server {
             probes: VecDeque::new(),
             events: VecDeque::new(),
             lost_events: 0,
+            counters: Counters::default(),
         };
         server.build();
         let mut leases: Vec<&Lease> = replay.leases.values().collect();
@@ -221,7 +225,8 @@ impl Server {
         if !self.limiter.admits(now.monotonic, &request.hardware) {
             return self.dropped(Reason::RateLimited);
         }
-        let Some(subnet) = self.subnet_for(&request, datagram) else {
+        self.counters.receive(request.kind);
+        let Some(subnet) = self.subnet_for(&request, datagram).filter(|subnet| self.serves(*subnet)) else {
             return self.dropped(Reason::UnknownNetwork);
         };
         match request.kind {
@@ -247,6 +252,13 @@ impl Server {
             return Some(self.table.subnet_of(request.ciaddr()).unwrap_or(0));
         }
         Some(0)
+    }
+
+    /// Whether anybody can get an address of a network: on one that is only on the way to relay agents another server may
+    /// be, whose clients must not be refused theirs.
+    fn serves(&self, subnet: usize) -> bool {
+        let Subnet { prefix, pool, .. } = self.config.subnet(subnet);
+        pool.is_some() || self.config.reservations.iter().any(|known| prefix.contains(&known.address))
     }
 
     /// Who the client is, and the address reserved for it. A reservation by MAC address is the identity itself: boot loader
@@ -378,6 +390,25 @@ impl Server {
         })
     }
 
+    /// The lease of an address, if it is in force.
+    pub fn lease(&self, address: Ipv4Addr) -> Option<LeaseView<'_>> {
+        let slot = self.table.slot(address).filter(|slot| slot.state == State::Leased)?;
+        let holder = slot.holder.as_ref()?;
+        let (client, hardware) = (&holder.client, holder.hardware);
+        Some(LeaseView { address, client, hardware, name: holder.name.as_deref(), expires: slot.until })
+    }
+
+    /// Whether a reservation keeps the address for one client.
+    pub fn is_reserved(&self, address: Ipv4Addr) -> bool {
+        self.reserved_at(address).is_some()
+    }
+
+    /// Addresses that nobody gets for a while, as strangers use them, and until when.
+    pub fn resting(&self) -> impl Iterator<Item = (Ipv4Addr, Timestamp)> {
+        let resting = self.table.slots().filter(|(_, slot)| slot.state == State::Resting);
+        resting.map(|(address, slot)| (address, slot.until))
+    }
+
     fn event(&mut self, event: Event) {
         match self.events.len() < MAX_QUEUE {
             true => self.events.push_back(event),
@@ -385,7 +416,18 @@ impl Server {
         }
     }
 
+    /// What was counted since the server was made.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Addresses of all pools that any client may get, and how many of them nobody has or was promised.
+    pub fn pooled(&self) -> (u32, u32) {
+        self.table.pooled()
+    }
+
     fn dropped(&mut self, reason: Reason) {
+        self.counters.drop(reason);
         self.event(Event::Dropped(reason));
     }
 

@@ -8,6 +8,9 @@ use ipnet::Ipv4Net;
 use super::{Delivery, Options, Server, Subnet, Transmit, names};
 use crate::dhcp::message::{ReplyHeader, ReplyWriter, Request, code};
 
+/// What a client that is refused shows or logs (RFC 2132 §9.9).
+const REFUSED: &[u8] = b"this address is not for you here";
+
 const FLAG_BROADCAST: u16 = 0x8000;
 
 /// What a client without a parameter request list is told.
@@ -24,7 +27,7 @@ const UNASKED: [u8; 7] = [
 impl Server {
     /// OFFER, ACK (to INFORM without `seconds`) or NAK. `yiaddr` is 0.0.0.0 for the latter two.
     pub(super) fn reply(
-        &self,
+        &mut self,
         request: &Request<'_>,
         subnet: usize,
         kind: MessageType,
@@ -32,6 +35,7 @@ impl Server {
         seconds: Option<u32>,
         name: Option<&str>,
     ) -> Transmit {
+        self.counters.send(kind);
         let nak = kind == MessageType::Nak;
         let relayed = !request.giaddr().is_unspecified();
         let header = ReplyHeader {
@@ -61,6 +65,8 @@ impl Server {
             let subnet = self.config.subnet(subnet);
             writer.option(code::SUBNET_MASK, &subnet.prefix.netmask().octets(), echoed);
             self.write_asked(&mut writer, request, subnet, name, echoed);
+        } else {
+            writer.option(code::MESSAGE, REFUSED, echoed);
         }
         if let Some(client) = client {
             writer.option(code::CLIENT_IDENTIFIER, client, after_client);

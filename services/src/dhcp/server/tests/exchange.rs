@@ -265,7 +265,7 @@ fn configurations_that_cannot_be_served_are_refused() {
     assert_eq!(refused(&overlapping), Some(ConfigError::Overlap(prefix, "192.0.2.128/25".parse().unwrap())));
     let large = |config: &mut Config| {
         config.local.prefix = "10.0.0.0/8".parse().unwrap();
-        config.local.pool = Some(Ipv4Addr::new(10, 0, 0, 0)..=Ipv4Addr::new(10, 1, 0, 0));
+        config.local.pool = Some(Ipv4Addr::new(10, 0, 0, 0)..=Ipv4Addr::new(10, 2, 0, 0));
     };
     assert_eq!(refused(&large), Some(ConfigError::PoolTooLarge("10.0.0.0/8".parse().unwrap())));
 }

@@ -1,0 +1,162 @@
+//! What the servers say about leases, for everybody else: the view of leases, events, and where hosts are.
+
+use std::collections::BTreeMap;
+use std::mem::{Discriminant, discriminant};
+use std::net::Ipv4Addr;
+
+use genkan_control::api::{EventKind, LeaseState};
+use genkan_control::events::NewEvent;
+use genkan_control::leases::Lease;
+use genkan_control::snapshot::Snapshot;
+use genkan_engine::frame::PortId;
+use genkan_engine::wire::ethernet::MacAddr;
+use genkan_services::dhcp::server::{Event, Now};
+
+use tokio::sync::mpsc;
+
+use super::lan::LanServer;
+use crate::daemon::limiter::Limiter;
+use crate::daemon::log;
+use crate::daemon::services::{HostSeen, Learned};
+
+/// Limits of what is told: of each kind in each lan.
+#[derive(Debug)]
+pub(super) struct Telling {
+    events: Limiter<(PortId, Discriminant<Event>)>,
+    log: Limiter<(PortId, Discriminant<Event>)>,
+    /// For those who follow devices.
+    seen: Vec<HostSeen>,
+}
+
+/// The key of the problem that a lan's pool is used up.
+pub(super) fn pool_key(lan: &str) -> String {
+    format!("dhcp pool:{lan}")
+}
+
+impl Telling {
+    pub(super) fn new() -> Telling {
+        Telling { events: Limiter::new(), log: Limiter::new(), seen: Vec::new() }
+    }
+
+    /// Tells what has happened at a lan.
+    pub(super) fn tell(&mut self, lan: &mut LanServer, snapshot: &Snapshot, now: Now) {
+        let mut changes = Vec::new();
+        let gone = |address: &Ipv4Addr, seen: &mut Vec<HostSeen>| {
+            let last = snapshot.leases.last(*address).filter(|lease| lease.state == LeaseState::Leased);
+            seen.extend(last.and_then(|lease| host(*address, &lease, false)));
+        };
+        while let Some(event) = lan.server.poll_event() {
+            match &event {
+                Event::Leased { address, .. } => {
+                    let view = lan.server.lease(*address).map(|lease| lan.view(&lease, now));
+                    if let Some(view) = &view {
+                        self.seen.extend(host(*address, view, true));
+                    }
+                    changes.push((*address, view));
+                }
+                Event::Released { address } | Event::Expired { address } => {
+                    gone(address, &mut self.seen);
+                    changes.push((*address, None));
+                }
+                Event::Declined { address, .. } => changes.push((*address, rests(lan, *address, None, now))),
+                Event::Conflict { address, mac } => changes.push((*address, rests(lan, *address, *mac, now))),
+                Event::Exhausted { .. } => {
+                    let problem =
+                        format!("{}: every address of the DHCP pool is given out", lan.settings.name);
+                    snapshot.set_problem(&pool_key(&lan.settings.name), Some(problem));
+                }
+                _ => {}
+            }
+            self.put_into_words(&event, lan, snapshot);
+        }
+        if !changes.is_empty() {
+            snapshot.leases.change(changes);
+        }
+    }
+
+    /// Tells where the holders of all these leases are.
+    pub(super) fn found(&mut self, leases: &BTreeMap<Ipv4Addr, Lease>) {
+        let held = leases.iter().filter(|(_, lease)| lease.state == LeaseState::Leased);
+        self.seen.extend(held.filter_map(|(address, lease)| host(*address, lease, true)));
+    }
+
+    /// Whether there is something to pass on.
+    pub(super) fn has_seen(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
+    /// Passes on where devices are, unless those who follow them are busy: then later. Whether nothing is left.
+    pub(super) fn pass_on(&mut self, learned: &mpsc::Sender<Learned>) -> bool {
+        if !self.seen.is_empty()
+            && let Ok(permit) = learned.try_reserve()
+        {
+            permit.send(Learned::Hosts(std::mem::take(&mut self.seen)));
+        }
+        self.seen.is_empty()
+    }
+
+    fn put_into_words(&mut self, event: &Event, lan: &LanServer, snapshot: &Snapshot) {
+        let Some((kind, address, what)) = words(event, lan) else { return };
+        let key = (lan.settings.port, discriminant(event));
+        let at = std::time::Instant::now();
+        let (to_events, to_log) = (self.events.admit(key, at), self.log.admit(key, at));
+        let name = &lan.settings.name;
+        let told =
+            NewEvent { port: Some(name.clone()), address, ..NewEvent::new(kind, format!("{name}: {what}")) };
+        if let Some(suppressed) = to_log {
+            log::tell_event(&told, suppressed);
+        }
+        if let Some(suppressed) = to_events {
+            snapshot.events.push(NewEvent { suppressed, ..told });
+        }
+    }
+}
+
+/// The device that holds a lease, where it can be known again.
+fn host(address: Ipv4Addr, lease: &Lease, holds: bool) -> Option<HostSeen> {
+    let client_id = lease.client_id.as_ref().map(|id| id.to_vec());
+    Some(HostSeen { mac: lease.mac?, client_id, address, name: lease.name.clone(), holds })
+}
+
+fn rests(lan: &LanServer, address: Ipv4Addr, mac: Option<MacAddr>, now: Now) -> Option<Lease> {
+    let (_, until) = lan.server.resting().find(|(resting, _)| *resting == address)?;
+    Some(lan.resting(until, mac, now))
+}
+
+/// What is worth to be told; the rest is counted.
+fn words(event: &Event, lan: &LanServer) -> Option<(EventKind, Option<Ipv4Addr>, String)> {
+    Some(match event {
+        Event::Leased { address, hardware, name, renewed: false, .. } => {
+            let name = name.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
+            (EventKind::Lease, Some(*address), format!("{address} is leased to {hardware}{name}"))
+        }
+        Event::Released { address } => {
+            (EventKind::Lease, Some(*address), format!("the lease of {address} was given back"))
+        }
+        Event::Declined { address, hardware } => {
+            let what = format!("{hardware} was given {address} and found that a stranger uses it");
+            (EventKind::LeaseConflict, Some(*address), what)
+        }
+        Event::Conflict { address, mac } => {
+            let by = mac.map(|mac| format!(", {mac}")).unwrap_or_default();
+            let what = format!("{address} of the DHCP service is in use by a stranger{by}");
+            (EventKind::LeaseConflict, Some(*address), what)
+        }
+        Event::Refused { address, hardware } => {
+            (EventKind::LeaseRefused, Some(*address), format!("{hardware} is refused {address}"))
+        }
+        Event::Exhausted { .. } => {
+            (EventKind::Limit, None, "every address of the DHCP pool is given out".to_owned())
+        }
+        Event::ReservationIgnored { index, address } => {
+            let reservation = lan.settings.config.reservations.get(*index);
+            let name = reservation.and_then(|reservation| reservation.name.as_deref()).unwrap_or_default();
+            let what =
+                format!("the reservation of {address} for {name} is left out: another one comes before it");
+            (EventKind::Problem, Some(*address), what)
+        }
+        Event::Leased { .. } | Event::Expired { .. } | Event::LeaseOutside { .. } | Event::Dropped(_) => {
+            return None;
+        }
+    })
+}

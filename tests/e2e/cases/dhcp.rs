@@ -1,0 +1,502 @@
+//! The DHCP service of a lan, asked by the clients that people have and by frames that they would send.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use genkan_lab::Namespace;
+use genkan_lab::topology::Role::{self, Console, Laptop, Nas, Remote};
+
+use crate::cases;
+use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
+use crate::outcome::Outcome;
+use crate::programs::{need, run};
+use crate::servers::{Server, connect, exchange, greeting};
+
+cases![
+    ;
+    only_genkan:
+    everyday_clients_get_addresses_and_keep_them,
+    a_forward_leads_to_a_reserved_machine,
+    renewing_releasing_declining_and_informing,
+    a_relay_agent_is_answered,
+    an_address_that_somebody_uses_is_not_given,
+    no_address_is_given_twice_whenever_the_router_is_killed,
+    without_a_disk_nobody_gets_an_address,
+];
+
+/// The lan with a service, its keys and further rules.
+fn served(keys: &str, rules: &str) -> String {
+    let tun = "device = \"lan0\"\naddress = \"192.168.0.1/24\"\n";
+    format!(
+        "[[lan]]\nname = \"home\"\n{tun}[lan.dhcp]\npool = \"192.168.0.100-192.168.0.119\"\n{keys}\n{rules}"
+    )
+}
+
+fn leases(lab: &Lab) -> Vec<serde_json::Value> {
+    let said = lab.genkan(&["leases", "--format", "json"]).expect_ok();
+    serde_json::from_str(&said.stdout).expect("it is JSON")
+}
+
+fn lease_of(lab: &Lab, mac: &str) -> Option<serde_json::Value> {
+    leases(lab).into_iter().find(|row| row["mac"] == mac && row["state"] == "leased")
+}
+
+fn mac(host: &Namespace) -> String {
+    let said = run(host, "ip", &["-o", "link", "show", "eth0"]).expect_ok().stdout;
+    let (_, rest) = said.split_once("link/ether ").expect("it is Ethernet");
+    rest.split_whitespace().next().expect("a MAC address").to_owned()
+}
+
+/// Takes its address from a host: it is to ask for one.
+fn forget_address(host: &Namespace) {
+    run(host, "ip", &["addr", "flush", "dev", "eth0"]).expect_ok();
+}
+
+/// A program in a folder of this test.
+fn script(lab: &Lab, name: &str, text: &str) -> PathBuf {
+    let path = lab.config_file().with_file_name(name);
+    fs::write(&path, text).expect("there is room");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    path
+}
+
+const UDHCPC: &str = r#"#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add "$ip/$mask" dev "$interface"
+ip route add default via "$router"
+echo "bound $ip router $router dns $dns domain $domain lease $lease mtu $mtu"
+"#;
+
+const DHCLIENT: &str = r#"#!/bin/sh
+[ "$reason" = BOUND ] || exit 0
+ip addr add "$new_ip_address/$new_subnet_mask" dev "$interface"
+ip route add default via "$new_routers"
+echo "bound $new_ip_address router $new_routers dns $new_domain_name_servers domain $new_domain_name"
+"#;
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("it is UTF-8")
+}
+
+fn everyday_clients_get_addresses_and_keep_them() -> Outcome {
+    need("udhcpc")?;
+    need("dhclient")?;
+    need("dhcpcd")?;
+    let lab = Lab::start(&served("dns = [\"192.168.0.53\"]\ndomain = \"home.arpa\"\nmtu = 1400", ""));
+    let hosts = [Nas, Laptop, Console].map(|role| lab.host(role));
+    let macs = hosts.each_ref().map(mac);
+    hosts.iter().for_each(forget_address);
+
+    let bound = script(&lab, "udhcpc.sh", UDHCPC);
+    let arguments = ["-i", "eth0", "-f", "-q", "-n", "-x", "hostname:tv", "-O", "mtu", "-s", path(&bound)];
+    let said = run(&hosts[0], "udhcpc", &arguments).expect_ok();
+    assert!(
+        said.stdout.contains("router 192.168.0.1 dns 192.168.0.53 domain home.arpa lease 43200 mtu 1400"),
+        "{said:?}"
+    );
+
+    let bound = script(&lab, "dhclient.sh", DHCLIENT);
+    let (file, pid) = (lab.config_file().with_file_name("dhclient"), lab.config_file().with_file_name("pid"));
+    let arguments = ["-1", "-d", "-sf", path(&bound), "-lf", path(&file), "-pf", path(&pid), "eth0"];
+    let mut client = std::process::Command::new("dhclient");
+    let mut client =
+        hosts[1].start(client.args(arguments).stderr(std::process::Stdio::null())).expect("it starts");
+    wait_for("dhclient has an address", || lease_of(&lab, &macs[1]).is_some());
+
+    let nothing = script(&lab, "dhcpcd.conf", "duid\nnohook resolv.conf\nnoipv6rs\n");
+    let arguments = ["-4", "-1", "-B", "-f", path(&nothing), "eth0"];
+    let mut other = std::process::Command::new("dhcpcd");
+    let quiet = || std::process::Stdio::null();
+    let mut other = hosts[2].start(other.args(arguments).stdout(quiet()).stderr(quiet())).expect("it starts");
+    wait_for("dhcpcd has an address", || lease_of(&lab, &macs[2]).is_some());
+
+    let given = macs.each_ref().map(|mac| lease_of(&lab, mac).expect("it has one"));
+    let addresses: BTreeSet<_> = given.iter().map(|row| row["address"].to_string()).collect();
+    assert_eq!(addresses.len(), 3, "{given:?}");
+    assert_eq!(given[0]["name"], "tv", "the name that it told");
+    assert!(given[2]["client_id"].as_str().is_some_and(|id| id.starts_with("ff")), "RFC 4361: {given:?}");
+    // They can use them.
+    let _far = Server::tcp(&lab.host(Remote), 7);
+    for host in [&hosts[0], &hosts[1]] {
+        let has_address =
+            || run(host, "ip", &["-4", "-o", "addr", "show", "dev", "eth0"]).stdout.contains("192.168.0.1");
+        wait_for("the address is on its device", has_address);
+        let mut stream = connect(host, SocketAddrV4::new(lab.address.remote, 7)).expect("it is online");
+        assert_eq!(*greeting(&mut stream).ip(), lab.address.wan);
+    }
+    for client in [&mut client, &mut other] {
+        // One of them ends by itself.
+        let _ = client.kill();
+        client.wait().expect("it is our child");
+    }
+    // After a restart of the router it is all the same.
+    lab.stop_router();
+    lab.start_router_again().expect("it starts");
+    for (mac, given) in macs.iter().zip(&given) {
+        wait_for("the leases are known again", || lease_of(&lab, mac).is_some());
+        assert_eq!(lease_of(&lab, mac).expect("there")["address"], given["address"]);
+    }
+    // Metrics and events tell of it.
+    let said = lab.genkan(&["events", "--format", "json"]).expect_ok().stdout;
+    assert_eq!(said.matches("is leased to").count(), 3, "{said}");
+    Ok(())
+}
+
+fn a_forward_leads_to_a_reserved_machine() -> Outcome {
+    need("udhcpc")?;
+    let lab = Lab::start(&served("", ""));
+    let nas = lab.host(Nas);
+    let rules = served(
+        "",
+        &format!(
+            "[[host]]\nname = \"nas\"\nmac = \"{}\"\naddress = \"192.168.0.10\"\n\n[[forward]]\nname = \"web\"\n\
+             protocol = \"tcp\"\nport = 80\nto = \"nas:8080\"\n",
+            mac(&nas)
+        ),
+    );
+    lab.reload(&rules);
+    forget_address(&nas);
+    let bound = script(&lab, "udhcpc.sh", UDHCPC);
+    let said = run(&nas, "udhcpc", &["-i", "eth0", "-f", "-q", "-n", "-s", path(&bound)]).expect_ok();
+    assert!(said.stdout.contains("bound 192.168.0.10 router 192.168.0.1"), "{said:?}");
+    let row = lease_of(&lab, &mac(&nas)).expect("it has one");
+    assert_eq!((&row["reserved"], &row["name"]), (&true.into(), &"nas".into()));
+    let _web = Server::tcp(&nas, 8080);
+    let mut stream = connect(&lab.host(Remote), lab.wan(80)).expect("the forward leads there");
+    greeting(&mut stream);
+    exchange(&mut stream, b"hello nas");
+    Ok(())
+}
+
+/// A client made by hand, at a host that has another address: it asks to be answered by broadcast.
+struct Client {
+    socket: UdpSocket,
+    mac: [u8; 6],
+    id: Vec<u8>,
+    xid: u32,
+}
+
+/// A message of the server.
+#[derive(Debug)]
+struct Reply {
+    kind: u8,
+    address: Ipv4Addr,
+    options: BTreeMap<u8, Vec<u8>>,
+}
+
+const DISCOVER: u8 = 1;
+const OFFER: u8 = 2;
+const REQUEST: u8 = 3;
+const DECLINE: u8 = 4;
+const ACK: u8 = 5;
+const NAK: u8 = 6;
+const RELEASE: u8 = 7;
+const INFORM: u8 = 8;
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
+const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+
+fn socket(host: &Namespace, port: u16) -> UdpSocket {
+    let socket = host.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))).expect("the port is free");
+    socket.set_broadcast(true).expect("it is UDP");
+    socket
+}
+
+impl Client {
+    fn new(socket: &UdpSocket, number: u32) -> Client {
+        let [a, b, c, d] = number.to_be_bytes();
+        // RFC 4361 §6.1: 255, IAID, DUID; as systemd-networkd makes it.
+        let id = [&[255, a, b, c, d, 0, 2, 0, 0, 0xab, 0x11][..], &number.to_be_bytes(), &[7; 4]].concat();
+        let socket = socket.try_clone().expect("there are descriptors");
+        Client { socket, mac: [2, 0xdc, a, b, c, d], id, xid: 0x1000 + number }
+    }
+
+    fn message(&self, kind: u8, ciaddr: Ipv4Addr, giaddr: Ipv4Addr, options: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut message = vec![1, 1, 6, 0];
+        message.extend(self.xid.to_be_bytes());
+        message.extend([0, 0, 0x80, 0]);
+        for address in [ciaddr, NOBODY, NOBODY, giaddr] {
+            message.extend(address.octets());
+        }
+        message.extend(self.mac);
+        message.resize(236, 0);
+        message.extend([99, 130, 83, 99, 53, 1, kind, 61, self.id.len() as u8]);
+        message.extend(&self.id);
+        message.extend([55, 6, 1, 3, 6, 12, 15, 121]);
+        for (code, value) in options {
+            message.extend([*code, value.len() as u8]);
+            message.extend(*value);
+        }
+        message.push(255);
+        message
+    }
+
+    fn send(&mut self, kind: u8, ciaddr: Ipv4Addr, to: Ipv4Addr, options: &[(u8, &[u8])]) {
+        self.xid = self.xid.wrapping_add(0x10_0000);
+        let message = self.message(kind, ciaddr, NOBODY, options);
+        self.socket.send_to(&message, (to, 67)).expect("the link is up");
+    }
+
+    /// The answer to the last message, if one comes in time.
+    fn hear(&self, patience: Duration) -> Option<Reply> {
+        let deadline = Instant::now() + patience;
+        let mut buffer = [0; 1500];
+        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1)))).expect("it is not zero");
+            let length = match self.socket.recv(&mut buffer) {
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                // An error about what was sent before.
+                Err(_) => continue,
+            };
+            let message = &buffer[..length];
+            if length > 240 && message[0] == 2 && message[4..8] == self.xid.to_be_bytes() {
+                return Some(reply(message));
+            }
+        }
+        None
+    }
+
+    /// Asks again and again, as clients do, until it is answered.
+    fn ask(&mut self, kind: u8, ciaddr: Ipv4Addr, options: &[(u8, &[u8])]) -> Reply {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            self.send(kind, ciaddr, Ipv4Addr::BROADCAST, options);
+            if let Some(reply) = self.hear(Duration::from_secs(1)) {
+                return reply;
+            }
+        }
+        panic!("no answer");
+    }
+
+    /// The four messages.
+    fn lease(&mut self) -> Ipv4Addr {
+        let offer = self.ask(DISCOVER, NOBODY, &[]);
+        assert_eq!(offer.kind, OFFER);
+        let address = offer.address.octets();
+        let ack = self.ask(REQUEST, NOBODY, &[(50, &address), (54, &SERVER.octets())]);
+        assert_eq!((ack.kind, ack.address), (ACK, offer.address), "{ack:?}");
+        ack.address
+    }
+
+    fn hex_id(&self) -> String {
+        self.id.iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+}
+
+fn reply(message: &[u8]) -> Reply {
+    let mut options = BTreeMap::new();
+    let mut rest = &message[240..];
+    while let [code, length, behind @ ..] = rest {
+        if *code == 255 {
+            break;
+        }
+        if *code == 0 {
+            rest = &rest[1..];
+            continue;
+        }
+        let (value, behind) = behind.split_at(usize::from(*length));
+        options.insert(*code, value.to_vec());
+        rest = behind;
+    }
+    let kind = options.get(&53).and_then(|value| value.first()).copied().unwrap_or(0);
+    Reply { kind, address: Ipv4Addr::new(message[16], message[17], message[18], message[19]), options }
+}
+
+fn renewing_releasing_declining_and_informing() -> Outcome {
+    let lab = Lab::start(&served("lease = \"1h\"\ndomain = \"home.arpa\"", ""));
+    let socket = socket(&lab.host(Laptop), 68);
+    let mut client = Client::new(&socket, 1);
+    let address = client.lease();
+    let of = |client: &Client| {
+        let id = client.hex_id();
+        leases(&lab).into_iter().find(|row| row["client_id"] == id.as_str())
+    };
+    assert_eq!(of(&client).expect("it has one")["address"], address.to_string());
+    // It renews, and comes back after a reboot.
+    let alias = format!("{address}/32");
+    lab.run(Laptop, "ip", &["addr", "add", &alias, "dev", "eth0"]).expect_ok();
+    let ack = client.ask(REQUEST, address, &[]);
+    assert_eq!((ack.kind, ack.address), (ACK, address));
+    lab.run(Laptop, "ip", &["addr", "del", &alias, "dev", "eth0"]).expect_ok();
+    assert_eq!(ack.options[&51], 3_600_u32.to_be_bytes());
+    assert_eq!(ack.options[&58], 1_800_u32.to_be_bytes());
+    let ack = client.ask(REQUEST, NOBODY, &[(50, &address.octets())]);
+    assert_eq!((ack.kind, ack.address), (ACK, address));
+    // What it cannot have it is refused, with a word why.
+    let nak = client.ask(REQUEST, NOBODY, &[(50, &[192, 168, 7, 7])]);
+    assert!(nak.kind == NAK && nak.options.contains_key(&56), "{nak:?}");
+    // The address that it gives back it gets again.
+    client.send(RELEASE, address, SERVER, &[(54, &SERVER.octets())]);
+    wait_for("the lease is gone", || of(&client).is_none());
+    assert_eq!(client.lease(), address);
+    // The one that it declines it does not.
+    client.send(DECLINE, NOBODY, Ipv4Addr::BROADCAST, &[(50, &address.octets()), (54, &SERVER.octets())]);
+    wait_for("it rests", || leases(&lab).iter().any(|row| row["state"] == "resting"));
+    assert_ne!(client.lease(), address);
+    // Another, with an address of its own, wants to know the rest.
+    let mut other = Client::new(&socket, 2);
+    let ack = other.ask(INFORM, lab.address.laptop, &[]);
+    assert_eq!((ack.kind, ack.address), (ACK, NOBODY));
+    assert!(!ack.options.contains_key(&51) && ack.options[&15] == b"home.arpa", "{ack:?}");
+    assert!(of(&other).is_none());
+    // Another pool: who is outside it now is told so when it renews.
+    let (mut third, pool) = (Client::new(&socket, 3), "192.168.0.100-192.168.0.119");
+    let outside = third.lease();
+    lab.reload(&served("lease = \"1h\"", "").replace(pool, "192.168.0.200-192.168.0.209"));
+    assert_eq!(third.ask(REQUEST, outside, &[]).kind, NAK);
+    assert!((200..=209).contains(&third.lease().octets()[3]));
+    Ok(())
+}
+
+fn a_relay_agent_is_answered() -> Outcome {
+    let lab = Lab::start(&served("", ""));
+    // The agent is a machine of the lan; its clients are on that network as well.
+    let agent = socket(&lab.host(Laptop), 67);
+    let client = Client::new(&agent, 9);
+    let message = |kind, options: &[(u8, &[u8])]| client.message(kind, NOBODY, lab.address.laptop, options);
+    let circuit: (u8, &[u8]) = (82, &[1, 4, b'p', b'o', b'r', b't']);
+    let ask = |message: &[u8]| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline, "no answer");
+            agent.send_to(message, (SERVER, 67)).expect("the link is up");
+            if let Some(reply) = client.hear(Duration::from_secs(1)) {
+                return reply;
+            }
+        }
+    };
+    let offer = ask(&message(DISCOVER, &[circuit]));
+    assert_eq!((offer.kind, &offer.options[&82][..]), (OFFER, circuit.1), "it is echoed");
+    let address = offer.address.octets();
+    let ack = ask(&message(REQUEST, &[(50, &address), (54, &SERVER.octets()), circuit]));
+    assert_eq!((ack.kind, ack.address, &ack.options[&82][..]), (ACK, offer.address, circuit.1));
+    Ok(())
+}
+
+fn an_address_that_somebody_uses_is_not_given() -> Outcome {
+    let rules = served("", "").replace("192.168.0.100-192.168.0.119", "192.168.0.100-192.168.0.101");
+    let lab = Lab::without_router(&genkan_lab::Options::default());
+    // Before the router starts: it asks ahead of demand.
+    lab.run(Nas, "ip", &["addr", "add", "192.168.0.100/24", "dev", "eth0"]).expect_ok();
+    lab.start_router(&rules).expect("it starts");
+    let socket = socket(&lab.host(Laptop), 68);
+    let mut client = Client::new(&socket, 1);
+    assert_eq!(client.lease(), Ipv4Addr::new(192, 168, 0, 101));
+    let rests = |row: &serde_json::Value| row["address"] == "192.168.0.100" && row["state"] == "resting";
+    wait_for("the stranger was found", || leases(&lab).iter().any(rests));
+    let said = lab.genkan(&["events", "--format", "json"]).expect_ok().stdout;
+    assert!(said.contains("lease-conflict") && said.contains(&mac(&lab.host(Nas))), "{said}");
+    // Nobody else gets one, and that is a problem.
+    let mut other = Client::new(&socket, 2);
+    other.send(DISCOVER, NOBODY, Ipv4Addr::BROADCAST, &[]);
+    assert!(other.hear(SILENCE).is_none());
+    wait_for("status tells", || lab.genkan(&["status"]).stdout.contains("every address of the DHCP pool"));
+    Ok(())
+}
+
+/// Clients without end, from a thread of their own, until they are told to stop. Who was told to have which address.
+fn crowd(socket: &UdpSocket, first: u32, until: Instant) -> Vec<(Ipv4Addr, u32)> {
+    let mut given = Vec::new();
+    let mut number = first;
+    while Instant::now() < until {
+        number += 1;
+        let mut client = Client::new(socket, number);
+        client.send(DISCOVER, NOBODY, Ipv4Addr::BROADCAST, &[]);
+        let Some(offer) = client.hear(Duration::from_millis(300)) else { continue };
+        let address = offer.address.octets();
+        client.send(REQUEST, NOBODY, Ipv4Addr::BROADCAST, &[(50, &address), (54, &SERVER.octets())]);
+        let ack = client.hear(Duration::from_millis(300)).filter(|ack| ack.kind == ACK);
+        given.extend(ack.map(|ack| (ack.address, number)));
+    }
+    given
+}
+
+/// `GENKAN_E2E_DHCP_KILLS`: how often.
+fn no_address_is_given_twice_whenever_the_router_is_killed() -> Outcome {
+    let kills = std::env::var("GENKAN_E2E_DHCP_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(3);
+    let lan = "[[lan]]\nname = \"home\"\ndevice = \"lan0\"\naddress = \"192.168.0.1/16\"\n";
+    let rules = format!("{lan}[lan.dhcp]\npool = \"192.168.1.0-192.168.254.255\"\n");
+    let lab = Lab::start(&rules);
+    let socket = socket(&lab.host(Laptop), 68);
+    let mut owners = BTreeMap::<Ipv4Addr, u32>::new();
+    for round in 0..kills {
+        // The first addresses are probed for a good half second. Then it is another moment every time.
+        let life = Duration::from_micros(700_000 + u64::from(round).wrapping_mul(7_919) % 97 * 1_111);
+        let until = Instant::now() + life + Duration::from_millis(100);
+        let given = thread::scope(|scope| {
+            let crowd = scope.spawn(|| crowd(&socket, 10_000 * (round + 1), until));
+            thread::sleep(life);
+            lab.kill_router();
+            crowd.join().expect("no panic")
+        });
+        for (address, client) in given {
+            let before = owners.insert(address, client);
+            assert_eq!(before, None, "{address} was given to {client} as well, after {round} kills");
+        }
+        lab.start_router_again().expect("it starts");
+    }
+    assert!(owners.len() >= kills as usize, "clients get addresses: {}", owners.len());
+    // Every one of them is still known.
+    let id = |client: u32| Client::new(&socket, client).hex_id();
+    let known = || -> BTreeMap<String, String> {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        leases(&lab).iter().map(|row| (text(&row["client_id"]), text(&row["address"]))).collect()
+    };
+    wait_for("the leases are read", || known().len() >= owners.len());
+    let known = known();
+    for (address, client) in &owners {
+        assert_eq!(known.get(&id(*client)), Some(&address.to_string()), "of client {client}");
+    }
+    println!("{kills} kills, {} leases", owners.len());
+    Ok(())
+}
+
+fn without_a_disk_nobody_gets_an_address() -> Outcome {
+    let lab = Lab::without_router(&genkan_lab::Options::default());
+    let state = lab.config_file().with_file_name("state");
+    fs::create_dir_all(&state).expect("there is room");
+    let router = lab.host(Role::Router);
+    run(&router, "mount", &["-t", "tmpfs", "-o", "size=256k", "none", path(&state)]).expect_ok();
+    lab.start_router(&served("", "").replace("192.168.0.119", "192.168.0.250")).expect("it starts");
+    let socket = socket(&lab.host(Laptop), 68);
+    let mut client = Client::new(&socket, 1);
+    client.lease();
+    // As much as fits.
+    let filler = state.join("filler");
+    assert!(fs::write(&filler, vec![0; 1 << 20]).is_err(), "the disk is full");
+    // The last page of the file takes some more.
+    let mut number = 100;
+    let asked = loop {
+        number += 1;
+        assert!(number < 240, "where do all these leases lie?");
+        client = Client::new(&socket, number);
+        let address = client.ask(DISCOVER, NOBODY, &[]).address.octets();
+        let asked = [(50, address.to_vec()), (54, SERVER.octets().to_vec())];
+        client.send(
+            REQUEST,
+            NOBODY,
+            Ipv4Addr::BROADCAST,
+            &asked.each_ref().map(|(code, value)| (*code, &value[..])),
+        );
+        if client.hear(SILENCE).is_none() {
+            break asked;
+        }
+    };
+    let asked = asked.each_ref().map(|(code, value)| (*code, &value[..]));
+    wait_for("status tells why", || lab.genkan(&["status"]).stdout.contains("leases cannot be written"));
+    client.send(REQUEST, NOBODY, Ipv4Addr::BROADCAST, &asked);
+    assert!(client.hear(SILENCE).is_none(), "it would not survive");
+    fs::remove_file(&filler).expect("it is ours");
+    assert_eq!(client.ask(REQUEST, NOBODY, &asked).kind, ACK);
+    wait_for("status is well", || !lab.genkan(&["status"]).stdout.contains("leases cannot be written"));
+    lab.stop_router();
+    run(&router, "umount", &[path(&state)]).expect_ok();
+    Ok(())
+}
