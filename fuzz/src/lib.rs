@@ -4,9 +4,11 @@
 //! - [`parse`]: octets through everything that decodes, rewrites, cuts up or shows frames;
 //! - [`router`]: a router in a small world; who owns what is checked in its tables after every step;
 //! - [`lab`]: the same in the tests' simulated internet, which checks every frame that leaves;
+//! - [`dns`]: the DNS forwarder: every query is answered once at most, every question ends, memory stays bounded;
 //! - [`config`]: text, and edits of the example.
 
 pub mod config;
+pub mod dns;
 mod frame;
 mod invariants;
 pub mod lab;

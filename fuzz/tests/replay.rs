@@ -31,6 +31,11 @@ fn lab() {
 }
 
 #[test]
+fn dns() {
+    corpus("dns", genkan_fuzz::dns::check);
+}
+
+#[test]
 fn config() {
     corpus("config", genkan_fuzz::config::check);
 }
