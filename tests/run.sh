@@ -11,6 +11,7 @@ export PATH="$PATH:/usr/sbin:/sbin:${HOME:-/root}/.cargo/bin"
 # Programs and the packages that bring them.
 declare -A packages=(
     [ip]=iproute2 [tc]=iproute2 [nft]=nftables [ethtool]=ethtool [ping]=iputils-ping [traceroute]=traceroute
+    [dhcpd]=isc-dhcp-server [kea-dhcp4]=kea-dhcp4-server [dnsmasq]=dnsmasq-base
     [curl]=curl [nc]=netcat-openbsd [iperf3]=iperf3 [dig]=dnsutils [tcpdump]=tcpdump [python3]=python3
     [cc]='gcc libc6-dev' [unbound]=unbound [openssl]=openssl
     [udhcpc]=udhcpc [dhclient]=isc-dhcp-client [dhcpcd]=dhcpcd-base

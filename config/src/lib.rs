@@ -35,6 +35,7 @@ mod schema;
 pub mod secrets;
 pub mod services;
 mod suggest;
+mod supposed;
 mod syntax;
 mod table;
 mod validate;

@@ -95,6 +95,16 @@ impl Scrape {
             "Programs that have taken over from another one",
             status.upgrades.into(),
         );
+        if let Some(lease) = &status.wan_lease {
+            let left = lease.address.as_ref().and(lease.ends_in_seconds);
+            let help = "Seconds until the wan loses its address unless the lease is renewed";
+            self.add(
+                ("genkan_wan_lease_seconds", help, false),
+                left.into_iter().map(|left| (Vec::new(), left)),
+            );
+            let has = u64::from(lease.address.is_some() && lease.refused.is_none());
+            self.gauge("genkan_wan_address", "Whether the wan has an address by DHCP", has);
+        }
         let up = status.ports.iter().map(|port| (vec![("port", port.name.clone())], u64::from(port.up)));
         self.add(("genkan_port_up", "Whether the device is there and has a carrier", false), up);
     }

@@ -12,17 +12,18 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use genkan_engine::frame::PortId;
 use genkan_engine::plan::ForwardRule;
 use genkan_engine::router::LinkState;
 use genkan_engine::view::NeighborView;
 use genkan_engine::{Plan, UnixTime};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::api::{
     Closed, DnsReport, ForwardRow, NeighborRow, Opened, PortRole, PortStatus, Sandbox, Status, Totals,
+    WanLease,
 };
 use crate::events::EventLog;
 use crate::leases::Leases;
@@ -114,6 +115,9 @@ pub struct Snapshot {
     upgrades: AtomicU32,
     is_handed_over: AtomicBool,
     links: DashMap<PortId, LinkState>,
+    link_changes: watch::Sender<()>,
+    /// The lease of the wan, and when it ends.
+    wan_lease: ArcSwapOption<(WanLease, Option<Instant>)>,
     backends: DashMap<PortId, PortBackend>,
     problems: DashMap<String, String>,
     sandbox: OnceLock<Sandbox>,
@@ -139,6 +143,8 @@ impl Snapshot {
             upgrades: AtomicU32::new(0),
             is_handed_over: AtomicBool::new(false),
             links: DashMap::new(),
+            link_changes: watch::Sender::new(()),
+            wan_lease: ArcSwapOption::empty(),
             backends: DashMap::new(),
             problems: DashMap::new(),
             sandbox: OnceLock::new(),
@@ -222,6 +228,25 @@ impl Snapshot {
     pub fn set_link(&self, port: PortId, link: LinkState) {
         let before = self.links.insert(port, link);
         self.tell_link(port, before, link);
+        self.link_changes.send_replace(());
+    }
+
+    /// Tells when the state of some link has been set.
+    pub fn watch_links(&self) -> watch::Receiver<()> {
+        self.link_changes.subscribe()
+    }
+
+    /// Remembers what a DHCP server has given to the wan, and when that ends; `None` when none is asked.
+    pub fn set_wan_lease(&self, lease: Option<(WanLease, Option<Instant>)>) {
+        self.wan_lease.store(lease.map(Arc::new));
+    }
+
+    /// What a DHCP server has given to the wan.
+    pub fn wan_lease(&self) -> Option<WanLease> {
+        let held = self.wan_lease.load_full()?;
+        let (lease, ends) = &*held;
+        let left = ends.map(|ends| ends.saturating_duration_since(Instant::now()).as_secs());
+        Some(WanLease { ends_in_seconds: left, ..lease.clone() })
     }
 
     /// The state of a port's link, once known.
@@ -276,9 +301,10 @@ impl Snapshot {
             pid: std::process::id(),
             config: current.running.config.clone(),
             uptime_seconds: self.uptime().as_secs(),
-            forwarding: wan_up && inside_up,
+            forwarding: wan_up && inside_up && plan.wan.primary().is_some(),
             problems,
             ports,
+            wan_lease: self.wan_lease(),
             sessions: totals.sessions,
             max_sessions: plan.nat.max_sessions,
             mappings: totals.mappings,
@@ -327,7 +353,8 @@ impl Snapshot {
             Some(index) => plan.lans.get(index).map(|lan| lan.address.to_string()).into_iter().collect(),
             None if config.id == PortId::WAN => {
                 let further = plan.wan.addresses.iter().map(Ipv4Addr::to_string);
-                std::iter::once(plan.wan.address.to_string()).chain(further).collect()
+                let primary = plan.wan.primary().map(|_| plan.wan.address.to_string());
+                primary.into_iter().chain(further).collect()
             }
             None => plan.lans.iter().map(|lan| lan.address.addr().to_string()).collect(),
         };

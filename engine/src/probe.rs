@@ -197,13 +197,10 @@ impl ProbeTable {
                 continue;
             }
             match (packet.operation, probe.kind) {
-                (arp::Operation::Reply, ProbeKind::Arp) => {
-                    self.report(probe.id, ProbeAnswer::Arp(packet.sender_mac));
-                }
+                // Whoever says in a request that it has the address, has it as well (RFC 5227 section 2.1.1).
+                (_, ProbeKind::Arp) => self.report(probe.id, ProbeAnswer::Arp(packet.sender_mac)),
                 // Not when it speaks of itself.
-                (arp::Operation::Request, kind)
-                    if kind != ProbeKind::Arp && !is_ours && packet.target_ip != packet.sender_ip =>
-                {
+                (arp::Operation::Request, _) if !is_ours && packet.target_ip != packet.sender_ip => {
                     self.report(probe.id, ProbeAnswer::AsksFor(packet.target_ip));
                 }
                 _ => {}

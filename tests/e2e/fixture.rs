@@ -99,17 +99,14 @@ impl Lab {
     /// The configuration of this lab's router.
     pub(crate) fn config(&self, rules: &str) -> String {
         let address = &self.address;
-        let mut text = format!(
-            r#"[wan]
-device  = "{}"
-address = "{}/24"
-gateway = "{}"
-"#,
-            self.topology.wan_device, address.wan, address.isp
-        );
+        let mut text = format!("[wan]\ndevice  = \"{}\"\n", self.topology.wan_device);
         // A rule set may bring further keys of [wan] on lines of their own, before its first table.
         let first_table = if rules.starts_with('[') { Some(0) } else { rules.find("\n[") };
         let (wan, rules) = rules.split_at(first_table.unwrap_or(rules.len()));
+        // ... and among them another address.
+        if !wan.lines().any(|line| line.starts_with("address = ")) {
+            text += &format!("address = \"{}/24\"\ngateway = \"{}\"\n", address.wan, address.isp);
+        }
         let backend = backend().map(|word| format!("backend = \"{word}\"\n")).unwrap_or_default();
         text += &backend;
         text += wan;

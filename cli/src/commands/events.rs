@@ -9,7 +9,8 @@ use crate::output::{self, Exit, Failure, Format, Listing};
 const AFTER_HELP: &str = "\
 The router keeps the last 10,000 events in memory, and those of the last runs in events.jsonl in its state folder.
 Kinds: started, configuration, forward-opened, forward-closed, forward-expired, first-hit, forward-hit, source-refused,
-address-conflict, neighbor-moved, neighbor-unreachable, limit, link, problem, problem-over, other.
+address-conflict, neighbor-moved, neighbor-unreachable, wan-address-obtained, wan-address-changed,
+wan-address-lost, wan-lease-refused, limit, link, problem, problem-over, other.
 
 Examples:
   genkan events

@@ -75,7 +75,7 @@ struct EventRow {
 
 /// Does it.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let loaded = configuration(&arguments.config)?;
+    let loaded = configuration(&arguments.config)?.supposed();
     let plan = Arc::new(loaded.plan);
     let mut ports = vec![(PortId::WAN, "wan".to_owned())];
     if plan.host_port {

@@ -1,12 +1,13 @@
 //! `genkan status`: can packets flow?
 
-use genkan_control::api::{PortStatus, Status};
+use genkan_control::api::{PortStatus, Status, WanLease, WanLeaseState};
 
 use super::{Target, answer, ask};
 use crate::output::{self, Exit, Failure, Format, Listing};
 
 const AFTER_HELP: &str = "\
-Exit status: 0 only when packets can flow: the router answers, the wan is up, and at least one inside port is.
+Exit status: 0 only when packets can flow: the router answers, the wan is up and has an address, and at least
+one inside port is up.
 
 Examples:
   genkan status
@@ -76,6 +77,12 @@ fn text(status: &Status) -> String {
         text.push_str(if number == 0 { "\nBack ends:\n" } else { "" });
         text.push_str(&format!("  {}: {}: {reason}\n", port.name, port.backend));
     }
+    if let Some(lease) = &status.wan_lease {
+        text.push_str(&format!("\nDHCP on the wan: {}\n", lease_line(lease)));
+        for route in &lease.routes {
+            text.push_str(&format!("  route {route}\n"));
+        }
+    }
     if !status.problems.is_empty() {
         text.push_str("\nProblems:\n");
         for problem in &status.problems {
@@ -83,6 +90,42 @@ fn text(status: &Status) -> String {
         }
     }
     text
+}
+
+/// `bound, 203.0.113.7/24 from 203.0.113.2, ends in 59m unless renewed, gateway 203.0.113.1`.
+fn lease_line(lease: &WanLease) -> String {
+    let state = match lease.state {
+        WanLeaseState::NoLink => "waits for the link",
+        WanLeaseState::Selecting => "looks for a server",
+        WanLeaseState::Requesting => "has asked for an offer",
+        WanLeaseState::Rebooting => "asks whether the lease of before still holds",
+        WanLeaseState::Probing => "looks whether another machine has the address",
+        WanLeaseState::Bound => "bound",
+        WanLeaseState::Renewing => "asks the server for more time",
+        WanLeaseState::Rebinding => "asks any server for more time",
+    };
+    let mut parts = vec![state.to_owned()];
+    match (&lease.address, lease.server) {
+        (Some(address), Some(server)) => parts.push(format!("{address} from {server}")),
+        (Some(address), None) => parts.push(address.clone()),
+        (None, _) => parts.push("no address yet".to_owned()),
+    }
+    if lease.address.is_some() {
+        parts.push(match lease.ends_in_seconds {
+            Some(left) => format!("ends in {} unless renewed", output::duration(left)),
+            None => "for ever".to_owned(),
+        });
+        parts.push(lease.gateway.map_or("no gateway".to_owned(), |gateway| format!("gateway {gateway}")));
+    }
+    parts.extend(lease.mtu.map(|mtu| format!("MTU {mtu}")));
+    if !lease.dns.is_empty() {
+        let dns: Vec<String> = lease.dns.iter().map(ToString::to_string).collect();
+        parts.push(format!("name servers {}", dns.join(" ")));
+    }
+    if lease.refused.is_some() {
+        parts.push("NOT used".to_owned());
+    }
+    parts.join(", ")
 }
 
 fn row(port: &PortStatus) -> [String; 7] {
@@ -125,6 +168,7 @@ mod tests {
             forwarding: false,
             problems: vec!["wan: eth0 is down or absent".to_owned()],
             ports: vec![port("wan", false)],
+            wan_lease: None,
             sessions: 1_234,
             max_sessions: 1_000_000,
             mappings: 5,
@@ -151,6 +195,32 @@ mod tests {
         let sandbox =
             "2 workers\nsandbox: capabilities NET_ADMIN NET_RAW; files: only its own (landlock 7); system";
         assert!(text(&status).contains(sandbox), "{}", text(&status));
+        assert!(!shown.contains("DHCP"), "{shown}");
+        let mut lease = WanLease {
+            state: WanLeaseState::Selecting,
+            address: None,
+            gateway: None,
+            routes: Vec::new(),
+            mtu: None,
+            dns: Vec::new(),
+            domain: None,
+            server: None,
+            ends_in_seconds: None,
+            refused: None,
+        };
+        status.wan_lease = Some(lease.clone());
+        let looks = "DHCP on the wan: looks for a server, no address yet\n";
+        assert!(text(&status).contains(looks), "{}", text(&status));
+        lease.state = WanLeaseState::Bound;
+        lease.address = Some("203.0.113.7/24".to_owned());
+        lease.server = Some([203, 0, 113, 2].into());
+        lease.gateway = Some([203, 0, 113, 1].into());
+        lease.ends_in_seconds = Some(3_540);
+        lease.routes = vec!["198.18.0.0/15 via 203.0.113.3".to_owned()];
+        status.wan_lease = Some(lease);
+        let bound = "DHCP on the wan: bound, 203.0.113.7/24 from 203.0.113.2, ends in 59m unless renewed, \
+                     gateway 203.0.113.1\n  route 198.18.0.0/15 via 203.0.113.3\n";
+        assert!(text(&status).contains(bound), "{}", text(&status));
         status.forwarding = true;
         status.problems.clear();
         let shown = text(&status);

@@ -149,7 +149,7 @@ fn offline(
     asked: &Asked,
     words: &Words,
 ) -> Result<Answer, Failure> {
-    let loaded = configuration(config)?;
+    let loaded = configuration(config)?.supposed();
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let wall = arguments.at.map_or_else(|| now() as i64, Timestamp::as_second);
     let scene = Scene::new(&loaded, UnixTime(wall));

@@ -13,8 +13,8 @@ use genkan_control::server::{self, ChangeRequest, Control};
 use genkan_control::snapshot::Snapshot;
 use genkan_control::socket::ControlSocket;
 use genkan_control::store::Store;
-use genkan_engine::Team;
 use genkan_engine::frame::PortId;
+use genkan_engine::{Event, Team};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal as Number;
 use sd_notify::NotifyState;
@@ -448,7 +448,12 @@ impl Daemon {
 
     pub(super) async fn heard(&mut self, report: Report) -> Result<(), WorkerEnded> {
         match report {
-            Report::Engine(event) => self.seen.note(&event, &self.control.snapshot),
+            Report::Engine(event) => {
+                if let Event::AddressConflict { port: PortId::WAN, address, .. } = event {
+                    self.services.wan_conflict(address);
+                }
+                self.seen.note(&event, &self.control.snapshot);
+            }
             Report::PortGone(port) => {
                 warn!(port = self.snapshot().port_name(port), "the device is gone; waiting for its return");
                 self.devices.lost(port);
@@ -476,13 +481,14 @@ impl Daemon {
                 Change::Link(port, link) => {
                     let name = self.snapshot().port_name(port);
                     info!(port = name, up = link.up, mac = %link.mac, mtu = link.mtu, "link changed");
-                    self.snapshot().set_link(port, link);
+                    // The workers first: who waits for the link may have something to send.
                     self.workers.set_link(port, link).await?;
+                    self.snapshot().set_link(port, link);
                 }
                 Change::Attach(port, halves, link) => {
                     info!(port = self.snapshot().port_name(port), "the device is back");
-                    self.snapshot().set_link(port, link);
                     self.workers.attach(port, halves, link).await?;
+                    self.snapshot().set_link(port, link);
                 }
                 Change::Backend(port, backend) => {
                     if self.snapshot().set_backend(port, backend.clone()) {

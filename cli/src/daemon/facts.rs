@@ -11,12 +11,12 @@ use tracing::error;
 
 use super::changes::running;
 use super::event_loop::Daemon;
-use super::services::{HostSeen, Learned};
+use super::services::{HostSeen, Learned, dhcp_client};
 use super::worker::{Report, WorkerEnded};
 
 /// What is known before the router starts, from the `state` folder.
-pub(super) fn known(_state: &Path, _written: &Loaded) -> Facts {
-    Facts::default()
+pub(super) fn known(state: &Path, written: &Loaded) -> Facts {
+    Facts { wan: dhcp_client::known(state, written), ..Facts::default() }
 }
 
 impl Daemon {

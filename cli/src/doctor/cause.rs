@@ -111,6 +111,8 @@ causes! {
     ReversePathFilter = "reverse-path-filter" at Devices,
     /// Another machine outside uses our external address.
     AddressConflict = "address-conflict" at Address,
+    /// No DHCP server has given the wan an address, or it is lost.
+    WanNoAddress = "wan-no-address" at Address,
     /// The external address is one of the B4 side of DS-Lite.
     WanDsLite = "wan-ds-lite" at Address,
     /// The external address is shared by the provider (RFC 6598).

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use genkan_config::Loaded;
 use genkan_config::openings::State;
+use genkan_config::{Loaded, WanFacts};
 use genkan_control::api::{
     ClosedBy, EventKind, EventQuery, EventRow, ForwardRow, NeighborRow, NewProbe, ProbeKind, ProbeSource,
     Status,
@@ -72,6 +72,21 @@ impl Live {
             status,
             client,
         }))
+    }
+
+    /// What a DHCP server has given to its wan, as far as it is used.
+    pub(crate) fn wan(&self) -> Option<WanFacts> {
+        let lease = self.status.wan_lease.as_ref().filter(|lease| lease.refused.is_none())?;
+        Some(WanFacts {
+            address: lease.address.as_ref()?.parse().ok()?,
+            gateway: lease.gateway,
+            // What is outside is one side here, whichever way leads there.
+            routes: Vec::new(),
+            mtu: lease.mtu,
+            dns: lease.dns.clone(),
+            ntp: Vec::new(),
+            domain: lease.domain.clone(),
+        })
     }
 
     /// Its configuration file.

@@ -164,6 +164,9 @@ fn of_devices(facts: &Facts) -> Vec<Found> {
 
 /// Whether the box's address outside is one that the internet leads to; else what it is.
 fn kind_of_address(address: Ipv4Addr) -> Option<Cause> {
+    if address.is_unspecified() {
+        return Some(Cause::WanNoAddress);
+    }
     let within = |network: [u8; 4], length| {
         Ipv4Net::new(network.into(), length).is_ok_and(|network| network.contains(&address))
     };
@@ -200,7 +203,9 @@ fn of_wan(facts: &Facts) -> Vec<Found> {
             all.push(found.at("wan", 0, "gateway"));
         }
         // A wan of one link only needs none.
-        None if facts.forwards.iter().any(|forward| forward.answer.is_some()) => {
+        None if !wan.address.is_unspecified()
+            && facts.forwards.iter().any(|forward| forward.answer.is_some()) =>
+        {
             let found = Found::new(Cause::GatewayMissing, []).at("wan", 0, "gateway");
             all.push(found.commands(["gateway = \"ADDRESS\"".to_owned()]));
         }

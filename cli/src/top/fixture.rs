@@ -76,6 +76,7 @@ fn status(second: u64) -> Status {
         forwarding: true,
         problems: Vec::new(),
         ports: vec![port("wan", PortRole::Wan), port("home", PortRole::Lan)],
+        wan_lease: None,
         sessions: 1_234,
         max_sessions: 1_000_000,
         mappings: 77,

@@ -150,7 +150,7 @@ pub fn load_tests(path: &Path) -> Result<TestFile, Vec<Diagnostic>> {
     let name = path.display().to_string();
     match read_file(path) {
         Ok(text) => parse_tests(&text, &name, &mut |relative| {
-            load(&path.parent().unwrap_or(Path::new("")).join(relative))
+            load(&path.parent().unwrap_or(Path::new("")).join(relative)).map(|loaded| loaded.supposed())
         }),
         Err(error) => {
             let mut report = Report::new(Arc::new(SourceFile::new(&name, "")));

@@ -63,6 +63,14 @@ pub enum EventKind {
     NeighborUnreachable,
     /// A table, a pool of ports or a host's share is used up.
     Limit,
+    /// A DHCP server has given the wan an address.
+    WanAddressObtained,
+    /// The wan has another address, or other routes.
+    WanAddressChanged,
+    /// The wan has no address any more.
+    WanAddressLost,
+    /// A DHCP server on the wan gives an address that is used inside.
+    WanLeaseRefused,
     /// A port's link came up, went down or changed.
     Link,
     /// A resolver of the DNS service does not answer.
@@ -101,6 +109,10 @@ impl EventKind {
             EventKind::NeighborMoved => "neighbor-moved",
             EventKind::NeighborUnreachable => "neighbor-unreachable",
             EventKind::Limit => "limit",
+            EventKind::WanAddressObtained => "wan-address-obtained",
+            EventKind::WanAddressChanged => "wan-address-changed",
+            EventKind::WanAddressLost => "wan-address-lost",
+            EventKind::WanLeaseRefused => "wan-lease-refused",
             EventKind::Link => "link",
             EventKind::ResolverDown => "resolver-down",
             EventKind::ResolverUp => "resolver-up",

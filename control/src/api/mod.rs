@@ -23,6 +23,7 @@ mod status;
 mod tables;
 mod trace;
 mod upgrade;
+mod wan;
 
 pub use self::audit::*;
 pub use self::capture::CaptureQuery;
@@ -42,3 +43,4 @@ pub use self::status::*;
 pub use self::tables::*;
 pub use self::trace::*;
 pub use self::upgrade::*;
+pub use self::wan::*;

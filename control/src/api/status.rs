@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::WanLease;
+
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -14,12 +16,15 @@ pub struct Status {
     pub config: String,
     /// Seconds since the router started.
     pub uptime_seconds: u64,
-    /// Packets can flow: the wan and at least one inside port are up.
+    /// Packets can flow: the wan and at least one inside port are up, and the wan has an address.
     pub forwarding: bool,
     /// What is not as it should be, one sentence each; empty when all is well.
     pub problems: Vec<String>,
     /// Every configured port, the wan first.
     pub ports: Vec<PortStatus>,
+    /// The lease of the wan; absent when its address is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wan_lease: Option<WanLease>,
     /// Live sessions.
     pub sessions: u32,
     /// Most sessions at once.

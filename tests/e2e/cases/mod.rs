@@ -42,6 +42,7 @@ mod trace_follow;
 mod trace_live;
 mod upgrade;
 mod upgrade_trouble;
+mod wan_dhcp;
 
 use crate::outcome::Case;
 
@@ -90,6 +91,7 @@ pub(crate) fn all() -> Vec<Case> {
         backend::all(),
         bench::all(),
         bursts::all(),
+        wan_dhcp::all(),
     ]
     .into_iter()
     .flatten()

@@ -154,7 +154,7 @@ pub(crate) fn run(arguments: &EngineArguments, rounds: Rounds, delivery: &Delive
         let _pinned = Pinned::to(cpu)?;
         match (&arguments.pcap, &arguments.config) {
             (Some(pcap), Some(config)) => {
-                let plan = configuration(config)?.plan;
+                let plan = configuration(config)?.supposed().plan;
                 capture::measure(pcap, plan, arguments.port.as_deref(), rounds)?
             }
             _ => synthetic::measure(arguments, rounds)?,

@@ -4,11 +4,11 @@
 //! A service lives as long as the process: another configuration switches it on and off. Datagrams come to it and leave
 //! by its [`Door`](super::local::Door). What it finds out about the world goes to the event loop as [`Learned`].
 
+pub(super) mod dhcp_client;
 mod dhcp_server;
-
-use std::net::Ipv4Addr;
 mod dns;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,9 +19,10 @@ use genkan_engine::Event;
 use genkan_engine::wire::ethernet::MacAddr;
 use tokio::sync::mpsc;
 
+use self::dhcp_client::DhcpClient;
 use self::dhcp_server::DhcpServer;
 use self::dns::Dns;
-use super::local::{Door, Doors};
+use super::local::Doors;
 
 /// Findings that may wait for the event loop.
 const LEARNED: usize = 256;
@@ -80,22 +81,25 @@ impl Context {
 /// All services.
 #[derive(Debug)]
 pub(super) struct Services {
+    dhcp_client: DhcpClient,
     dhcp_server: DhcpServer,
     dns: Dns,
-    /// Of a service that nobody has yet.
-    _door: Door,
 }
 
 impl Services {
     /// Starts those that the configuration asks for.
     pub(super) fn start(doors: Doors, context: &Context, loaded: &Loaded) -> Services {
         let Doors { dhcp_client, dhcp_server, dns } = doors;
-        let dhcp_server = DhcpServer::start(dhcp_server, context, loaded);
-        Services { dhcp_server, dns: Dns::start(dns, context, loaded), _door: dhcp_client }
+        Services {
+            dhcp_client: DhcpClient::start(dhcp_client, context, loaded),
+            dhcp_server: DhcpServer::start(dhcp_server, context, loaded),
+            dns: Dns::start(dns, context, loaded),
+        }
     }
 
     /// Another configuration is in force, or something was found out that changes what is.
     pub(super) fn follow(&mut self, loaded: &Loaded) {
+        self.dhcp_client.follow(loaded);
         self.dhcp_server.follow(loaded);
         self.dns.follow(loaded);
     }
@@ -105,14 +109,21 @@ impl Services {
         self.dns.seen(hosts);
     }
 
+    /// Another machine on the wan uses this address of ours.
+    pub(super) fn wan_conflict(&self, address: Ipv4Addr) {
+        self.dhcp_client.conflict(address);
+    }
+
     /// Ends all. Nothing is written to the state folder after that: another process may have it.
     pub(super) async fn stop(&mut self) {
+        self.dhcp_client.stop().await;
         self.dhcp_server.stop().await;
         self.dns.stop().await;
     }
 
     /// Goes on after [`Services::stop`]: nobody has taken over.
     pub(super) fn resume(&mut self) {
+        self.dhcp_client.resume();
         self.dhcp_server.resume();
         self.dns.resume();
     }

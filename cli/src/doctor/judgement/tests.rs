@@ -160,6 +160,7 @@ fn external_addresses_that_the_internet_does_not_lead_to() {
         ("100.127.255.1", "wan-cgnat"),
         ("192.0.0.2", "wan-ds-lite"),
         ("169.254.3.4", "wan-link-local"),
+        ("0.0.0.0", "wan-no-address"),
     ] {
         let address: Ipv4Addr = address.parse().expect("an address");
         assert_eq!(found(|facts| facts.wan.address = address), [cause], "{address}");

@@ -78,9 +78,9 @@ impl<'a> Live<'a> {
     /// When it does not get ready.
     pub(super) fn start(file: &'a TestFile, site: &'a Site, directory: &Path) -> Result<Live<'a>, Failure> {
         let namespace = site.namespace(PortId::HOST).ok_or_else(|| Failure::message("there is no router"))?;
-        let text = file.configurations[0].places.file.text();
+        let text = file.configurations[0].supposed_text();
         let wires = Wires::listen(site)?;
-        let router = RouterProcess::start(namespace, Path::new("/proc/self/exe"), directory, text)?;
+        let router = RouterProcess::start(namespace, Path::new("/proc/self/exe"), directory, &text)?;
         let drops = Drops::of(&router.socket())?;
         let mut live = Live {
             file,
@@ -420,7 +420,7 @@ impl<'a> Live<'a> {
     fn try_reload(&mut self, configuration: usize) -> Result<(), Failure> {
         self.configuration = configuration;
         self.judge();
-        let text = self.file.configurations[configuration].places.file.text();
+        let text = self.file.configurations[configuration].supposed_text();
         std::fs::write(self.router.config_file(), text)?;
         let output = self.router.command(&["reload"]).output()?;
         if output.status.success() {

@@ -187,13 +187,23 @@ fn arp_tells_who_is_there_and_whom_the_target_looks_for() {
     };
     let reply = says(&mut router, arp::Operation::Reply, "192.168.0.1");
     assert_eq!(reply, Some((0x1234_5678, ProbeAnswer::Arp(NAS))));
-    assert_eq!(says(&mut router, arp::Operation::Request, "192.168.0.254"), None, "nobody has asked it");
+    // RFC 5227 section 2.1.1: also by what it asks others.
+    let request = says(&mut router, arp::Operation::Request, "192.168.0.254");
+    assert_eq!(request, Some((0x1234_5678, ProbeAnswer::Arp(NAS))));
 
     assert!(router.probe(NOW, Probe { id: 9, ..probe(ProbeKind::Tcp, "192.0.2.1:50000") }, false));
     let other = says(&mut router, arp::Operation::Request, "192.168.0.254");
-    assert_eq!(other, Some((9, ProbeAnswer::AsksFor("192.168.0.254".parse().expect("an address")))));
-    assert_eq!(says(&mut router, arp::Operation::Request, "192.168.0.1"), None);
-    assert_eq!(says(&mut router, arp::Operation::Request, "192.168.0.10"), None);
+    assert_eq!(other, Some((0x1234_5678, ProbeAnswer::Arp(NAS))));
+    assert_eq!(
+        router.poll_probe(),
+        Some((9, ProbeAnswer::AsksFor("192.168.0.254".parse().expect("an address"))))
+    );
+    // Not who asks for us, and not who speaks of itself.
+    for target in ["192.168.0.1", "192.168.0.10"] {
+        let request = says(&mut router, arp::Operation::Request, target);
+        assert_eq!(request, Some((0x1234_5678, ProbeAnswer::Arp(NAS))));
+        assert_eq!(router.poll_probe(), None);
+    }
 }
 
 #[test]

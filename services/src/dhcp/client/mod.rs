@@ -223,6 +223,24 @@ impl Client {
         })
     }
 
+    /// Uses the saved lease from now on, before a server has confirmed it: for a router that had the address until a
+    /// moment ago and whose sessions go on. Tells no event. Returns false, and changes nothing, without a lease that is
+    /// still valid for certain.
+    pub fn resume(&mut self, now: Timestamp) -> bool {
+        self.advance(now);
+        let now = self.now;
+        let Some(lease) = self.remembered.take_if(|lease| self.held.is_none() && lease.expires > now) else {
+            return false;
+        };
+        self.held = Some(lease);
+        true
+    }
+
+    /// Who granted the lease in use.
+    pub fn server(&self) -> Option<Ipv4Addr> {
+        self.held.as_ref().map(|lease| lease.server)
+    }
+
     /// The message to send, at most one between two calls of `handle_*`.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmit.take()
