@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::test as test_command;
 use crate::commands::{
-    audit as audit_command, capture, check, conformance as conformance_command, counters, dmz, dns,
+    audit as audit_command, capture, check, conformance as conformance_command, counters, ddns, dmz, dns,
     doctor as doctor_command, events as events_command, forward, forwards, help_files, history, hosts,
     lab as lab_command, leases, listing, log_level, reflector as reflector_command, reload,
     replay as replay_command, run, status, top as top_command, trace as trace_command, upgrade,
@@ -80,6 +80,7 @@ enum Command {
     Capture(capture::Arguments),
     Forward(forward::Arguments),
     Forwards(forwards::Arguments),
+    Ddns(ddns::Arguments),
     Dmz(dmz::Arguments),
     Reload(reload::Arguments),
     LogLevel(log_level::Arguments),
@@ -119,6 +120,7 @@ fn main() -> ExitCode {
         Command::Top(arguments) => top_command::run(&arguments),
         Command::Forwards(arguments) => forwards::run(&arguments),
         Command::Forward(arguments) => forward::run(&arguments),
+        Command::Ddns(arguments) => ddns::run(&arguments),
         Command::Dmz(arguments) => dmz::run(&arguments),
         Command::LogLevel(arguments) => log_level::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),

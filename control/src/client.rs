@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    CountersReport, DnsReport, ErrorBody, ErrorCode, HostQuery, HostRow, LeaseQuery, LeaseRow,
+    CountersReport, DdnsRow, DnsReport, ErrorBody, ErrorCode, HostQuery, HostRow, LeaseQuery, LeaseRow,
     LogLevelReport, MappingQuery, MappingRow, NeighborRow, NewLogLevel, NewProbe, Page, ProbeReport,
     SessionQuery, SessionRow, Status,
 };
@@ -151,6 +151,24 @@ impl Client {
     /// [`ClientError`].
     pub async fn counters(&self) -> Result<CountersReport, ClientError> {
         self.request(Method::GET, "/v1/counters").await
+    }
+
+    /// `GET /v1/ddns`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ddns(&self) -> Result<Vec<DdnsRow>, ClientError> {
+        self.request(Method::GET, "/v1/ddns").await
+    }
+
+    /// `POST /v1/ddns/{name}/update`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn update_ddns(&self, name: &str) -> Result<DdnsRow, ClientError> {
+        let mut path = "/v1/ddns/".to_owned();
+        changes::escape(name, &mut path);
+        self.request(Method::POST, &(path + "/update")).await
     }
 
     /// `GET /v1/log-level`.

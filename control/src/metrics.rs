@@ -14,7 +14,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::api::{CountersReport, DnsReport, ForwardRow, PortCountersRow, Status, Totals};
+use crate::api::{
+    CountersReport, DdnsRow, DdnsState, DnsReport, ForwardRow, PortCountersRow, Status, Totals,
+};
 use crate::leases::Pool;
 use crate::request::{CounterSet, WorkerError, WorkerHandle, WorkerRequest};
 use crate::snapshot::Snapshot;
@@ -60,6 +62,7 @@ pub async fn text(snapshot: &Arc<Snapshot>, worker: &WorkerHandle) -> Result<Str
     scrape.forwards(&forwards);
     scrape.dns(&snapshot.dns().await);
     scrape.leases(&snapshot.leases.pools());
+    scrape.ddns(&snapshot.ddns());
     Ok(scrape.text())
 }
 
@@ -282,6 +285,22 @@ impl Scrape {
             });
             self.add((name, help, true), rows);
         }
+    }
+
+    fn ddns(&mut self, names: &[DdnsRow]) {
+        let label = |row: &DdnsRow| vec![("name", row.name.clone())];
+        let good = names.iter().map(|row| (label(row), u64::from(row.state == DdnsState::Good)));
+        self.add(
+            ("genkan_ddns_good", "Whether a name outside has the address that it ought to have", false),
+            good,
+        );
+        let updates = names.iter().map(|row| (label(row), row.updates));
+        self.add(("genkan_ddns_updates", "Updates that the service has acknowledged", true), updates);
+        let failures = names.iter().map(|row| (label(row), row.failures));
+        self.add(("genkan_ddns_failures", "Updates that failed", true), failures);
+        let since = names.iter().filter_map(|row| Some((label(row), u64::try_from(row.since?).ok()?)));
+        let help = "When the service last acknowledged the address";
+        self.add(("genkan_ddns_acknowledged_timestamp_seconds", help, false), since);
     }
 
     fn text(self) -> String {

@@ -22,13 +22,14 @@ use genkan_engine::{Plan, UnixTime};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::api::{
-    Closed, DnsReport, ForwardRow, NeighborRow, Opened, PortRole, PortStatus, Sandbox, Status, Totals,
-    WanLease,
+    Closed, DdnsRow, DnsReport, ForwardRow, NeighborRow, Opened, PortRole, PortStatus, Sandbox, Status,
+    Totals, WanLease,
 };
 use crate::events::EventLog;
 use crate::leases::Leases;
 use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
 
+mod ddns;
 mod told;
 
 /// Age from which the view of hosts is fetched anew when somebody asks.
@@ -121,6 +122,8 @@ pub struct Snapshot {
     backends: DashMap<PortId, PortBackend>,
     problems: DashMap<String, String>,
     sandbox: OnceLock<Sandbox>,
+    /// By the entry of the configuration.
+    ddns: DashMap<String, Vec<DdnsRow>>,
     hosts: DashMap<(PortId, Ipv4Addr), HostEntry>,
     host_round: AtomicU64,
     hosts_fetched: Mutex<Option<Instant>>,
@@ -148,6 +151,7 @@ impl Snapshot {
             backends: DashMap::new(),
             problems: DashMap::new(),
             sandbox: OnceLock::new(),
+            ddns: DashMap::new(),
             hosts: DashMap::new(),
             host_round: AtomicU64::new(0),
             hosts_fetched: Mutex::new(None),

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use genkan_control::api::{
-    ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, EventKind, ForwardPatch, HostQuery,
-    IoCounters, LogLevelReport, LogLevelSource, MappingQuery, PortRole, SessionQuery, SessionSort,
+    ChangeQuery, ChangeReport, DdnsRow, DdnsState, DiffQuery, ErrorBody, ErrorCode, EventKind, ForwardPatch,
+    HostQuery, IoCounters, LogLevelReport, LogLevelSource, MappingQuery, PortRole, SessionQuery, SessionSort,
 };
 use genkan_control::client::{Client, ClientError};
 use genkan_control::events::NewEvent;
@@ -140,6 +140,13 @@ impl Bench {
                         reply.send(Ok(report)).expect("the handler waits");
                         continue;
                     }
+                    ChangeRequest::UpdateDdns { name, who, reply } => {
+                        assert_eq!(who.uid, Some(nix::unistd::getuid().as_raw()));
+                        let message = format!("no such name: {name}");
+                        let refusal = ErrorBody { code: ErrorCode::NotFound, message };
+                        reply.send(Err(refusal)).expect("the handler waits");
+                        continue;
+                    }
                     ChangeRequest::History { .. }
                     | ChangeRequest::Diff { .. }
                     | ChangeRequest::Trace { .. }
@@ -201,6 +208,25 @@ async fn every_listing_goes_round() {
     assert_eq!(bench.client.reload(&ChangeQuery::default()).await.expect("accepted"), report());
     assert!(bench.client.forwards().await.expect("forwards").is_empty());
     assert!(bench.client.hosts(&HostQuery::default()).await.expect("hosts").rows.is_empty());
+    let row = DdnsRow {
+        name: "home.example.net".to_owned(),
+        provider: "duckdns".to_owned(),
+        state: DdnsState::Stopped,
+        address: None,
+        wanted: Some(Ipv4Addr::new(203, 0, 113, 1)),
+        since: None,
+        next_attempt: None,
+        reason: Some("the account has no such name".to_owned()),
+        updates: 0,
+        failures: 1,
+    };
+    bench.snapshot.set_ddns("home.example.net", vec![row.clone()]);
+    assert_eq!(bench.client.ddns().await.expect("a list"), [row]);
+    let error = bench.client.update_ddns("a/b.example.net").await.expect_err("there is none");
+    assert_eq!(error.to_string(), "no such name: a/b.example.net");
+    bench.snapshot.set_ddns("home.example.net", Vec::new());
+    assert!(bench.client.ddns().await.expect("a list").is_empty());
+
     let level = bench.client.log_level().await.expect("a level");
     assert_eq!((level.level.as_str(), level.set_by), ("info", LogLevelSource::Configuration));
     let level = bench.client.set_log_level("debug").await.expect("a level");

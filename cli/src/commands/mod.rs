@@ -6,6 +6,7 @@ pub(crate) mod change;
 pub(crate) mod check;
 pub(crate) mod conformance;
 pub(crate) mod counters;
+pub(crate) mod ddns;
 pub(crate) mod dmz;
 pub(crate) mod dns;
 pub(crate) mod doctor;

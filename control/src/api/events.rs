@@ -85,6 +85,10 @@ pub enum EventKind {
     LeaseConflict,
     /// The DHCP service has refused a machine the address that it wanted.
     LeaseRefused,
+    /// A name outside has the address now.
+    DdnsUpdated,
+    /// A name outside could not be updated.
+    DdnsFailed,
     /// Something is not as it should be.
     Problem,
     /// A problem is over.
@@ -120,6 +124,8 @@ impl EventKind {
             EventKind::Lease => "lease",
             EventKind::LeaseConflict => "lease-conflict",
             EventKind::LeaseRefused => "lease-refused",
+            EventKind::DdnsUpdated => "ddns-updated",
+            EventKind::DdnsFailed => "ddns-failed",
             EventKind::Problem => "problem",
             EventKind::ProblemOver => "problem-over",
             EventKind::Other => "other",

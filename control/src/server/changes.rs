@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::openapi::{AsksDaemon, Changes, IfMatch, Names, TakesBody, TakesQuery};
 use super::{Control, Failure, Peer};
 use crate::api::{
-    AuditQuery, AuditReport, ChangeQuery, ChangeReport, DiffQuery, ErrorBody, ErrorCode, FollowLine,
+    AuditQuery, AuditReport, ChangeQuery, ChangeReport, DdnsRow, DiffQuery, ErrorBody, ErrorCode, FollowLine,
     FollowQuery, ForwardPatch, History, HistoryDiff, LogLevelReport, MAX_CONFIRM_SECONDS, NewDmz, NewForward,
     Rollback, TraceAnswer, TraceQuery, UpgradeReport,
 };
@@ -73,6 +73,15 @@ pub enum ChangeRequest {
         who: Peer,
         /// Where it goes: lines to come, until nobody listens.
         reply: Reply<mpsc::Receiver<FollowLine>>,
+    },
+    /// Try again to update a name outside.
+    UpdateDdns {
+        /// Which.
+        name: String,
+        /// Who asks.
+        who: Peer,
+        /// How it stands then.
+        reply: Reply<DdnsRow>,
     },
     /// What is open.
     Audit {

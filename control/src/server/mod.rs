@@ -11,6 +11,7 @@ mod audit;
 mod capture;
 mod changes;
 mod connections;
+mod ddns;
 mod dns;
 mod events;
 mod follow;
@@ -163,6 +164,8 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(hosts::hosts))
         .routes(routes!(dns::dns))
         .routes(routes!(leases::leases))
+        .routes(routes!(ddns::ddns))
+        .routes(routes!(ddns::update_ddns))
         .routes(routes!(metrics::metrics))
         .routes(routes!(events::events))
         .routes(routes!(capture::capture))

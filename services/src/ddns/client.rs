@@ -430,6 +430,11 @@ impl Client {
         })
     }
 
+    /// Whether it keeps the same names with the same service and account. What [`State`] remembers of that is shorter.
+    pub fn is_of(&self, entry: &Entry) -> bool {
+        self.entry == *entry
+    }
+
     /// Whether nothing happens until the date is known.
     pub fn waits_for_clock(&self) -> bool {
         self.waits_for_clock

@@ -78,7 +78,7 @@ pub enum EntryError {
 }
 
 /// An update service over HTTPS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// Where to.
     pub url: Template,
@@ -147,7 +147,7 @@ impl Http {
 }
 
 /// A DNS server that takes updates (RFC 2136).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsUpdate {
     /// Its name or address: the primary server of the zone.
     pub server: String,
@@ -162,7 +162,7 @@ pub struct DnsUpdate {
 }
 
 /// Who keeps the names.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
     /// An update service over HTTPS.
     Http(Http),
@@ -206,7 +206,7 @@ impl Service {
 }
 
 /// Some names of one account, and the family of address that they follow.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub(super) names: Vec<String>,
     pub(super) wire_names: Vec<DnsName>,

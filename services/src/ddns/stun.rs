@@ -1,5 +1,6 @@
 //! The address as a STUN server sees it (RFC 8489): the binding request and its response, over UDP. No credentials and
-//! no FINGERPRINT.
+//! no FINGERPRINT. A SOFTWARE attribute (§14.14) makes the request about as long as an answer: servers that let nobody be
+//! flooded by way of them answer no shorter ones.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
@@ -10,6 +11,12 @@ const HEADER: usize = 20;
 const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_SUCCESS: u16 = 0x0101;
 const BINDING_ERROR: u16 = 0x0111;
+const NONCE: u16 = 0x0015;
+/// The error of servers that want the asker's address proven first, such as `genkan reflector`.
+pub const STALE_NONCE: u16 = 438;
+const SOFTWARE: u16 = 0x8022;
+/// Fewer than 128 characters; a multiple of four octets.
+const SOFTWARE_TEXT: &[u8; 72] = b"Genkan, a NAT router; padded so that no answer is longer than its query.";
 /// Attributes below must be understood, those above may be skipped (RFC 8489 §14).
 const COMPREHENSION_OPTIONAL: u16 = 0x8000;
 const MAPPED_ADDRESS: u16 = 0x0001;
@@ -38,13 +45,38 @@ pub enum StunError {
     NoAddress,
 }
 
-/// The request. `transaction_id` must be random (RFC 8489 §5): it is what a response is known by.
-pub fn binding_request(transaction_id: [u8; 12]) -> [u8; HEADER] {
-    let mut octets = [0; HEADER];
-    octets[..2].copy_from_slice(&BINDING_REQUEST.to_be_bytes());
-    octets[4..8].copy_from_slice(&MAGIC_COOKIE);
-    octets[8..].copy_from_slice(&transaction_id);
+/// The request. `transaction_id` must be random (RFC 8489 §5): it is what a response is known by. `nonce`: what
+/// [`nonce`] found, or nothing.
+pub fn binding_request(transaction_id: [u8; 12], nonce: &[u8]) -> Vec<u8> {
+    let mut octets = BINDING_REQUEST.to_be_bytes().to_vec();
+    octets.extend([0; 2]);
+    octets.extend(MAGIC_COOKIE);
+    octets.extend(transaction_id);
+    for (kind, value) in [(NONCE, nonce), (SOFTWARE, &SOFTWARE_TEXT[..])] {
+        if !value.is_empty() {
+            octets.extend(kind.to_be_bytes());
+            octets.extend((value.len() as u16).to_be_bytes());
+            octets.extend(value);
+            octets.resize(octets.len().next_multiple_of(4), 0);
+        }
+    }
+    let length = (octets.len() - HEADER) as u16;
+    octets[2..4].copy_from_slice(&length.to_be_bytes());
     octets
+}
+
+/// The NONCE of a response that refuses with [`STALE_NONCE`], at most 763 octets (RFC 8489 §14.10): the same request with
+/// it is answered.
+pub fn nonce(octets: &[u8]) -> Option<&[u8]> {
+    let mut attributes = octets.get(HEADER..)?;
+    loop {
+        let (head, rest) = attributes.split_at_checked(4)?;
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        if head[..2] == NONCE.to_be_bytes() {
+            return rest.get(..length).filter(|nonce| (1..=763).contains(&nonce.len()));
+        }
+        attributes = rest.get(length.next_multiple_of(4)..)?;
+    }
 }
 
 /// Reads a response to [`binding_request`]: the address and port that the server saw.

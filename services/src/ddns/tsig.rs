@@ -51,7 +51,7 @@ pub enum TsigKeyError {
 }
 
 /// A key and its name, known to both sides. `Debug` does not show the secret.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TsigKey {
     name: DnsName,
     algorithm: TsigAlgorithm,

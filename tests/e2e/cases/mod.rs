@@ -10,6 +10,7 @@ mod changes;
 mod changes_beside_traffic;
 mod changes_under_load;
 mod conformance;
+mod ddns;
 mod dhcp;
 mod dns;
 mod doctor;
@@ -70,6 +71,7 @@ pub(crate) fn all() -> Vec<Case> {
         api::all(),
         conformance::all(),
         dns::all(),
+        ddns::all(),
         capture::all(),
         dhcp::all(),
         doctor::all(),

@@ -83,6 +83,10 @@ impl Daemon {
             ChangeRequest::LogLevel { set, who, reply } => {
                 let _ = reply.send(self.log_level(set, who));
             }
+            ChangeRequest::UpdateDdns { name, who, reply } => {
+                info!(uid = who.uid, pid = who.pid, name, "a name outside is to be updated");
+                let _ = reply.send(self.services.ddns.update(&name));
+            }
             ChangeRequest::Audit { query, reply } => self.audit(query, reply).await,
             ChangeRequest::Trace { query, reply } => self.trace(query, reply).await,
             ChangeRequest::Follow { query, who, reply } => {

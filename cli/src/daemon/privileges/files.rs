@@ -17,7 +17,7 @@ use crate::daemon::nat_log;
 const NEWEST: ABI = ABI::V8;
 
 /// What is read: about the process and devices, time zones, groups, and what a program needs to be started.
-const READ: [&str; 14] = [
+const READ: [&str; 20] = [
     "/proc",
     "/sys",
     "/dev/urandom",
@@ -26,6 +26,13 @@ const READ: [&str; 14] = [
     "/etc/group",
     "/etc/passwd",
     "/etc/nsswitch.conf",
+    // Names of others: the resolver's, and where those who write its file keep it.
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
     "/etc/ld.so.cache",
     "/usr/share/zoneinfo",
     "/lib",
@@ -90,6 +97,7 @@ fn rules(
         .add_rules(path_beneath_rules(READ, read))?
         // The folders: files in them are replaced by newer ones.
         .add_rules(path_beneath_rules(read_only, read))?
+        .add_rules(path_beneath_rules(&places.secrets, BitFlags::from(AccessFs::ReadFile)))?
         .add_rules(path_beneath_rules(DEVICES, device))?
         .add_rules(path_beneath_rules(programs, read | AccessFs::Execute))?
         .restrict_self()

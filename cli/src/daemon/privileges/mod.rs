@@ -18,6 +18,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use genkan_config::ddns::SecretSource;
 use genkan_config::{Backend, Config, Device};
 use genkan_control::api::Sandbox;
 use tracing::{info, warn};
@@ -33,6 +34,8 @@ pub(super) struct Places<'a> {
     pub(super) state: &'a Path,
     /// The folder of the record of translations, if one is kept.
     pub(super) nat_log: Option<&'a Path>,
+    /// Files that are read now and then, by themselves: of passwords, of certificates.
+    pub(super) secrets: Vec<&'a Path>,
 }
 
 /// What is in force now.
@@ -111,6 +114,18 @@ fn folders(file: &Path) -> Vec<PathBuf> {
     let mut folders = vec![parent(file)];
     folders.extend(file.canonicalize().ok().as_deref().map(parent));
     folders
+}
+
+/// Files of passwords and certificates that the configuration names.
+pub(super) fn secrets(config: &Config) -> Vec<&Path> {
+    let mut files = Vec::new();
+    for entry in &config.ddns {
+        if let Some(SecretSource::File(path)) = &entry.secret {
+            files.push(path.as_path());
+        }
+        files.extend(entry.ca_file.as_deref());
+    }
+    files
 }
 
 /// What root could read and write only by CAP_DAC_OVERRIDE, which it has no more.

@@ -4,6 +4,7 @@
 //! A service lives as long as the process: another configuration switches it on and off. Datagrams come to it and leave
 //! by its [`Door`](super::local::Door). What it finds out about the world goes to the event loop as [`Learned`].
 
+pub(super) mod ddns;
 pub(super) mod dhcp_client;
 mod dhcp_server;
 mod dns;
@@ -19,6 +20,7 @@ use genkan_engine::Event;
 use genkan_engine::wire::ethernet::MacAddr;
 use tokio::sync::mpsc;
 
+use self::ddns::Ddns;
 use self::dhcp_client::DhcpClient;
 use self::dhcp_server::DhcpServer;
 use self::dns::Dns;
@@ -84,6 +86,7 @@ pub(super) struct Services {
     dhcp_client: DhcpClient,
     dhcp_server: DhcpServer,
     dns: Dns,
+    pub(super) ddns: Ddns,
 }
 
 impl Services {
@@ -94,6 +97,7 @@ impl Services {
             dhcp_client: DhcpClient::start(dhcp_client, context, loaded),
             dhcp_server: DhcpServer::start(dhcp_server, context, loaded),
             dns: Dns::start(dns, context, loaded),
+            ddns: Ddns::start(context, loaded),
         }
     }
 
@@ -102,6 +106,7 @@ impl Services {
         self.dhcp_client.follow(loaded);
         self.dhcp_server.follow(loaded);
         self.dns.follow(loaded);
+        self.ddns.follow(loaded);
     }
 
     /// Devices have got or lost addresses of lans.
@@ -119,6 +124,7 @@ impl Services {
         self.dhcp_client.stop().await;
         self.dhcp_server.stop().await;
         self.dns.stop().await;
+        self.ddns.stop().await;
     }
 
     /// Goes on after [`Services::stop`]: nobody has taken over.
@@ -126,5 +132,6 @@ impl Services {
         self.dhcp_client.resume();
         self.dhcp_server.resume();
         self.dns.resume();
+        self.ddns.resume();
     }
 }

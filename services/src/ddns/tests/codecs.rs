@@ -1,7 +1,7 @@
 //! STUN (RFC 8489) and the HTTP echo.
 
 use crate::ddns::echo::{self, EchoError};
-use crate::ddns::stun::{StunError, binding_request, binding_response};
+use crate::ddns::stun::{StunError, binding_request, binding_response, nonce};
 use proptest::prelude::*;
 
 const ID: [u8; 12] = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
@@ -39,8 +39,8 @@ fn rfc_5769_section_2_3_ipv6_response() {
 
 #[test]
 fn what_is_no_response() {
-    let request = binding_request(ID);
-    assert_eq!(request[..8], [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
+    let request = binding_request(ID, &[]);
+    assert_eq!((request[..8].to_vec(), request.len()), (vec![0, 1, 0, 76, 0x21, 0x12, 0xa4, 0x42], 96));
     assert_eq!(binding_response(&request, ID), Err(StunError::Malformed));
     assert_eq!(binding_response(&RESPONSE, [0; 12]), Err(StunError::OtherTransaction));
     assert_eq!(binding_response(&RESPONSE[..79], ID), Err(StunError::Malformed));
@@ -48,6 +48,15 @@ fn what_is_no_response() {
     error[..4].copy_from_slice(&[0x01, 0x11, 0, 8]);
     error.extend_from_slice(&[0x00, 0x09, 0x00, 0x04, 0, 0, 4, 20]);
     assert_eq!(binding_response(&error, ID), Err(StunError::Refused(420)));
+    assert_eq!(nonce(&error), None);
+    error[3] += 8;
+    error.extend_from_slice(&[0x00, 0x15, 0x00, 0x03, b'a', b'b', b'c', 0]);
+    assert_eq!(
+        (binding_response(&error, ID), nonce(&error)),
+        (Err(StunError::Refused(420)), Some(&b"abc"[..]))
+    );
+    let again = binding_request(ID, b"abc");
+    assert_eq!((again.len(), &again[20..28]), (104, &error[28..36]));
     let mut unknown = RESPONSE[..20].to_vec();
     unknown[3] = 4;
     unknown.extend_from_slice(&[0x12, 0x34, 0, 0]);

@@ -1,0 +1,163 @@
+//! Names outside that follow the wan address: a task for each `[[ddns]]`, which has one account.
+//!
+//! The rules (what is sent when, and when not) are those of [`genkan_services::ddns::Client`]; here are its sockets, files
+//! and clocks. What a client knows is on the disk before anything is sent, so that neither a restart nor a crash makes it
+//! ask a service sooner than that permits.
+
+mod account;
+mod source;
+mod store;
+mod transport;
+mod words;
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use genkan_config::Loaded;
+use genkan_config::ddns::Ddns as Settings;
+use genkan_control::api::{DdnsRow, DdnsState, ErrorBody, ErrorCode};
+use genkan_control::snapshot::Snapshot;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::account::Account;
+use super::Context;
+
+/// What is kept of a name that the configuration has no more is removed after this time, which no service's wait is
+/// longer than.
+const FORGET: Duration = Duration::from_secs(7 * 86_400);
+
+/// What an account is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    settings: Settings,
+    /// The primary address of the wan; unspecified while there is none.
+    wan: Ipv4Addr,
+    /// Grows when a person wants what was stopped to be tried again.
+    tries: u64,
+    /// No more.
+    stop: bool,
+}
+
+/// One account at work. It ends when this is dropped.
+#[derive(Debug)]
+struct Running {
+    wanted: watch::Sender<Wanted>,
+    task: JoinHandle<()>,
+}
+
+/// The service.
+#[derive(Debug)]
+pub(in crate::daemon) struct Ddns {
+    context: Context,
+    settings: Vec<Settings>,
+    wan: Ipv4Addr,
+    running: Vec<Running>,
+    /// Between `stop` and `resume`.
+    is_stopped: bool,
+}
+
+impl Ddns {
+    /// Starts what the configuration asks for.
+    pub(in crate::daemon) fn start(context: &Context, loaded: &Loaded) -> Ddns {
+        let mut ddns = Ddns {
+            context: context.clone(),
+            settings: Vec::new(),
+            wan: Ipv4Addr::UNSPECIFIED,
+            running: Vec::new(),
+            is_stopped: false,
+        };
+        ddns.follow(loaded);
+        forget(&context.state, &ddns.settings);
+        ddns
+    }
+
+    /// Another configuration is in force, or the wan has another address.
+    pub(in crate::daemon) fn follow(&mut self, loaded: &Loaded) {
+        self.settings.clone_from(&loaded.config.ddns);
+        self.wan = loaded.plan.wan.address.addr();
+        if self.is_stopped {
+            return;
+        }
+        let snapshot = &self.context.snapshot;
+        let first = |settings: &Settings| settings.names.first().cloned().unwrap_or_default();
+        let mut before = std::mem::take(&mut self.running);
+        for settings in &self.settings {
+            let name = first(settings);
+            let place = before.iter().position(|running| first(&running.wanted.borrow().settings) == name);
+            let running = match place {
+                Some(place) => before.swap_remove(place),
+                None => begin(&self.context, settings, self.wan),
+            };
+            // Also when nothing of it is different: the file of the password may hold another one.
+            running.wanted.send_modify(|wanted| {
+                wanted.settings = settings.clone();
+                wanted.wan = self.wan;
+            });
+            self.running.push(running);
+        }
+        for gone in before {
+            snapshot.set_ddns(&first(&gone.wanted.borrow().settings), Vec::new());
+        }
+    }
+
+    /// Has a name tried again, also one that was stopped, with the others of its account.
+    pub(in crate::daemon) fn update(&self, name: &str) -> Result<DdnsRow, ErrorBody> {
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let has = |running: &&Running| running.wanted.borrow().settings.names.contains(&name);
+        let row = self.context.snapshot.ddns().into_iter().find(|row| row.name == name);
+        let (Some(running), Some(row)) = (self.running.iter().find(has), row) else {
+            let message = format!("no `[[ddns]]` has the name {name}");
+            return Err(ErrorBody { code: ErrorCode::NotFound, message });
+        };
+        running.wanted.send_modify(|wanted| wanted.tries += 1);
+        let stopped = row.state == DdnsState::Stopped;
+        Ok(DdnsRow { state: if stopped { DdnsState::Waiting } else { row.state }, ..row })
+    }
+
+    /// Ends all. Nothing is written to the state folder after that.
+    pub(in crate::daemon) async fn stop(&mut self) {
+        self.is_stopped = true;
+        for running in &self.running {
+            running.wanted.send_modify(|wanted| wanted.stop = true);
+        }
+        for running in self.running.drain(..) {
+            // One that has panicked is gone as well.
+            let _ = running.task.await;
+        }
+    }
+
+    /// Goes on after [`Ddns::stop`].
+    pub(in crate::daemon) fn resume(&mut self) {
+        self.is_stopped = false;
+        let begun = self.settings.iter().map(|settings| begin(&self.context, settings, self.wan));
+        self.running = begun.collect();
+    }
+}
+
+fn begin(context: &Context, settings: &Settings, wan: Ipv4Addr) -> Running {
+    let first = Wanted { settings: settings.clone(), wan, tries: 0, stop: false };
+    let (wanted, heard) = watch::channel(first);
+    let snapshot: Arc<Snapshot> = context.snapshot.clone();
+    let account = Account::new(snapshot, &context.state, heard);
+    let task = tokio::spawn(account.run());
+    Running { wanted, task }
+}
+
+/// Removes what was kept of names that have long left the configuration.
+fn forget(state: &Path, settings: &[Settings]) {
+    let Ok(entries) = std::fs::read_dir(state.join("ddns")) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let known = |settings: &Settings| {
+            settings.names.first().is_some_and(|name| entry.file_name() == name.as_str())
+        };
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let age = age.and_then(|modified| SystemTime::now().duration_since(modified).ok());
+        if !settings.iter().any(known) && age.is_some_and(|age| age > FORGET) {
+            // The next start tries again.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Names outside that follow the wan address.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A name of a `[[ddns]]`, and how it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DdnsRow {
+    /// The name, without trailing dot.
+    pub name: String,
+    /// Who keeps it, as the configuration calls the service.
+    pub provider: String,
+    /// How it stands.
+    pub state: DdnsState,
+    /// The address that it has, as far as known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Ipv4)]
+    pub address: Option<Ipv4Addr>,
+    /// The address that it ought to have; absent while that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Ipv4)]
+    pub wanted: Option<Ipv4Addr>,
+    /// When the service last acknowledged the address, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
+    /// When the service is asked again at the earliest, in seconds since 1970; absent when there is nothing to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<i64>,
+    /// Why it does not have the address, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Updates that the service has acknowledged since the router started.
+    pub updates: u64,
+    /// Updates that failed since the router started.
+    pub failures: u64,
+}
+
+/// How a name outside stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DdnsState {
+    /// It has the address.
+    Good,
+    /// It is about to get it, or there is none to give.
+    Waiting,
+    /// An update failed, and is tried again.
+    Failed,
+    /// An update failed, and is not tried again before a person has changed something.
+    Stopped,
+}
+
+impl DdnsState {
+    /// Its name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DdnsState::Good => "good",
+            DdnsState::Waiting => "waiting",
+            DdnsState::Failed => "failed",
+            DdnsState::Stopped => "stopped",
+        }
+    }
+}
