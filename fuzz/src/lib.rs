@@ -5,9 +5,11 @@
 //! - [`router`]: a router in a small world; who owns what is checked in its tables after every step;
 //! - [`lab`]: the same in the tests' simulated internet, which checks every frame that leaves;
 //! - [`dns`]: the DNS forwarder: every query is answered once at most, every question ends, memory stays bounded;
+//! - [`dhcp`]: messages of DHCP clients, and restarts of the server;
 //! - [`config`]: text, and edits of the example.
 
 pub mod config;
+pub mod dhcp;
 pub mod dns;
 mod frame;
 mod invariants;

@@ -36,6 +36,11 @@ fn dns() {
 }
 
 #[test]
+fn dhcp() {
+    corpus("dhcp", genkan_fuzz::dhcp::check);
+}
+
+#[test]
 fn config() {
     corpus("config", genkan_fuzz::config::check);
 }
