@@ -18,7 +18,8 @@ use crate::{DnsUpstream, Host, Loaded};
 pub struct Facts {
     /// What the network outside has given to the wan; `None`: nothing, or no longer.
     pub wan: Option<WanFacts>,
-    /// Where the devices of `[[host]]`s are, by their names. What is written holds for the others.
+    /// Where the devices of `[[host]]`s are, by their names; [`ABSENT`]: nowhere, also not where it is written. What is
+    /// written holds for the others.
     pub hosts: BTreeMap<String, Ipv4Addr>,
 }
 
@@ -93,7 +94,9 @@ impl Loaded {
             }
         }
         for host in &self.config.hosts {
-            if let Some(address) = host.address
+            // Not even where it is written, as somebody has found out.
+            let is_absent = host.can_be_found() && facts.hosts.get(&host.name) == Some(&ABSENT);
+            if let Some(address) = host.address.filter(|_| !is_absent)
                 && !places.contains_key(host.name.as_str())
                 && taken.insert(address)
             {
@@ -184,9 +187,16 @@ mod tests {
     #[test]
     fn no_machine_can_be_where_none_can_be() {
         let written = loaded(STATIC, NAS);
-        for address in [[192, 168, 0, 1], [192, 168, 0, 0], [192, 168, 0, 255], [192, 168, 1, 7], [0; 4]] {
+        for address in [[192, 168, 0, 1], [192, 168, 0, 0], [192, 168, 0, 255], [192, 168, 1, 7]] {
             assert_eq!(written.with(&seen(&[("nas", address)])), written, "{address:?}");
         }
+    }
+
+    #[test]
+    fn a_device_may_be_gone_from_where_it_is_written() {
+        let gone = loaded(STATIC, NAS).with(&seen(&[("nas", [0; 4]), ("printer", [0; 4])]));
+        let [printer, fixed] = [[192, 168, 0, 11], [192, 168, 0, 10]].map(Ipv4Addr::from);
+        assert_eq!(targets(&gone), [ABSENT, printer, fixed]);
     }
 
     #[test]

@@ -8,8 +8,10 @@ use genkan_engine::plan::Host;
 use genkan_engine::view::HostView;
 
 use crate::api::{HostRow, HostSort, NeighborRow, Page};
+use crate::devices::Device;
 use crate::request::{CHUNK, WorkerError, WorkerHandle, WorkerRequest};
 use crate::snapshot::Snapshot;
+use crate::vendors::vendor;
 
 /// At most `limit` inside hosts: by address from the one after `cursor` on, or the first ones of all in another order.
 ///
@@ -27,7 +29,9 @@ pub async fn page(
     let wan = snapshot.port_name(genkan_engine::frame::PortId::WAN);
     let neighbors: Vec<NeighborRow> =
         snapshot.neighbors().into_iter().filter(|row| row.port != wan).collect();
-    let known = plan.hosts.iter().map(|host| host.address).chain(neighbors.iter().map(|row| row.address));
+    let devices = snapshot.devices.by_address();
+    let configured = plan.hosts.iter().map(|host| host.address).filter(|address| !address.is_unspecified());
+    let known = configured.chain(neighbors.iter().map(|row| row.address)).chain(devices.keys().copied());
     let mut found = Found::new(cursor, known);
     let mut at = Some(0);
     while let Some(cursor) = at {
@@ -37,7 +41,7 @@ pub async fn page(
         at = next;
     }
     let (used, next) = found.first(limit, sort);
-    Ok(Page { rows: rows(&plan.hosts, &neighbors, used), next })
+    Ok(Page { rows: rows(&plan.hosts, &neighbors, &devices, used), next })
 }
 
 /// An inside host, with what all workers know of it.
@@ -97,16 +101,30 @@ impl Found {
     }
 }
 
-fn rows(configured: &[Host], neighbors: &[NeighborRow], hosts: Vec<Used>) -> Vec<HostRow> {
+fn rows(
+    configured: &[Host],
+    neighbors: &[NeighborRow],
+    devices: &BTreeMap<Ipv4Addr, Device>,
+    hosts: Vec<Used>,
+) -> Vec<HostRow> {
     let configured: HashMap<Ipv4Addr, &Host> = configured.iter().map(|host| (host.address, host)).collect();
     let neighbors: HashMap<Ipv4Addr, &NeighborRow> = neighbors.iter().map(|row| (row.address, row)).collect();
     let row = |(address, view): Used| {
         let (host, neighbor) = (configured.get(&address), neighbors.get(&address));
         let as_configured = || host.and_then(|host| host.mac).map(|mac| mac.to_string());
+        let mac = neighbor.and_then(|row| row.mac.clone()).or_else(as_configured);
+        // Another one may have been at this address before.
+        let device = devices.get(&address).filter(|device| mac.as_ref().is_none_or(|mac| *mac == device.mac));
+        let mac = mac.or_else(|| device.map(|device| device.mac.clone()));
+        let vendor = mac.as_ref().and_then(|mac| vendor(mac.parse().ok()?));
         HostRow {
             address,
-            name: host.map(|host| host.name.clone()),
-            mac: neighbor.and_then(|row| row.mac.clone()).or_else(as_configured),
+            name: host.map(|host| host.name.clone()).or_else(|| device?.name.clone()),
+            mac,
+            vendor: vendor.map(str::to_owned),
+            first_seen: device.map(|device| device.first_seen),
+            last_seen: device.map(|device| device.last_seen),
+            leased: device.is_some_and(|device| device.leased),
             port: neighbor.map(|row| row.port.clone()),
             state: neighbor.map(|row| row.state.clone()),
             seen_for_seconds: neighbor.map(|row| row.seen_for_seconds),
@@ -147,19 +165,34 @@ mod tests {
             octets_per_second_out: 1,
         };
         let neighbors = [neighbor(nas), neighbor(host(50))];
+        let device = |last, mac: &str| Device {
+            mac: mac.to_owned(),
+            address: host(last),
+            name: Some("tablet".to_owned()),
+            first_seen: 100,
+            last_seen: 200,
+            leased: true,
+        };
+        // Of the second, another one is there now.
+        let devices = [device(90, "b8:27:eb:00:00:01"), device(50, "02:00:00:00:00:99")];
+        let devices: BTreeMap<_, _> = devices.into_iter().map(|device| (device.address, device)).collect();
         let page = |cursor, limit, sort| {
             let known =
                 configured.iter().map(|host| host.address).chain(neighbors.iter().map(|row| row.address));
-            let mut found = Found::new(cursor, known);
+            let mut found = Found::new(cursor, known.chain(devices.keys().copied()));
             for view in [view(nas, 3, 5), view(host(77), 1, 90), view(nas, 2, 5)] {
                 found.add(view);
             }
             let (used, next) = found.first(limit, sort);
-            (rows(&configured, &neighbors, used), next)
+            (rows(&configured, &neighbors, &devices, used), next)
         };
         let (rows, next) = page(None, 10, None);
         let of = |address| rows.iter().find(|row| row.address == address).expect("listed");
-        assert_eq!((rows.len(), next), (3, None));
+        assert_eq!((rows.len(), next), (4, None));
+        let away = of(host(90));
+        assert_eq!((away.name.as_deref(), away.vendor.as_deref()), (Some("tablet"), Some("Raspberry Pi")));
+        assert_eq!((away.first_seen, away.last_seen, away.leased), (Some(100), Some(200), true));
+        assert_eq!((of(host(50)).vendor.as_deref(), of(host(50)).last_seen), (Some("random"), None));
         assert_eq!((of(nas).name.as_deref(), of(nas).sessions, of(nas).external_ports), (Some("nas"), 5, 2));
         assert_eq!((of(nas).octets_per_second_in, of(nas).octets_per_second_out), (10, 2));
         assert_eq!(of(nas).mac.as_deref(), Some("02:00:00:00:00:07"), "what ARP says goes first");
@@ -171,10 +204,10 @@ mod tests {
         let (first, next) = page(None, 2, None);
         assert_eq!((addresses(first), next), (vec![nas, host(50)], Some(host(77).to_bits())));
         let (last, next) = page(next, 2, None);
-        assert_eq!((addresses(last), next), (vec![host(77)], None));
+        assert_eq!((addresses(last), next), (vec![host(77), host(90)], None));
         let (busiest, next) = page(None, 1, Some(HostSort::TrafficMost));
         assert_eq!((addresses(busiest), next), (vec![host(77)], None));
         let (by_sessions, _) = page(None, 9, Some(HostSort::SessionsMost));
-        assert_eq!(addresses(by_sessions), [nas, host(77), host(50)]);
+        assert_eq!(addresses(by_sessions), [nas, host(77), host(50), host(90)]);
     }
 }

@@ -22,6 +22,7 @@ pub mod api;
 pub mod atomic_file;
 pub mod capture;
 pub mod client;
+pub mod devices;
 pub mod events;
 pub mod forwards;
 pub mod hosts;
@@ -34,6 +35,7 @@ pub mod snapshot;
 pub mod socket;
 pub mod store;
 pub mod text_diff;
+pub mod vendors;
 
 /// Where the control socket lies unless the configuration or `--socket` says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/genkan/control.sock";

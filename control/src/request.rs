@@ -17,6 +17,7 @@ use genkan_engine::nat::saved::SavedSession;
 use genkan_engine::presence::Presence;
 use genkan_engine::probe::{Probe, ProbeAnswer};
 use genkan_engine::router::Excerpt;
+use genkan_engine::sightings::{Sighting, Watched};
 use genkan_engine::view::{ForwardView, HostView, MappingView, NeighborView, SessionView};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -133,6 +134,15 @@ pub enum WorkerRequest {
         /// How many of them are watched for.
         reply: oneshot::Sender<usize>,
     },
+    /// Watch for these devices, and for no others. What moves the packets does so.
+    Devices {
+        /// At most [`MOST_DEVICES`](genkan_engine::sightings::MOST_DEVICES) of them.
+        watched: Arc<[Watched]>,
+        /// Where sightings go, in place of any earlier listener.
+        sightings: mpsc::Sender<Sighting>,
+        /// How many of them are watched for.
+        reply: oneshot::Sender<usize>,
+    },
     /// Let this tap see all packets, in place of any other. What moves the packets does so, not the router.
     Capture {
         /// The tap.
@@ -199,7 +209,10 @@ impl WorkerRequest {
                 let _ = reply.send((now, Box::new(router.excerpt(now, port, &frame, &turns_round_from))));
             }
             // Who cannot do it gives no answer.
-            WorkerRequest::Capture { .. } | WorkerRequest::Probe { .. } | WorkerRequest::Presence { .. } => {}
+            WorkerRequest::Capture { .. }
+            | WorkerRequest::Probe { .. }
+            | WorkerRequest::Presence { .. }
+            | WorkerRequest::Devices { .. } => {}
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::api::{
     Closed, DdnsRow, DnsReport, ForwardRow, NeighborRow, Opened, PortRole, PortStatus, Sandbox, Status,
     Totals, WanLease,
 };
+use crate::devices::{Devices, wall};
 use crate::events::EventLog;
 use crate::leases::Leases;
 use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
@@ -87,6 +88,8 @@ pub struct Running {
     pub ad_hoc: BTreeSet<String>,
     /// Schedules of the forwards that have one, by name.
     pub schedules: HashMap<String, String>,
+    /// Names of the `[[host]]`s that forwards lead to, by the forwards' names.
+    pub targets: HashMap<String, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -128,6 +131,8 @@ pub struct Snapshot {
     host_round: AtomicU64,
     hosts_fetched: Mutex<Option<Instant>>,
     dns: OnceLock<mpsc::Sender<oneshot::Sender<DnsReport>>>,
+    /// Who was seen on the lans.
+    pub devices: Devices,
     /// What happened lately.
     pub events: EventLog,
     /// Who has which address of the DHCP service.
@@ -156,6 +161,7 @@ impl Snapshot {
             host_round: AtomicU64::new(0),
             hosts_fetched: Mutex::new(None),
             dns: OnceLock::new(),
+            devices: Devices::default(),
             events: EventLog::default(),
             leases: Leases::default(),
         }
@@ -184,6 +190,11 @@ impl Snapshot {
         let before = self.current.swap(Arc::new(Current::new(running)));
         self.tell_configuration(&before.running.plan, &plan);
         self.reloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Replaces the running configuration by what has come of the same one, as something was found out.
+    pub fn set_effective(&self, running: Running) {
+        self.current.store(Arc::new(Current::new(running)));
     }
 
     /// How often another program has taken over.
@@ -342,11 +353,19 @@ impl Snapshot {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = UnixTime(now.as_secs() as i64);
         let (closed, opened) = (self.closed.load(), self.opened.load());
+        let devices = self.devices.targets();
         let row = |rule: &ForwardRule| {
             let closed = closed.get(&rule.name).copied();
             let row = ForwardRow::new(rule, running.ad_hoc.contains(&rule.name), now, closed);
             let opened = opened.get(&rule.name).filter(|_| row.open).copied();
-            ForwardRow { schedule: running.schedules.get(&rule.name).cloned(), opened, ..row }
+            let target = running.targets.get(&rule.name);
+            // One that is nowhere is called by its name.
+            let to = match target.filter(|_| rule.to.is_unspecified()) {
+                Some(host) => row.to.replacen(&rule.to.to_string(), host, 1),
+                None => row.to.clone(),
+            };
+            let device = target.and_then(|host| devices.get(host).cloned());
+            ForwardRow { schedule: running.schedules.get(&rule.name).cloned(), opened, to, device, ..row }
         };
         (running.revision, running.plan.forwards.iter().map(row).collect())
     }
@@ -396,6 +415,9 @@ impl Snapshot {
         let round = self.host_round.fetch_add(1, Ordering::Relaxed) + 1;
         let now = Instant::now();
         for view in views {
+            if let Some(mac) = view.mac.filter(|_| view.port != PortId::WAN && view.state == "reachable") {
+                self.devices.seen(mac, view.address, wall());
+            }
             let key = (view.port, view.address);
             let known =
                 self.hosts.get(&key).filter(|entry| entry.view.mac == view.mac).map(|entry| entry.since);
@@ -516,6 +538,7 @@ pub(crate) mod tests {
             revision: 1,
             ad_hoc: BTreeSet::new(),
             schedules: HashMap::new(),
+            targets: HashMap::new(),
             config: "/etc/genkan.toml".to_owned(),
             plan: Arc::new(plan()),
             ports: vec![port(PortId::WAN, "wan", "eth0"), port(PortId::lan(0), "home", "eth1")],

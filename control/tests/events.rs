@@ -57,6 +57,7 @@ impl Bench {
             revision: 1,
             ad_hoc: Default::default(),
             schedules: Default::default(),
+            targets: Default::default(),
         };
         let snapshot = Arc::new(Snapshot::new(running));
         let (worker, _) = channel(Arc::new(|| ()));

@@ -92,7 +92,9 @@ impl Bench {
         let ports = vec![port(PortId::WAN, "wan", "eth0"), port(PortId::lan(0), "home", "eth1")];
         let config = "/etc/genkan.toml".to_owned();
         let (plan_of, ad_hoc, schedules) = (plan.clone(), Default::default(), Default::default());
-        let running = Running { config, plan: plan_of, ports, workers: 1, revision: 12, ad_hoc, schedules };
+        let targets = Default::default();
+        let running =
+            Running { config, plan: plan_of, ports, workers: 1, revision: 12, ad_hoc, schedules, targets };
         let snapshot = Arc::new(Snapshot::new(running));
 
         let (worker, mut requests) = channel(Arc::new(|| ()));

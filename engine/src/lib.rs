@@ -13,6 +13,7 @@
 //! - [`trail`]: what the stages note about a packet that is to be explained;
 //! - [`nat`]: mappings, sessions, filtering, translation;
 //! - [`probe`]: questions of the router's own to machines of its links; [`presence`]: is an address in use?
+//! - [`sightings`]: where known devices are, as ARP tells;
 //! - [`local_datagram`]: what comes in for UDP services of the router's own;
 //! - [`router`]: the order in which the stages see one frame.
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ pub mod rate_limit;
 pub mod rng;
 pub mod router;
 mod seeded_hash;
+pub mod sightings;
 mod slot_lists;
 pub mod team;
 pub mod time;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use genkan_control::api::{ClosedBy, ForwardPatch, ForwardRow, NewForward, OneOrMany, PortWord};
+use genkan_control::devices::{DeviceState, TargetDevice};
 use genkan_engine::UnixTime;
 
 use super::change::Options;
@@ -242,14 +243,26 @@ fn print_list(arguments: &ListArguments) -> Result<Exit, Failure> {
 pub(super) fn state(row: &ForwardRow) -> String {
     let time = |seconds| genkan_config::rfc3339(UnixTime(seconds));
     match (row.closed_by, row.opens, row.expires) {
-        (None, ..) => if row.open { "open" } else { "closed" }.to_owned(),
+        (None, ..) if row.open => match &row.device {
+            Some(TargetDevice { state: DeviceState::Silent, last_seen, .. }) => match last_seen {
+                Some(seen) => format!("open, silent since {}", time(*seen)),
+                None => "open, silent".to_owned(),
+            },
+            _ => "open".to_owned(),
+        },
+        (None, ..) => "closed".to_owned(),
         (Some(ClosedBy::Disabled), ..) => "disabled".to_owned(),
         (Some(ClosedBy::Expired), _, Some(expired)) => format!("expired {}", time(expired)),
         (Some(ClosedBy::Expired), ..) => "expired".to_owned(),
         (Some(ClosedBy::Schedule), Some(opens), _) => format!("opens {}", time(opens)),
         (Some(ClosedBy::Schedule), None, _) => "out of hours".to_owned(),
         (Some(ClosedBy::Clock), ..) => "clock not set".to_owned(),
-        (Some(ClosedBy::Absent), ..) => "absent".to_owned(),
+        (Some(ClosedBy::Absent), ..) => match &row.device {
+            Some(TargetDevice { last_seen: Some(seen), last_address: Some(address), .. }) => {
+                format!("absent since {}, last at {address}", time(*seen))
+            }
+            _ => "absent".to_owned(),
+        },
     }
 }
 
@@ -305,6 +318,7 @@ mod tests {
             max_sessions: None,
             max_new_per_source: None,
             log: false,
+            device: None,
             counts: Default::default(),
         };
         let text = table(&[

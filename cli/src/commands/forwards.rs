@@ -124,6 +124,7 @@ mod tests {
             max_sessions: None,
             max_new_per_source: None,
             log: false,
+            device: None,
             counts,
         };
         let limited = ForwardRow {

@@ -57,9 +57,11 @@ fn listing() -> Listing {
         "address",
         "name",
         "mac",
+        "vendor",
         "port",
         "state",
-        "seen for",
+        "first seen",
+        "last seen",
         "sessions",
         "ports",
         "in bit/s",
@@ -67,21 +69,24 @@ fn listing() -> Listing {
         "external",
     ];
     Listing::new(&heads)
-        .numbers(&[6, 7, 8, 9])
-        .shrinks(&[("name", 12), ("port", 8)])
-        .drops(&["seen for", "external", "mac", "ports", "port", "state"])
+        .numbers(&[8, 9, 10, 11])
+        .shrinks(&[("name", 12), ("port", 8), ("vendor", 8)])
+        .drops(&["first seen", "external", "vendor", "last seen", "mac", "ports", "port", "state"])
 }
 
 fn cells(row: &HostRow) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let time = |seconds| genkan_config::rfc3339(genkan_engine::UnixTime(seconds));
     let bits = |octets: u64| output::scaled(octets as f64 * 8.0);
     vec![
         row.address.to_string(),
         text(&row.name),
         text(&row.mac),
+        text(&row.vendor),
         text(&row.port),
         text(&row.state),
-        text(&row.seen_for_seconds.map(output::duration)),
+        text(&row.first_seen.map(time)),
+        text(&row.last_seen.map(time)),
         output::grouped(row.sessions),
         output::grouped(row.external_ports),
         bits(row.octets_per_second_in),
@@ -102,6 +107,10 @@ mod tests {
             address: Ipv4Addr::new(192, 168, 0, 10),
             name: Some("nas".to_owned()),
             mac: None,
+            vendor: None,
+            first_seen: Some(0),
+            last_seen: None,
+            leased: false,
             port: None,
             state: None,
             seen_for_seconds: None,
@@ -118,6 +127,7 @@ mod tests {
             text.contains("192.168.0.10  nas") && text.contains("1,234") && text.contains("10.0M"),
             "{text}"
         );
-        assert_eq!(text.matches(" -").count(), 5, "{text}");
+        assert!(text.contains("1970-01-01T00:00:00Z"), "{text}");
+        assert_eq!(text.matches(" -").count(), 6, "{text}");
     }
 }

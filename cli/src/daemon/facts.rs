@@ -6,17 +6,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use genkan_config::{Facts, Host, Loaded};
+use genkan_config::{Facts, Loaded};
 use tracing::error;
 
 use super::changes::running;
 use super::event_loop::Daemon;
-use super::services::{HostSeen, Learned, dhcp_client};
+use super::log;
+use super::services::{Learned, dhcp_client, known_hosts, tell_moved};
 use super::worker::{Report, WorkerEnded};
 
 /// What is known before the router starts, from the `state` folder.
 pub(super) fn known(state: &Path, written: &Loaded) -> Facts {
-    Facts { wan: dhcp_client::known(state, written), ..Facts::default() }
+    let mut facts = Facts { wan: dhcp_client::known(state, written), ..Facts::default() };
+    known_hosts(state, written, &mut facts);
+    facts
 }
 
 impl Daemon {
@@ -25,10 +28,14 @@ impl Daemon {
         match learned {
             Learned::Event(event) => self.heard(Report::Engine(event)).await?,
             Learned::Wan(wan) => drop(self.learn(|facts| facts.wan = wan).await?),
-            Learned::Hosts(seen) => {
-                self.services.seen(&seen);
-                let hosts = self.written.config.hosts.clone();
-                self.learn(|facts| seen.iter().for_each(|seen| note(facts, &hosts, seen))).await?;
+            Learned::Hosts(seen) => self.services.seen(seen),
+            Learned::Places { places, moved } => {
+                self.learn(|facts| facts.hosts = places).await?;
+                for moved in moved {
+                    let event = tell_moved(&moved, &self.written);
+                    log::tell_event(&event, 0);
+                    self.snapshot().events.push(event);
+                }
             }
         }
         Ok(())
@@ -49,19 +56,9 @@ impl Daemon {
         let plan = self.hours.follow(&self.loaded);
         self.follow_plan(&plan, &self.loaded).await?;
         let plan = Arc::new(self.loaded.plan.clone());
-        self.snapshot().set_running(running(&self.path, &self.loaded, plan, self.store.revision()));
+        self.snapshot().set_effective(running(&self.path, &self.loaded, plan, self.store.revision()));
         self.snapshot().set_closed(self.hours.closed());
         self.services.follow(&self.loaded);
         Ok(true)
-    }
-}
-
-/// Puts down where a device is.
-fn note(facts: &mut Facts, hosts: &[Host], seen: &HostSeen) {
-    let Some(host) = hosts.iter().find(|host| host.mac == Some(seen.mac)) else { return };
-    if seen.holds {
-        facts.hosts.insert(host.name.clone(), seen.address);
-    } else if facts.hosts.get(&host.name) == Some(&seen.address) {
-        facts.hosts.remove(&host.name);
     }
 }

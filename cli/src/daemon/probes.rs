@@ -3,6 +3,7 @@
 use genkan_engine::Router;
 use genkan_engine::presence::Presence;
 use genkan_engine::probe::ProbeAnswer;
+use genkan_engine::sightings::Sighting;
 use tokio::sync::mpsc;
 
 /// Of one worker.
@@ -11,6 +12,8 @@ pub(super) struct Askers {
     probes: Vec<(u64, mpsc::Sender<ProbeAnswer>)>,
     /// Who wants to know whether addresses are in use.
     presence: Option<mpsc::Sender<Presence>>,
+    /// Who wants to know where known devices are.
+    devices: Option<mpsc::Sender<Sighting>>,
 }
 
 impl Askers {
@@ -25,12 +28,23 @@ impl Askers {
         self.presence = Some(answers);
     }
 
+    /// Sightings go there from now on.
+    pub(super) fn watch_devices(&mut self, sightings: mpsc::Sender<Sighting>) {
+        self.devices = Some(sightings);
+    }
+
     /// Passes on what has come.
     pub(super) fn pass_on(&self, router: &mut Router) {
         if let Some(asker) = &self.presence {
             while let Some(presence) = router.poll_presence() {
                 // One that has so many waiting learns of it by the next question.
                 let _ = asker.try_send(presence);
+            }
+        }
+        if let Some(listener) = &self.devices {
+            while let Some(sighting) = router.poll_sighting() {
+                // What is lost is found out when the device is asked for next.
+                let _ = listener.try_send(sighting);
             }
         }
         if self.probes.is_empty() {

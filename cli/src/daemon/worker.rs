@@ -396,6 +396,13 @@ impl Loop {
                     let _ = reply.send(watched);
                     continue;
                 }
+                WorkerRequest::Devices { watched, sightings, reply } => {
+                    let count = self.forwarder.router_mut().watch_devices(&watched);
+                    self.probes.watch_devices(sightings);
+                    // Whoever asked may have given up waiting.
+                    let _ = reply.send(count);
+                    continue;
+                }
                 request => request,
             };
             let io = match request {

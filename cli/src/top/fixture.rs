@@ -93,6 +93,10 @@ fn hosts(second: u64) -> Vec<HostRow> {
         address: Ipv4Addr::new(192, 168, 0, last),
         name: name.map(str::to_owned),
         mac: None,
+        vendor: None,
+        first_seen: None,
+        last_seen: None,
+        leased: false,
         port: Some("home".to_owned()),
         state: Some("reachable".to_owned()),
         seen_for_seconds: Some(7),
@@ -124,6 +128,7 @@ fn forwards(second: u64) -> Vec<ForwardRow> {
         max_sessions: None,
         max_new_per_source: None,
         log: false,
+        device: None,
         counts,
     };
     let counts = ForwardCounts {

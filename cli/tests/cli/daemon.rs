@@ -153,7 +153,7 @@ fn it_answers_follows_its_file_and_leaves_nothing_behind() {
     let left = std::fs::read_dir(daemon.scratch.path("state")).expect("it was made");
     let mut left: Vec<_> = left.map(|entry| entry.expect("readable").file_name()).collect();
     left.sort();
-    assert_eq!(left, ["clock", "events.jsonl", "history", "sessions.snap"]);
+    assert_eq!(left, ["clock", "devices", "events.jsonl", "history", "sessions.snap"]);
 }
 
 #[test]

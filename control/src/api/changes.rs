@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::devices::TargetDevice;
 use genkan_engine::UnixTime;
 use genkan_engine::plan::{ForwardRule, PortRange};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -299,6 +300,9 @@ pub struct ForwardRow {
     /// Every new session is logged.
     #[serde(default)]
     pub log: bool,
+    /// The device that it leads to, where that is a `[[host]]` that can be known wherever it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<TargetDevice>,
     /// What has passed through it.
     #[serde(flatten)]
     pub counts: ForwardCounts,
@@ -343,6 +347,7 @@ impl ForwardRow {
             max_sessions: rule.max_sessions,
             max_new_per_source: rule.max_new_per_source.map(|rate| rate.to_string()),
             log: rule.log,
+            device: None,
             counts: ForwardCounts::default(),
         }
     }

@@ -59,6 +59,8 @@ pub enum EventKind {
     AddressConflict,
     /// A neighbour has another MAC address.
     NeighborMoved,
+    /// The device of a `[[host]]` is at another address now, or nowhere; what leads to it has followed.
+    HostMoved,
     /// A neighbour does not answer ARP.
     NeighborUnreachable,
     /// A table, a pool of ports or a host's share is used up.
@@ -111,6 +113,7 @@ impl EventKind {
             EventKind::SourceRefused => "source-refused",
             EventKind::AddressConflict => "address-conflict",
             EventKind::NeighborMoved => "neighbor-moved",
+            EventKind::HostMoved => "host-moved",
             EventKind::NeighborUnreachable => "neighbor-unreachable",
             EventKind::Limit => "limit",
             EventKind::WanAddressObtained => "wan-address-obtained",

@@ -40,12 +40,24 @@ pub struct HostRow {
     /// Its address.
     #[schema(value_type = String, format = Ipv4)]
     pub address: Ipv4Addr,
-    /// Its name, where the configuration gives one.
+    /// Its name: as the configuration says, else as it calls itself to DHCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its MAC address: as ARP says, else as the configuration does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
+    /// Who made its network card, as far as that is known; `random`: it has made its MAC address up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// When it was seen for the first time, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seen: Option<i64>,
+    /// When it was seen last, in seconds since 1970; also by earlier runs of the router.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<i64>,
+    /// Whether it has a lease of the router's DHCP server for this address.
+    #[serde(default)]
+    pub leased: bool,
     /// Where it is, as far as ARP knows: a lan's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,

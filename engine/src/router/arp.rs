@@ -82,6 +82,9 @@ impl Router {
                 return Verdict::Drop(DropReason::ArpNotForUs);
             }
             self.tell_others(now, port, frame);
+            if port != PortId::WAN {
+                self.sightings.arp(now, port, packet.sender_mac, packet.sender_ip);
+            }
             self.neighbors.handle_arp(now, port, &packet, to_us);
             self.pump_neighbors(now);
         }

@@ -46,6 +46,7 @@ use crate::packet::parsed::{Parsed, parse_ipv4};
 use crate::plan::Plan;
 use crate::probe::ProbeTable;
 use crate::rate_limit::TokenBucket;
+use crate::sightings::SightingTable;
 use crate::team::{HandOver, Member, Stage, Team, WorkerId};
 use crate::time::{Timestamp, UnixTime};
 use crate::verdict::{DropReason, Verdict};
@@ -153,6 +154,8 @@ pub struct Router {
     reset_limit: TokenBucket,
     conflict_limit: TokenBucket,
     probes: ProbeTable,
+    /// Known devices that moved.
+    sightings: SightingTable,
     local: LocalDatagrams,
     /// The next hop of the last session that left by the wan and had to look for it: mostly the gateway.
     last_wan_hop: Option<(Ipv4Addr, NeighborRef)>,
@@ -186,6 +189,7 @@ impl Router {
             reset_limit: TokenBucket::per_second(RESETS_PER_SECOND / share),
             conflict_limit: TokenBucket::per_second(CONFLICTS_PER_SECOND),
             probes: ProbeTable::default(),
+            sightings: SightingTable::default(),
             local: LocalDatagrams::new(&plan.services),
             last_wan_hop: None,
             prepared: Vec::new(),

@@ -9,6 +9,7 @@ use crate::packet::embedded::Embedded;
 use crate::packet::parsed::{Kind, Parsed};
 use crate::presence::{ECHO_IDENTIFIER, Presence};
 use crate::probe::{Probe, ProbeAnswer, ProbeKind};
+use crate::sightings::{Sighting, Watched};
 use crate::time::Timestamp;
 use crate::trail::Step;
 use crate::wire::ethernet::{self, MacAddr};
@@ -57,6 +58,16 @@ impl Router {
     /// The next address that somebody has, of those that were asked for.
     pub fn poll_presence(&mut self) -> Option<Presence> {
         self.probes.presence.poll()
+    }
+
+    /// Watches for these devices on the lans from now on, and for no others. How many of them it watches for.
+    pub fn watch_devices(&mut self, watched: &[Watched]) -> usize {
+        self.sightings.watch(watched)
+    }
+
+    /// The next sighting of a device that is watched for, or of another one at its address.
+    pub fn poll_sighting(&mut self) -> Option<Sighting> {
+        self.sightings.poll()
     }
 
     fn send_own_echo(&mut self, now: Timestamp, from: Ipv4Addr, to: Ipv4Addr) {

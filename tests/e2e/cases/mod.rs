@@ -11,6 +11,7 @@ mod changes_beside_traffic;
 mod changes_under_load;
 mod conformance;
 mod ddns;
+mod devices;
 mod dhcp;
 mod dns;
 mod doctor;
@@ -73,6 +74,7 @@ pub(crate) fn all() -> Vec<Case> {
         dns::all(),
         ddns::all(),
         capture::all(),
+        devices::all(),
         dhcp::all(),
         doctor::all(),
         doctor_rules::all(),

@@ -399,5 +399,12 @@ pub(super) fn running(path: &Path, loaded: &Loaded, plan: Arc<Plan>, revision: u
             .zip(&config.schedules)
             .filter_map(|(rule, schedule)| Some((rule.name.clone(), schedule.as_ref()?.to_string())))
             .collect(),
+        targets: loaded
+            .plan
+            .forwards
+            .iter()
+            .zip(&config.targets)
+            .filter_map(|(rule, target)| Some((rule.name.clone(), target.clone()?)))
+            .collect(),
     }
 }

@@ -8,7 +8,9 @@ pub(super) mod ddns;
 pub(super) mod dhcp_client;
 mod dhcp_server;
 mod dns;
+mod hosts;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use self::ddns::Ddns;
 use self::dhcp_client::DhcpClient;
 use self::dhcp_server::DhcpServer;
 use self::dns::Dns;
+use self::hosts::Hosts;
+pub(super) use self::hosts::{Moved, known as known_hosts, tell as tell_moved};
 use super::local::Doors;
 
 /// Findings that may wait for the event loop.
@@ -36,6 +40,13 @@ pub(super) enum Learned {
     Wan(Option<WanFacts>),
     /// Devices on lans that hold an address, or no longer do: at the start all of them, then each that is different.
     Hosts(Vec<HostSeen>),
+    /// Where the devices of `[[host]]`s are, and which of them have moved.
+    Places {
+        /// For [`genkan_config::Facts`].
+        places: BTreeMap<String, Ipv4Addr>,
+        /// To be told once everybody follows.
+        moved: Vec<Moved>,
+    },
     /// Something to be told.
     Event(Event),
 }
@@ -87,6 +98,7 @@ pub(super) struct Services {
     dhcp_server: DhcpServer,
     dns: Dns,
     pub(super) ddns: Ddns,
+    hosts: Hosts,
 }
 
 impl Services {
@@ -98,6 +110,7 @@ impl Services {
             dhcp_server: DhcpServer::start(dhcp_server, context, loaded),
             dns: Dns::start(dns, context, loaded),
             ddns: Ddns::start(context, loaded),
+            hosts: Hosts::start(context, loaded),
         }
     }
 
@@ -107,11 +120,13 @@ impl Services {
         self.dhcp_server.follow(loaded);
         self.dns.follow(loaded);
         self.ddns.follow(loaded);
+        self.hosts.follow(loaded);
     }
 
     /// Devices have got or lost addresses of lans.
-    pub(super) fn seen(&mut self, hosts: &[HostSeen]) {
-        self.dns.seen(hosts);
+    pub(super) fn seen(&mut self, hosts: Vec<HostSeen>) {
+        self.dns.seen(&hosts);
+        self.hosts.leases(hosts);
     }
 
     /// Another machine on the wan uses this address of ours.
@@ -125,6 +140,7 @@ impl Services {
         self.dhcp_server.stop().await;
         self.dns.stop().await;
         self.ddns.stop().await;
+        self.hosts.stop().await;
     }
 
     /// Goes on after [`Services::stop`]: nobody has taken over.
@@ -133,5 +149,6 @@ impl Services {
         self.dhcp_server.resume();
         self.dns.resume();
         self.ddns.resume();
+        self.hosts.resume();
     }
 }

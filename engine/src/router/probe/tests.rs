@@ -12,6 +12,7 @@ use crate::plan::{ForwardRule, PortRange, Route};
 use crate::presence::Presence;
 use crate::probe::{MOST_PROBES, Probe, ProbeAnswer, ProbeKind};
 use crate::router::Router;
+use crate::sightings::{Sighting, Watched};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::arp;
 use crate::wire::checksum;
@@ -243,6 +244,32 @@ fn who_has_an_address_is_asked_by_arp() {
         assert!(!router.ask_presence(NOW, LAN, other.parse().expect("an address"), true));
     }
     assert!(!router.ask_presence(NOW, PortId::WAN, address, true));
+}
+
+#[test]
+fn a_known_device_that_announces_another_address_is_seen() {
+    let mut router = router(plan());
+    let [old, new] = ["192.168.0.77", "192.168.0.78"].map(|text| text.parse().expect("an address"));
+    assert_eq!(router.watch_devices(&[Watched { mac: NAS, address: Some(old) }]), 1);
+    let mut announce = |port, mac, address| {
+        let announcement = arp::Repr {
+            operation: arp::Operation::Request,
+            sender_mac: mac,
+            sender_ip: address,
+            target_mac: MacAddr::ZERO,
+            target_ip: address,
+        };
+        let mut frame = build::arp_frame(&announcement, MacAddr::BROADCAST);
+        router.handle_frame(NOW, port, &mut frame.as_mut_slice(), Offload::default());
+        router.poll_sighting()
+    };
+    assert_eq!(announce(PortId::WAN, NAS, new), None, "it is no device of a lan there");
+    assert_eq!(announce(LAN, NAS, "192.168.0.1".parse().expect("ours")), None);
+    assert_eq!(announce(LAN, NAS, "198.51.100.1".parse().expect("not there")), None);
+    assert_eq!(announce(LAN, NAS, new), Some(Sighting { port: LAN, mac: NAS, address: new }));
+    let stranger = MacAddr([2, 0, 0, 0, 0, 0x99]);
+    assert_eq!(announce(LAN, stranger, new), None);
+    assert_eq!(announce(LAN, stranger, old), Some(Sighting { port: LAN, mac: stranger, address: old }));
 }
 
 #[test]

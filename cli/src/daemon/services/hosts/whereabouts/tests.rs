@@ -1,0 +1,181 @@
+use super::*;
+
+const NAS: MacAddr = MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+const TV: MacAddr = MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x57]);
+const STRANGER: MacAddr = MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x99]);
+
+fn loaded(hosts: &str) -> Loaded {
+    let text = format!(
+        "[wan]\ndevice = \"eth0\"\naddress = \"203.0.113.1/24\"\n[[lan]]\ndevice = \"eth1\"\n\
+         address = \"192.168.0.1/24\"\n{hosts}\n[[forward]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 80\n\
+         to = \"nas:8080\"\n"
+    );
+    genkan_config::parse(&text, "test.toml").expect("a good file")
+}
+
+const ROAMING: &str = "[[host]]\nname = \"nas\"\nmac = \"52:54:00:12:34:56\"\n";
+const RESERVED: &str = "[[host]]\nname = \"nas\"\nmac = \"52:54:00:12:34:56\"\naddress = \"192.168.0.10\"\n";
+const BY_NAME: &str = "[[host]]\nname = \"nas\"\nclient_id = \"00:6e\"\n";
+
+fn at(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 168, 0, last)
+}
+
+fn following(hosts: &str) -> Whereabouts {
+    let mut whereabouts = Whereabouts::default();
+    whereabouts.follow(&loaded(hosts).config.hosts, &[]);
+    whereabouts
+}
+
+fn place(whereabouts: &Whereabouts) -> Option<Ipv4Addr> {
+    whereabouts.places().get("nas").copied()
+}
+
+#[test]
+fn one_that_is_nowhere_is_where_it_shows_itself() {
+    let mut whereabouts = following(ROAMING);
+    assert_eq!((place(&whereabouts), whereabouts.question("nas")), (None, None));
+    assert_eq!(whereabouts.sighted(STRANGER, at(9), 1), None);
+    assert_eq!(whereabouts.sighted(NAS, at(20), 2), None, "there is nothing to ask");
+    assert_eq!(place(&whereabouts), Some(at(20)));
+    assert_eq!(whereabouts.watched(), [Watched { mac: NAS, address: Some(at(20)) }]);
+    let moved = Moved { host: "nas".to_owned(), from: None, to: Some(at(20)) };
+    assert_eq!((whereabouts.take_moved(), whereabouts.take_moved()), (vec![moved], vec![]));
+    let told = &whereabouts.told()["nas"];
+    assert_eq!(
+        (told.state, told.last_seen, told.last_address),
+        (DeviceState::Present, Some(2), Some(at(20)))
+    );
+}
+
+#[test]
+fn one_that_answers_at_its_place_stays_there() {
+    let mut whereabouts = following(ROAMING);
+    whereabouts.sighted(NAS, at(20), 1);
+    assert_eq!(whereabouts.sighted(NAS, at(21), 2).as_deref(), Some("nas"));
+    assert_eq!(whereabouts.question("nas"), Some(at(20)));
+    assert!(!whereabouts.answered("nas", at(20), &[NAS, STRANGER], 3));
+    assert_eq!(place(&whereabouts), Some(at(20)), "it has two addresses");
+    // Later it answers there no more: the other one is not forgotten.
+    whereabouts.answered("nas", at(20), &[], 4);
+    assert_eq!(place(&whereabouts), Some(at(21)));
+}
+
+#[test]
+fn one_that_has_left_is_where_it_was_told_of() {
+    for macs in [&[][..], &[STRANGER][..]] {
+        let mut whereabouts = following(RESERVED);
+        assert_eq!(place(&whereabouts), Some(at(10)));
+        assert!(whereabouts.sighted(NAS, at(21), 2).is_some());
+        whereabouts.answered("nas", at(10), macs, 3);
+        assert_eq!(place(&whereabouts), Some(at(21)));
+        let problems = whereabouts.problems(&loaded(RESERVED));
+        let text = "nas is at 192.168.0.21, not at 192.168.0.10 as its [[host]] says";
+        assert_eq!(problems, [("nas".to_owned(), Some(text.to_owned()))]);
+    }
+}
+
+#[test]
+fn a_stranger_at_its_place_gets_nothing() {
+    for (hosts, absent) in [(RESERVED, Some(ABSENT)), (ROAMING, None)] {
+        let mut whereabouts = following(hosts);
+        whereabouts.sighted(NAS, at(10), 1);
+        assert_eq!(whereabouts.sighted(STRANGER, at(10), 2).as_deref(), Some("nas"));
+        whereabouts.answered("nas", at(10), &[STRANGER], 3);
+        assert_eq!(place(&whereabouts), absent);
+        assert_eq!(whereabouts.told()["nas"].state, DeviceState::Absent);
+        let [(_, Some(problem))] = &whereabouts.problems(&loaded(hosts))[..] else { panic!("a problem") };
+        let expected =
+            "nas is absent since 1970-01-01T00:00:01Z, last at 192.168.0.10: closed is forward web";
+        assert_eq!(problem, expected);
+        // It comes back.
+        whereabouts.sighted(NAS, at(10), 4);
+        assert_eq!(place(&whereabouts), Some(at(10)));
+        assert_eq!(whereabouts.problems(&loaded(hosts)), [("nas".to_owned(), None)]);
+    }
+}
+
+#[test]
+fn one_that_is_asleep_keeps_its_place() {
+    let mut whereabouts = following(RESERVED);
+    assert!(whereabouts.answered("nas", at(10), &[], 1), "once is nothing");
+    assert_eq!(whereabouts.told()["nas"].state, DeviceState::Present);
+    assert!(!whereabouts.answered("nas", at(10), &[], 2));
+    assert_eq!((whereabouts.told()["nas"].state, place(&whereabouts)), (DeviceState::Silent, Some(at(10))));
+    assert!(whereabouts.problems(&loaded(RESERVED))[0].1.is_some());
+    whereabouts.answered("nas", at(10), &[NAS], 3);
+    assert_eq!(whereabouts.told()["nas"].state, DeviceState::Present);
+}
+
+#[test]
+fn leases_are_believed_when_nobody_says_otherwise() {
+    let mut whereabouts = following(ROAMING);
+    assert_eq!(whereabouts.leased(TV, None, at(100), true, 1), None);
+    assert_eq!(whereabouts.leased(NAS, None, at(100), true, 1), None);
+    assert_eq!(place(&whereabouts), Some(at(100)));
+    // Renewed, then another one.
+    assert_eq!(whereabouts.leased(NAS, None, at(100), true, 2), None);
+    assert!(whereabouts.leased(NAS, None, at(101), true, 3).is_some());
+    whereabouts.answered("nas", at(100), &[], 4);
+    assert_eq!(place(&whereabouts), Some(at(101)));
+    // That of the old place ends: no concern of ours.
+    assert_eq!(whereabouts.leased(NAS, None, at(100), false, 5), None);
+    assert!(whereabouts.leased(NAS, None, at(101), false, 6).is_some());
+    let mut stays = whereabouts.clone();
+    stays.answered("nas", at(101), &[NAS], 7);
+    assert_eq!(place(&stays), Some(at(101)), "it uses the address all the same");
+    whereabouts.answered("nas", at(101), &[], 7);
+    assert_eq!(place(&whereabouts), None);
+}
+
+#[test]
+fn a_reservation_outlives_its_lease() {
+    let mut whereabouts = following(RESERVED);
+    assert!(whereabouts.leased(NAS, None, at(10), false, 1).is_some());
+    whereabouts.answered("nas", at(10), &[], 2);
+    assert_eq!(place(&whereabouts), Some(at(10)));
+}
+
+#[test]
+fn who_is_known_by_a_client_identifier_shows_its_link_address_by_a_lease() {
+    let mut whereabouts = following(BY_NAME);
+    assert_eq!(whereabouts.leased(NAS, Some(&[0, 0x70]), at(100), true, 1), None);
+    assert_eq!((place(&whereabouts), whereabouts.watched()), (None, vec![]));
+    whereabouts.leased(NAS, Some(&[0, 0x6e]), at(101), true, 2);
+    assert_eq!(place(&whereabouts), Some(at(101)));
+    assert!(whereabouts.sighted(NAS, at(102), 3).is_some());
+}
+
+#[test]
+fn a_restart_knows_what_was_known() {
+    let mut whereabouts = following(RESERVED);
+    whereabouts.sighted(NAS, at(21), 7);
+    whereabouts.answered("nas", at(10), &[], 8);
+    let remembered = whereabouts.remembered();
+    let mut next = Whereabouts::default();
+    next.follow(&loaded(RESERVED).config.hosts, &remembered);
+    assert_eq!((place(&next), next.told()), (Some(at(21)), whereabouts.told()));
+    // Another device has its name now.
+    let other = RESERVED.replace("34:56", "34:57");
+    let mut next = Whereabouts::default();
+    next.follow(&loaded(&other).config.hosts, &remembered);
+    assert_eq!(place(&next), Some(at(10)));
+    // A reload that changes nothing of it changes nothing; another address in the file counts.
+    whereabouts.follow(&loaded(RESERVED).config.hosts, &[]);
+    assert_eq!(place(&whereabouts), Some(at(21)));
+    let other = RESERVED.replace("0.10", "0.30");
+    whereabouts.follow(&loaded(&other).config.hosts, &[]);
+    assert_eq!(place(&whereabouts), Some(at(30)));
+}
+
+#[test]
+fn known_devices_are_suspected_and_asked_for() {
+    let mut whereabouts = following(ROAMING);
+    assert_eq!(whereabouts.suspect(NAS, at(40)).as_deref(), Some("nas"));
+    assert_eq!((place(&whereabouts), whereabouts.question("nas")), (None, Some(at(40))));
+    let mut found = whereabouts.clone();
+    found.answered("nas", at(40), &[NAS], 1);
+    assert_eq!(place(&found), Some(at(40)));
+    whereabouts.answered("nas", at(40), &[STRANGER], 1);
+    assert_eq!((place(&whereabouts), whereabouts.question("nas")), (None, None));
+}

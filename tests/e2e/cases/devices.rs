@@ -1,0 +1,145 @@
+//! Forwards that follow a device to wherever it is, by ARP and by its lease.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use genkan_lab::topology::Role::{self, Console, Nas, Remote};
+
+use crate::cases;
+use crate::fixture::{Lab, PATIENCE, wait_for};
+use crate::outcome::Outcome;
+use crate::programs::{need, run};
+use crate::servers::{Server, ask, connect, exchange, greeting, udp};
+
+cases![
+    ;
+    only_genkan:
+    a_forward_follows_its_device,
+    who_is_never_seen_is_absent_and_who_takes_its_address_gets_nothing,
+];
+
+/// How long one attempt to get through may take.
+const ATTEMPT: Duration = Duration::from_millis(50);
+
+/// The address of the network card of a host.
+fn mac(lab: &Lab, role: Role) -> String {
+    let said = run(&lab.host(role), "ip", &["-json", "link", "show", "dev", "eth0"]).expect_ok();
+    let links: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
+    links[0]["address"].as_str().expect("an address").to_owned()
+}
+
+/// Gives a host this address in place of any other, and has it ask for its router from there.
+fn move_to(lab: &Lab, role: Role, address: &str) {
+    let host = lab.host(role);
+    run(&host, "ip", &["address", "flush", "dev", "eth0"]).expect_ok();
+    run(&host, "ip", &["address", "add", &format!("{address}/24"), "dev", "eth0"]).expect_ok();
+    run(&host, "ip", &["route", "replace", "default", "via", "192.168.0.1"]).expect_ok();
+    run(&host, "ip", &["neighbor", "flush", "dev", "eth0"]).expect_ok();
+    run(&host, "ping", &["-c", "1", "-W", "5", "192.168.0.1"]).expect_ok();
+}
+
+fn rules(host: &str) -> String {
+    format!(
+        "{host}[[forward]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 80\nto = \"nas:8080\"\n\
+         [[forward]]\nname = \"game\"\nprotocol = \"udp\"\nport = 5000\nto = \"nas\"\n"
+    )
+}
+
+fn listing(lab: &Lab, what: &str) -> serde_json::Value {
+    let said = lab.genkan(&[what, "--format", "json"]).expect_ok();
+    serde_json::from_str(&said.stdout).expect("it is JSON")
+}
+
+fn has_event(lab: &Lab, text: &str) -> bool {
+    lab.genkan(&["events"]).expect_ok().stdout.contains(text)
+}
+
+/// A device with another address is reached there by who asks outside, its old sessions are over, and a restart knows where
+/// it is.
+fn a_forward_follows_its_device() -> Outcome {
+    need("ping")?;
+    let lab = Lab::start("");
+    let written = format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\n", mac(&lab, Nas));
+    lab.reload(&rules(&written));
+    let (_web, _game) = (Server::tcp(&lab.host(Nas), 8080), Server::udp(&lab.host(Nas), 5000));
+    let socket = udp(&lab.host(Remote), 0);
+    let reaches = |limit| ask(&socket, lab.wan(5000), b"?", limit).is_some();
+    move_to(&lab, Nas, "192.168.0.10");
+    wait_for("it is found where it shows itself", || reaches(ATTEMPT));
+    let mut stream = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
+    greeting(&mut stream);
+    exchange(&mut stream, b"before");
+
+    // Before it asks for its router, only it knows of its new address.
+    let began = Instant::now();
+    move_to(&lab, Nas, "192.168.0.66");
+    wait_for("the forward has followed", || reaches(ATTEMPT));
+    println!("    followed within {} ms, its own change of address included", began.elapsed().as_millis());
+    wait_for("that is told", || has_event(&lab, "nas moved from 192.168.0.10 to 192.168.0.66"));
+    let mut stream = connect(&lab.host(Remote), lab.wan(80)).expect("the other forward has followed too");
+    greeting(&mut stream);
+    let sessions = lab.genkan(&["sessions"]).expect_ok().stdout;
+    assert!(!sessions.contains("192.168.0.10"), "old sessions have ended: {sessions}");
+
+    // A restart knows, before anything is heard of the device.
+    assert_eq!(lab.stop_router(), Some(0));
+    lab.start_router(&rules(&written)).expect("it starts");
+    assert!(listing(&lab, "forwards")[0]["to"] == "192.168.0.66:8080");
+    exchange(&mut stream, b"after");
+    assert!(reaches(PATIENCE));
+    // Also one that could not say goodbye.
+    lab.kill_router();
+    lab.start_router(&rules(&written)).expect("it starts");
+    assert!(reaches(PATIENCE));
+    Ok(())
+}
+
+/// A forward to a device that is nowhere is closed and says so; another machine that takes its address is not opened.
+fn who_is_never_seen_is_absent_and_who_takes_its_address_gets_nothing() -> Outcome {
+    need("ping")?;
+    let lab = Lab::start("");
+    let address = "192.168.0.77";
+    let reserved =
+        format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\naddress = \"{address}\"\n", mac(&lab, Nas));
+    let other = format!("[[host]]\nname = \"nas\"\nmac = \"02:00:00:00:77:77\"\n{}", rules(""));
+    lab.reload(&other);
+    let rows = listing(&lab, "forwards");
+    assert_eq!(
+        (&rows[0]["open"], &rows[0]["closed_by"], &rows[0]["to"]),
+        (&false.into(), &"absent".into(), &"nas:8080".into())
+    );
+    let mut command =
+        vec!["trace", "--in", "wan", "--protocol", "tcp", "--from", "198.51.100.7:4000", "--to"];
+    let to = lab.wan(80).to_string();
+    command.push(&to);
+    let traced = lab.genkan(&command).stdout;
+    assert!(traced.contains("the device that it leads to is not there"), "{traced}");
+    wait_for("the status says so", || {
+        lab.genkan(&["status"]).stdout.contains("nas is absent, and was never seen: closed is forward web")
+    });
+
+    // Where it is written it is nobody; then another machine has that address.
+    lab.reload(&rules(&reserved));
+    wait_for("it is told where it is", || listing(&lab, "forwards")[0]["open"] == true);
+    let (strange, _own) = (Server::tcp(&lab.host(Console), 8080), Server::tcp(&lab.host(Nas), 8080));
+    move_to(&lab, Nas, address);
+    let mut stream = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
+    greeting(&mut stream);
+    run(&lab.host(Nas), "ip", &["address", "flush", "dev", "eth0"]).expect_ok();
+    move_to(&lab, Console, address);
+    wait_for("a stranger is there", || listing(&lab, "forwards")[0]["closed_by"] == "absent");
+    assert!(strange.seen().is_empty(), "nothing was forwarded to the stranger");
+    let status = lab.genkan(&["status"]).stdout;
+    assert!(status.contains("nas is absent since ") && status.contains("last at 192.168.0.77"), "{status}");
+    // It comes back elsewhere.
+    move_to(&lab, Nas, "192.168.0.78");
+    wait_for("it is found", || listing(&lab, "forwards")[0]["to"] == "192.168.0.78:8080");
+    wait_for("it is told that this is not as written", || {
+        lab.genkan(&["status"]).stdout.contains("nas is at 192.168.0.78, not at 192.168.0.77")
+    });
+    let mut stream = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
+    greeting(&mut stream);
+    assert!(strange.seen().is_empty());
+    let _ = stream.read(&mut [0; 1]).is_err();
+    Ok(())
+}
