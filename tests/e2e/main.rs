@@ -63,6 +63,7 @@ const ALONE: &[&str] = &[
     "backend",
     "bench",
     "bursts",
+    "chain",
     "changes_beside_traffic",
     "changes_under_load",
     "flood",

@@ -58,7 +58,7 @@ fn seconds_now() -> i64 {
 }
 
 /// BIND 9 at the remote host, with two keys for example.net.
-fn bind(lab: &Lab) -> Background {
+pub(super) fn bind(lab: &Lab) -> Background {
     let folder = folder(lab, "bind");
     let path = folder.display();
     let config = format!(
@@ -80,14 +80,19 @@ fn bind(lab: &Lab) -> Background {
 }
 
 /// What a host outside is told by BIND.
-fn address_at_bind(lab: &Lab, name: &str) -> String {
+pub(super) fn address_at_bind(lab: &Lab, name: &str) -> String {
     let said = lab.run(Remote, "dig", &["+short", "+time=1", "+tries=1", "@127.0.0.1", name, "A"]);
     said.stdout.trim().to_owned()
 }
 
-fn dns_entry(lab: &Lab, name: &str, rest: &str) -> String {
+pub(super) fn dns_entry(lab: &Lab, name: &str, rest: &str) -> String {
     let server = lab.address.remote;
     format!("[[ddns]]\nprovider = \"rfc2136\"\nserver = \"{server}\"\nnames = [\"{name}\"]\n{rest}\n")
+}
+
+/// What signs updates that [`bind`] takes.
+pub(super) fn signed() -> String {
+    format!("key = \"genkan\"\nsecret = \"{SECRET}\"")
 }
 
 fn bind_takes_signed_updates() -> Outcome {
@@ -111,7 +116,7 @@ fn bind_takes_signed_updates() -> Outcome {
                 "key = \"strong\"\nsecret = \"{SECRET}\"\nalgorithm = \"hmac-sha512\"\nzone = \"example.net\"\nttl = \"2m\""
             ),
         ),
-        dns_entry(&lab, "kept.example.net", &format!("key = \"genkan\"\nsecret = \"{SECRET}\"")),
+        dns_entry(&lab, "kept.example.net", &signed()),
         dns_entry(&lab, "wrong.example.net", "key = \"genkan\"\nsecret = \"d3Jvbmc=\""),
         dns_entry(&lab, "stranger.example.net", &format!("key = \"stranger\"\nsecret = \"{SECRET}\"")),
         dns_entry(&lab, "unsigned.example.net", ""),

@@ -6,6 +6,7 @@ mod backend;
 mod bench;
 mod bursts;
 mod capture;
+mod chain;
 mod changes;
 mod changes_beside_traffic;
 mod changes_under_load;
@@ -52,6 +53,7 @@ use crate::outcome::Case;
 pub(crate) fn all() -> Vec<Case> {
     [
         audit::all(),
+        chain::all(),
         outbound::all(),
         forward::all(),
         lans::all(),

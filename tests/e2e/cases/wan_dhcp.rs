@@ -27,7 +27,7 @@ cases![
     dhcp_comes_and_goes_with_a_reload
 ];
 
-const DHCP: &str = "address = \"dhcp\"\n";
+pub(super) const DHCP: &str = "address = \"dhcp\"\n";
 
 /// The first address that servers give here, and another one.
 const FIRST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
@@ -43,7 +43,7 @@ fn folder(lab: &Lab) -> PathBuf {
 }
 
 /// A server at the provider's router that writes its log to a file.
-struct Dhcp {
+pub(super) struct Dhcp {
     _process: Background,
     log: PathBuf,
 }
@@ -84,7 +84,7 @@ impl Dhcp {
     }
 
     /// Kea with this pool and these options (JSON), leases of so many seconds.
-    fn kea(lab: &Lab, subnet: &str, pool: &str, options: Value, lease: u32) -> Dhcp {
+    pub(super) fn kea(lab: &Lab, subnet: &str, pool: &str, options: Value, lease: u32) -> Dhcp {
         let folder = folder(lab);
         let config = json!({"Dhcp4": {
             "interfaces-config": {"interfaces": ["eth0"], "re-detect": false},
@@ -105,7 +105,7 @@ impl Dhcp {
         dhcp
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -118,7 +118,7 @@ fn status(lab: &Lab) -> Value {
     serde_json::from_str(&lab.genkan(&["status", "--format", "json"]).stdout).expect("it is JSON")
 }
 
-fn has(lab: &Lab, address: Ipv4Addr) -> bool {
+pub(super) fn has(lab: &Lab, address: Ipv4Addr) -> bool {
     let prefix = format!("{address}/");
     let addresses = status(lab)["ports"][0]["addresses"].clone();
     addresses
@@ -133,7 +133,7 @@ fn events(lab: &Lab, kind: &str) -> usize {
 }
 
 /// Takes the link away and brings it back: then the client asks at once.
-fn flap(lab: &Lab) {
+pub(super) fn flap(lab: &Lab) {
     lab.run(Isp, "ip", &["link", "set", "eth0", "down"]).expect_ok();
     wait_for("the link is gone", || status(lab)["wan_lease"]["state"] == "no-link");
     lab.run(Isp, "ip", &["link", "set", "eth0", "up"]).expect_ok();
