@@ -193,7 +193,7 @@ mod tests {
             last_seen: 300,
             leased: true,
         };
-        assert_eq!(devices.all(), [expected.clone()]);
+        assert_eq!(devices.all(), std::slice::from_ref(&expected));
         devices.seen(NAS, address(11), 400);
         assert!(!devices.all()[0].leased, "it has another address now");
         devices.leased(NAS, address(11), None, true, 500);
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!((devices.all()[0].leased, devices.all()[0].last_seen), (false, 500));
         let restored = Devices::default();
         restored.restore([expected.clone()], 400);
-        assert_eq!(restored.all(), [expected.clone()]);
+        assert_eq!(restored.all(), std::slice::from_ref(&expected));
         assert_eq!(restored.by_address()[&address(10)], expected);
     }
 

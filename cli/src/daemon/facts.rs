@@ -13,7 +13,7 @@ use super::changes::running;
 use super::event_loop::Daemon;
 use super::log;
 use super::services::{Learned, dhcp_client, known_hosts, tell_moved};
-use super::worker::{Report, WorkerEnded};
+use super::worker::WorkerEnded;
 
 /// What is known before the router starts, from the `state` folder.
 pub(super) fn known(state: &Path, written: &Loaded) -> Facts {
@@ -26,7 +26,6 @@ impl Daemon {
     /// Does what follows from what a service has found out.
     pub(super) async fn learned(&mut self, learned: Learned) -> Result<(), WorkerEnded> {
         match learned {
-            Learned::Event(event) => self.heard(Report::Engine(event)).await?,
             Learned::Wan(wan) => drop(self.learn(|facts| facts.wan = wan).await?),
             Learned::Hosts(seen) => self.services.seen(seen),
             Learned::Places { places, moved } => {

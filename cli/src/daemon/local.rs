@@ -50,10 +50,6 @@ pub(crate) struct Speaker {
     waker: Waker,
 }
 
-/// There is no room for more, or no worker any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NotSaid;
-
 impl Speaker {
     /// Has datagrams sent, at most [`BATCH`] of them, once there is room. What cannot be sent is counted by the engine.
     pub(crate) async fn say(&self, batch: Vec<LocalSend>) {
@@ -62,17 +58,6 @@ impl Speaker {
         if self.batches.send(batch).await.is_ok() {
             self.waker.wake_sleeper();
         }
-    }
-
-    /// The same without waiting for room.
-    ///
-    /// # Errors
-    /// When there is none: nothing is sent.
-    pub(crate) fn try_say(&self, batch: Vec<LocalSend>) -> Result<(), NotSaid> {
-        debug_assert!(batch.len() <= BATCH);
-        self.batches.try_send(batch).map_err(|_| NotSaid)?;
-        self.waker.wake_sleeper();
-        Ok(())
     }
 }
 
@@ -174,16 +159,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_the_first_worker_sends_and_what_finds_no_room_is_told() {
+    #[tokio::test]
+    async fn only_the_first_worker_sends_and_there_is_room_for_so_much() {
         let wakers = [Waker::new().expect("an eventfd"), Waker::new().expect("an eventfd")];
         let (ends, doors) = ways(&wakers);
         assert_eq!(ends.iter().filter(|end| end.said.is_some()).count(), 1);
         assert!(ends.iter().all(WorkerEnd::is_empty));
         for _ in 0..OUTGOING {
-            doors.dns.speaker.try_say(vec![datagram()]).expect("there is room");
+            doors.dns.speaker.say(vec![datagram()]).await;
         }
-        assert_eq!(doors.dhcp_server.speaker.try_say(vec![datagram()]), Err(NotSaid));
         assert!(!ends[0].is_empty() && ends[1].is_empty());
+        assert!(
+            doors.dhcp_server.speaker.batches.try_send(vec![datagram()]).is_err(),
+            "all of them share the room"
+        );
     }
 }

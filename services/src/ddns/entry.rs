@@ -192,7 +192,9 @@ impl Service {
     pub fn settle(&self) -> Duration {
         match self {
             Service::Http(_) => Duration::from_secs(5),
-            Service::Cloudflare(_) | Service::DnsUpdate(_) => Duration::from_secs(1),
+            Service::Cloudflare(_) => Duration::from_secs(1),
+            // The whole way to the record is to take less than two seconds.
+            Service::DnsUpdate(_) => Duration::from_millis(500),
         }
     }
 

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use genkan_config::{Loaded, WanFacts};
 use genkan_control::request::WorkerHandle;
 use genkan_control::snapshot::Snapshot;
-use genkan_engine::Event;
 use genkan_engine::wire::ethernet::MacAddr;
 use tokio::sync::mpsc;
 
@@ -47,8 +46,6 @@ pub(super) enum Learned {
         /// To be told once everybody follows.
         moved: Vec<Moved>,
     },
-    /// Something to be told.
-    Event(Event),
 }
 
 /// A device on a lan and its address.

@@ -76,7 +76,7 @@ fn a_burst_of_changes_makes_one_update() {
     }
     client.address(at(420), Some(ip(B)));
     let settle = client.entry.service.settle().as_secs();
-    assert_eq!(run(&mut client, &mut server, at(420 + settle)).len(), 1);
+    assert_eq!(run(&mut client, &mut server, at(420 + settle + 1)).len(), 1);
     assert_eq!(server.updates, 2);
 }
 
