@@ -19,9 +19,10 @@ pub const MOST_DEVICES: usize = 4096;
 /// Sightings that wait to be polled; more are lost.
 const MOST_SEEN: usize = 256;
 
-/// Least time between two sightings of one device, or of strangers at its address. One that moves announces itself more
-/// than once.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Most sightings of one device, or of strangers at its address, in [`WINDOW`]: more than any that moves needs. The only
+/// packet that tells of a move is not to be lost because another one came shortly before.
+const MOST_IN_WINDOW: u8 = 8;
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// A device to watch for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +44,13 @@ pub struct Sighting {
     pub address: Ipv4Addr,
 }
 
-/// What was told of a device, or of an address, and from when on more may be.
+/// What was told of a device, or of an address, and how often lately.
 #[derive(Debug, Default)]
 struct Told {
     last: Option<Sighting>,
-    next: Timestamp,
+    /// End of the window that is counted in.
+    until: Timestamp,
+    count: u8,
 }
 
 /// The devices and addresses that are watched for, and what was seen of them.
@@ -92,10 +95,17 @@ impl SightingTable {
 
 impl Told {
     fn is_news(&mut self, now: Timestamp, sighting: Sighting) -> bool {
-        if self.last == Some(sighting) || now < self.next {
+        if self.last == Some(sighting) {
             return false;
         }
-        *self = Told { last: Some(sighting), next: now + PAUSE };
+        if now >= self.until {
+            (self.until, self.count) = (now + WINDOW, 0);
+        }
+        if self.count >= MOST_IN_WINDOW {
+            return false;
+        }
+        self.last = Some(sighting);
+        self.count += 1;
         true
     }
 }
@@ -126,13 +136,19 @@ mod tests {
         table.arp(at(0), LAN, NAS, address(10));
         assert_eq!(seen(&mut table), [], "nobody watches for it");
         assert_eq!(table.watch(&[Watched { mac: NAS, address: None }]), 1);
-        for (time, last) in [(0, 10), (10, 10), (5_000, 10), (5_050, 11), (5_060, 12), (5_200, 11)] {
+        for (time, last) in [(0, 10), (1, 10), (2, 11), (5_000, 11)] {
             table.arp(at(time), LAN, NAS, address(last));
         }
         table.arp(at(6_000), LAN, OTHER, address(10));
-        assert_eq!(seen(&mut table), [(NAS, 10), (NAS, 11)], "not twice, and not too often");
+        assert_eq!(seen(&mut table), [(NAS, 10), (NAS, 11)], "each once, however soon");
+        for number in 0..100 {
+            table.arp(at(6_500), LAN, NAS, address(100 + number));
+        }
+        assert_eq!(seen(&mut table).len(), usize::from(MOST_IN_WINDOW));
+        table.arp(at(7_500), LAN, NAS, address(11));
+        assert_eq!(seen(&mut table), [(NAS, 11)]);
         table.watch(&[Watched { mac: NAS, address: Some(address(11)) }]);
-        table.arp(at(7_000), LAN, NAS, address(11));
+        table.arp(at(9_000), LAN, NAS, address(11));
         assert_eq!(seen(&mut table), [], "what was told stays told");
     }
 
