@@ -1,6 +1,5 @@
 //! Forwards that follow a device to wherever it is, by ARP and by its lease.
 
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use genkan_lab::topology::Role::{self, Console, Nas, Remote};
@@ -140,6 +139,5 @@ fn who_is_never_seen_is_absent_and_who_takes_its_address_gets_nothing() -> Outco
     let mut stream = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
     greeting(&mut stream);
     assert!(strange.seen().is_empty());
-    let _ = stream.read(&mut [0; 1]).is_err();
     Ok(())
 }
