@@ -405,9 +405,18 @@ impl Snapshot {
         if fetched.is_some_and(|at| at.elapsed() < HOSTS_FRESH) {
             return Ok(());
         }
+        self.look_at_hosts(worker).await?;
+        *fetched = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The same at any age, for who has nobody to show it to: whoever asks next still gets a view of then.
+    ///
+    /// # Errors
+    /// [`WorkerError`] when a worker gives no answer.
+    pub async fn look_at_hosts(&self, worker: &WorkerHandle) -> Result<(), WorkerError> {
         let views = worker.ask_all(|reply| WorkerRequest::Neighbors { reply }).await?;
         self.set_hosts(best_known(views.into_iter().flatten()));
-        *fetched = Some(Instant::now());
         Ok(())
     }
 

@@ -302,7 +302,7 @@ impl Task {
         }
         if tick % NEIGHBORS_EVERY == 1 {
             // It is busy; the next look will find out.
-            let _ = self.context.snapshot.refresh_hosts(&self.context.worker).await;
+            let _ = self.context.snapshot.look_at_hosts(&self.context.worker).await;
         }
         if self.unsaved || tick.is_multiple_of(KEEP_EVERY) {
             self.keep().await;
