@@ -72,6 +72,9 @@ until grep -q ready "$files/far.log"; do sleep 0.1; done
 is() { [ "$found" = "$1" ]; }
 for mapping in endpoint-independent address-dependent address-and-port-dependent; do
     for filtering in endpoint-independent address-dependent address-and-port-dependent; do
+        # Without what another kind has admitted.
+        stop_router
+        rm -rf "$files/state"/*
         router "[nat]
 mapping = \"$mapping\"
 filtering = \"$filtering\""
