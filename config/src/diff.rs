@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use genkan_engine::plan::{ForwardRule, PortRange, Route};
+use genkan_services::dhcp::server::Options;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
@@ -257,7 +258,8 @@ fn octets(octets: &[u8]) -> String {
 }
 
 fn handed_out(dhcp: &Dhcp) -> String {
-    let Dhcp { first, last, lease, router, dns, domain, ntp, mtu, routes, vendor, options } = dhcp;
+    let Dhcp { pool, lease, options } = dhcp;
+    let Options { routers, dns, domain, ntp, mtu, routes, vendor, others } = options;
     // What few files have is not said of all of them.
     let mut rest = String::new();
     if !routes.is_empty() {
@@ -266,15 +268,18 @@ fn handed_out(dhcp: &Dhcp) -> String {
     if !vendor.is_empty() {
         rest += &format!(", vendor {}", octets(vendor));
     }
-    if !options.is_empty() {
+    if !others.is_empty() {
         rest += &format!(
             ", options {}",
-            join(options.iter().map(|(code, held)| format!("{code} {}", octets(held))))
+            join(others.iter().map(|(code, held)| format!("{code} {}", octets(held))))
         );
     }
     format!(
-        "[pool {first}-{last}, lease {}, router {router}, dns {}, domain {}, ntp {}, mtu {}{rest}]",
+        "[pool {}-{}, lease {}, router {}, dns {}, domain {}, ntp {}, mtu {}{rest}]",
+        pool.start(),
+        pool.end(),
         humane(*lease),
+        join_plain(routers, ", "),
         join(dns),
         optional(domain.as_ref()),
         join(ntp),

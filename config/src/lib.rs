@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use genkan_engine::Plan;
 use genkan_engine::plan::{FilteringBehavior, MappingBehavior};
 use genkan_engine::wire::ethernet::MacAddr;
+use genkan_services::dhcp::server::Options;
 
 pub mod ddns;
 pub mod diff;
@@ -184,28 +186,12 @@ pub struct WanDhcp {
 /// What the DHCP service of a lan hands out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dhcp {
-    /// First address of the pool, in the lan's prefix.
-    pub first: Ipv4Addr,
-    /// Last address of the pool, included; neither it nor any before it is the router's own.
-    pub last: Ipv4Addr,
+    /// The addresses of the pool, in the network's prefix; none of them is the router's own.
+    pub pool: RangeInclusive<Ipv4Addr>,
     /// How long an address is leased, at least a second.
     pub lease: Duration,
-    /// The way out that machines are told.
-    pub router: Ipv4Addr,
-    /// The name servers that they are told; may be none.
-    pub dns: Vec<Ipv4Addr>,
-    /// The domain of their names.
-    pub domain: Option<String>,
-    /// The time servers that they are told; may be none.
-    pub ntp: Vec<Ipv4Addr>,
-    /// The IP MTU that they are told, in octets.
-    pub mtu: Option<u16>,
-    /// Networks and the next hops to them that they are told (RFC 3442); may be none.
-    pub routes: Vec<(Ipv4Net, Ipv4Addr)>,
-    /// Vendor-specific information (RFC 2132 section 8.4), at most 255 octets; may be none.
-    pub vendor: Vec<u8>,
-    /// Other options by number, for those who ask for them, each once.
-    pub options: Vec<(u8, Vec<u8>)>,
+    /// What machines are told beside it. There is one router.
+    pub options: Options,
 }
 
 /// A network behind a relay agent.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use genkan_engine::PortId;
 use genkan_engine::local_datagram::Service;
 use genkan_engine::plan::{self, ForwardRule, LocalService, Plan};
+use genkan_services::dhcp::server::Options;
 use ipnet::Ipv4Net;
 
 use crate::error::SourceFile;
@@ -211,20 +212,21 @@ fn told(
         Some((u8::try_from(option.code.as_ref()?.value.0).ok()?, octets))
     };
     Some(Dhcp {
-        first: pool.first,
-        last: pool.last,
+        pool: pool.first..=pool.last,
         lease: told.lease.as_ref().map_or(LEASE, |lease| lease.value.0),
-        router,
-        dns: match of_dns.filter(|_| told.dns.is_none()) {
-            Some(_) => vec![own],
-            None => addresses(&told.dns),
+        options: Options {
+            routers: vec![router],
+            dns: match of_dns.filter(|_| told.dns.is_none()) {
+                Some(_) => vec![own],
+                None => addresses(&told.dns),
+            },
+            domain: told.domain.as_ref().map(|domain| domain.value.0.clone()).or_else(|| of_dns.map(domain)),
+            ntp: addresses(&told.ntp),
+            mtu: told.mtu.as_ref().and_then(|mtu| u16::try_from(mtu.value.0).ok()),
+            routes: told.routes.iter().flatten().map(route).collect::<Option<_>>()?,
+            vendor: told.vendor.as_ref().map(|vendor| vendor.value.0.clone()).unwrap_or_default(),
+            others: told.options.iter().flatten().map(option).collect::<Option<_>>()?,
         },
-        domain: told.domain.as_ref().map(|domain| domain.value.0.clone()).or_else(|| of_dns.map(domain)),
-        ntp: addresses(&told.ntp),
-        mtu: told.mtu.as_ref().and_then(|mtu| u16::try_from(mtu.value.0).ok()),
-        routes: told.routes.iter().flatten().map(route).collect::<Option<_>>()?,
-        vendor: told.vendor.as_ref().map(|vendor| vendor.value.0.clone()).unwrap_or_default(),
-        options: told.options.iter().flatten().map(option).collect::<Option<_>>()?,
     })
 }
 

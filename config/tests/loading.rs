@@ -14,6 +14,7 @@ use genkan_engine::plan::{
 use genkan_engine::wire::ethernet::MacAddr;
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_engine::{PortId, UnixTime};
+use genkan_services::dhcp::server::Options;
 
 const MINIMAL: &str = r#"
 [wan]
@@ -159,9 +160,9 @@ fn relayed_networks_are_served_by_the_lan_that_leads_there() {
     let [relayed] = &loaded.config.relayed[..] else { panic!("{:?}", loaded.config.relayed) };
     assert_eq!((relayed.network.to_string().as_str(), relayed.lan), ("10.20.0.0/24", 1));
     let dhcp = &relayed.dhcp;
-    assert_eq!((dhcp.first, dhcp.last), (address("10.20.0.100"), address("10.20.0.199")));
-    assert_eq!((dhcp.router, dhcp.lease), (address("10.20.0.1"), Duration::from_secs(3_600)));
-    assert_eq!(dhcp.routes, [("10.21.0.0/16".parse().expect("a network"), address("10.20.0.2"))]);
+    assert_eq!(dhcp.pool, address("10.20.0.100")..=address("10.20.0.199"));
+    assert_eq!((&dhcp.options.routers[..], dhcp.lease), (&[address("10.20.0.1")][..], Duration::from_secs(3_600)));
+    assert_eq!(dhcp.options.routes, [("10.21.0.0/16".parse().expect("a network"), address("10.20.0.2"))]);
     let on = LocalService { service: Service::DhcpServer, port: PortId::lan(1) };
     assert_eq!(loaded.plan.services, [on], "also without `dhcp` of its own");
     assert_eq!(loaded.config.hosts[0].client_id.as_deref(), Some(&[0, 0x70, 0x72][..]));
@@ -202,17 +203,9 @@ fn hosts_without_an_address_are_nowhere_until_they_are_found() {
 fn dhcp_of_a_lan_arrives() {
     let loaded = minimal_and("[lan.dhcp]\npool = \"192.168.0.100-192.168.0.199\"\n");
     let mut dhcp = Dhcp {
-        first: address("192.168.0.100"),
-        last: address("192.168.0.199"),
+        pool: address("192.168.0.100")..=address("192.168.0.199"),
         lease: Duration::from_secs(12 * 3_600),
-        router: address("192.168.0.1"),
-        dns: Vec::new(),
-        domain: None,
-        ntp: Vec::new(),
-        mtu: None,
-        routes: Vec::new(),
-        vendor: Vec::new(),
-        options: Vec::new(),
+        options: Options { routers: vec![address("192.168.0.1")], ..Options::default() },
     };
     assert_eq!(loaded.config.dhcp, [Some(dhcp.clone())]);
     let on = LocalService { service: Service::DhcpServer, port: PortId::lan(0) };
@@ -225,14 +218,16 @@ fn dhcp_of_a_lan_arrives() {
     let text = format!("[lan.dhcp]\npool = \"192.168.0.100-192.168.0.199\"\n{options}");
     let more = minimal_and(&format!("{text}[[lan]]\ndevice = \"eth2\"\naddress = \"192.168.1.1/24\"\n"));
     dhcp.lease = Duration::from_secs(2 * 3_600);
-    dhcp.router = address("192.168.0.254");
-    dhcp.dns = vec![address("192.0.2.53")];
-    dhcp.domain = Some("home.arpa".into());
-    dhcp.ntp = vec![address("192.0.2.123")];
-    dhcp.mtu = Some(1492);
-    dhcp.routes = vec![("10.20.0.0/16".parse().expect("a network"), address("192.168.0.254"))];
-    dhcp.vendor = vec![1, 2, 255];
-    dhcp.options = vec![(67, b"boot".to_vec()), (66, vec![1, 2])];
+    dhcp.options = Options {
+        routers: vec![address("192.168.0.254")],
+        dns: vec![address("192.0.2.53")],
+        domain: Some("home.arpa".into()),
+        ntp: vec![address("192.0.2.123")],
+        mtu: Some(1492),
+        routes: vec![("10.20.0.0/16".parse().expect("a network"), address("192.168.0.254"))],
+        vendor: vec![1, 2, 255],
+        others: vec![(67, b"boot".to_vec()), (66, vec![1, 2])],
+    };
     assert_eq!(more.config.dhcp, [Some(dhcp), None]);
 
     let changes = genkan_config::diff(&minimal_and(""), &loaded);
@@ -252,8 +247,8 @@ fn dns_is_told_by_dhcp_and_heard_on_every_lan() {
                 [router]\ntun = \"genkan0\"\n";
     let upstreams = "upstreams = [\"192.0.2.53\", \"tls://192.0.2.54#dns.example.net\"]\n";
     let loaded = minimal_and(&format!("{pool}{more}[dns]\n{upstreams}"));
-    let told: Vec<_> =
-        loaded.config.dhcp.iter().flatten().map(|dhcp| (&dhcp.dns[..], dhcp.domain.as_deref())).collect();
+    let options = loaded.config.dhcp.iter().flatten().map(|dhcp| &dhcp.options);
+    let told: Vec<_> = options.map(|told| (&told.dns[..], told.domain.as_deref())).collect();
     let (own, other) = ([address("192.168.0.1")], [address("192.0.2.9")]);
     assert_eq!(told, [(&own[..], Some("home.arpa")), (&other[..], Some("b.example"))]);
     for lan in 0..2 {

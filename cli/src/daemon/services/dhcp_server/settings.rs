@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use genkan_config::{Dhcp, Loaded, Relayed};
 use genkan_engine::frame::PortId;
 use genkan_engine::plan::Lan;
-use genkan_services::dhcp::server::{Config, Options, Reservation, ReservedFor, Subnet};
+use genkan_services::dhcp::server::{Config, Reservation, ReservedFor, Subnet};
 use ipnet::Ipv4Net;
 
 /// The server of a lan.
@@ -61,18 +61,9 @@ fn relayed(loaded: &Loaded, index: usize) -> impl Iterator<Item = &Relayed> {
 
 fn subnet(prefix: Ipv4Net, dhcp: &Dhcp) -> Subnet {
     let mut subnet = Subnet::new(prefix);
-    subnet.pool = Some(dhcp.first..=dhcp.last);
+    subnet.pool = Some(dhcp.pool.clone());
     subnet.lease_time = u32::try_from(dhcp.lease.as_secs()).unwrap_or(u32::MAX).max(1);
-    subnet.options = Options {
-        routers: vec![dhcp.router],
-        dns: dhcp.dns.clone(),
-        domain: dhcp.domain.clone(),
-        ntp: dhcp.ntp.clone(),
-        mtu: dhcp.mtu,
-        routes: dhcp.routes.clone(),
-        vendor: dhcp.vendor.clone(),
-        others: dhcp.options.clone(),
-    };
+    subnet.options = dhcp.options.clone();
     subnet
 }
 
