@@ -10,33 +10,32 @@ use toml::de::DeTable;
 
 use crate::Backend;
 use crate::error::{Code, Report, Span};
-use crate::schedule::{Schedule, Zone};
+use crate::schedule::Zone;
 use crate::table::{CONFIGURATION, Table};
 use crate::value::address::{Address, InterfaceAddress, Mac, Network, WanAddress};
-use crate::value::duration::Humane;
-use crate::value::moment::Moment;
 use crate::value::name::{AbsolutePath, DeviceName, HostName, Label, LanPattern, SocketPath};
 use crate::value::number::Number;
 use crate::value::octets::Hex;
-use crate::value::ports::{PortSpan, Ports};
-use crate::value::rate::PerTime;
 use crate::value::saving::{Interval, Octets};
-use crate::value::target::{DmzTarget, Target};
-use crate::value::word::{Protocols, Word};
+use crate::value::word::Word;
 use crate::value::{Field, List};
 
 mod ddns;
 mod dhcp;
 mod dns;
+mod forward;
 mod log;
 mod metrics;
+mod nat;
 mod wan_dhcp;
 
 pub(crate) use ddns::{Ddns, SECRETS};
 pub(crate) use dhcp::{Dhcp, Relayed, Told, ToldOption, ToldRoute};
 pub(crate) use dns::Dns;
+pub(crate) use forward::{Dmz, Forward};
 pub(crate) use log::Log;
 pub(crate) use metrics::Metrics;
+pub(crate) use nat::{Nat, Timeouts};
 pub(crate) use wan_dhcp::WanDhcp;
 
 /// IP MTU in octets: from what every host has to take (RFC 791) to the longest IPv4 packet.
@@ -177,63 +176,6 @@ pub(crate) struct RouterTable {
     pub(crate) timezone: Field<Zone>,
 }
 
-/// Address translation.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub(crate) struct Nat {
-    /// When an internal endpoint keeps its external endpoint (RFC 4787 section 4.1).
-    #[schemars(extend("default" = "endpoint-independent"))]
-    pub(crate) mapping: Field<Word<MappingBehavior>>,
-    /// From whom a mapping takes packets (RFC 4787 section 5).
-    #[schemars(extend("default" = "address-dependent"))]
-    pub(crate) filtering: Field<Word<FilteringBehavior>>,
-    /// Whether inside hosts reach external endpoints of inside hosts (RFC 4787 REQ-9).
-    #[schemars(extend("default" = true))]
-    pub(crate) hairpin: Field<bool>,
-    /// Keep the parity of a port that cannot be kept itself (RFC 4787 REQ-4).
-    #[schemars(extend("default" = false))]
-    pub(crate) port_parity: Field<bool>,
-    /// Whether packets from outside keep a session alive too (RFC 4787 REQ-6b).
-    #[schemars(extend("default" = false))]
-    pub(crate) inbound_refresh: Field<bool>,
-    /// Dynamic external ports of TCP and UDP.
-    #[schemars(extend("default" = "1024-65535"))]
-    pub(crate) ports: Field<PortSpan>,
-    /// Most sessions at once. Their table is allocated at start.
-    #[schemars(extend("default" = 1_000_000))]
-    pub(crate) max_sessions: Field<Sessions>,
-    /// Most sessions of one inside host.
-    #[schemars(extend("default" = 65_536))]
-    pub(crate) max_sessions_per_host: Field<Sessions>,
-    /// Most dynamic external ports of one inside host, per protocol and address, so that one host cannot
-    /// starve the others.
-    #[schemars(extend("default" = 16_384))]
-    pub(crate) max_ports_per_host: Field<PortCount>,
-    /// Idle timeouts.
-    pub(crate) timeouts: Option<Timeouts>,
-}
-
-/// Idle timeouts of sessions. A value below the floor of its RFC is accepted with a warning.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub(crate) struct Timeouts {
-    /// UDP (RFC 4787 REQ-5: at least 2 minutes, 5 are recommended).
-    #[schemars(extend("default" = "5m"))]
-    pub(crate) udp: Field<Humane>,
-    /// Established TCP connections (RFC 5382 REQ-5: at least 2 hours 4 minutes).
-    #[schemars(extend("default" = "2h4m"))]
-    pub(crate) tcp_established: Field<Humane>,
-    /// TCP connections that open or close (RFC 5382 REQ-5: at least 4 minutes).
-    #[schemars(extend("default" = "4m"))]
-    pub(crate) tcp_transitory: Field<Humane>,
-    /// ICMP queries such as ping (RFC 5508 REQ-2: at least 60 seconds).
-    #[schemars(extend("default" = "60s"))]
-    pub(crate) icmp: Field<Humane>,
-    /// Every other protocol: ESP, AH, GRE, SCTP, ...
-    #[schemars(extend("default" = "10m"))]
-    pub(crate) other: Field<Humane>,
-}
-
 /// A known device of a lan.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -254,61 +196,6 @@ pub(crate) struct Host {
     pub(crate) filtering: Field<Word<FilteringBehavior>>,
     /// 1:1 NAT: all its traffic leaves from this one of `wan.addresses`, and all ports of that and pings to it come in.
     pub(crate) external: Field<Address>,
-}
-
-/// A port forward: a static mapping, both ways.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub(crate) struct Forward {
-    #[schemars(skip)]
-    pub(crate) span: Span,
-    /// Its name in listings, unique.
-    #[schemars(required)]
-    pub(crate) name: Field<Label>,
-    /// TCP, UDP or both.
-    #[schemars(required)]
-    pub(crate) protocol: Field<Protocols>,
-    /// External ports.
-    #[schemars(required)]
-    pub(crate) port: Field<Ports>,
-    /// The inside machine, by address or by the name of its `[[host]]`, with or without a port. Without one the
-    /// ports stay the same. A run of external ports maps one to one onto as many ports from the one named here on.
-    #[schemars(required)]
-    pub(crate) to: Field<Target>,
-    /// Only this external address; without it all of them.
-    pub(crate) address: Field<Address>,
-    /// Only these sources; without it everybody.
-    pub(crate) from: Field<List<Network>>,
-    /// When false it is closed, but its ports stay taken.
-    #[schemars(extend("default" = true))]
-    pub(crate) enabled: Field<bool>,
-    /// Closed from then on, with its sessions.
-    pub(crate) expires: Field<Moment>,
-    /// Once it has expired, it also leaves this file. `genkan forward add --for 2h` writes that.
-    #[schemars(extend("default" = false))]
-    pub(crate) temporary: Field<bool>,
-    /// Open in these hours only, such as `Mon-Fri 18:00-23:00`, by the clock of `router.timezone`.
-    pub(crate) schedule: Field<Schedule>,
-    /// Most sessions at once through it; without it as many as `[nat]` allows. TCP connections that both sides have closed
-    /// do not count.
-    pub(crate) max_sessions: Field<Sessions>,
-    /// How fast each source may open sessions through it, such as `20/min`: so many at once, and then as they come in
-    /// again evenly. A brake on those who try passwords. Inside hosts are not braked.
-    pub(crate) max_new_per_source: Field<PerTime>,
-    /// Log every new session.
-    #[schemars(extend("default" = false))]
-    pub(crate) log: Field<bool>,
-}
-
-/// The inside host that gets what nobody else takes.
-#[derive(Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub(crate) struct Dmz {
-    #[schemars(skip)]
-    pub(crate) span: Span,
-    /// The machine, by address or by the name of its `[[host]]`.
-    #[schemars(required)]
-    pub(crate) to: Field<DmzTarget>,
 }
 
 /// The programs around the router.
@@ -453,39 +340,6 @@ impl RouterTable {
     }
 }
 
-impl Nat {
-    fn read(mut t: Table<'_, '_>) -> Nat {
-        let nat = Nat {
-            mapping: t.optional("mapping", "\"endpoint-independent\""),
-            filtering: t.optional("filtering", "\"address-dependent\""),
-            hairpin: t.optional("hairpin", "true"),
-            port_parity: t.optional("port_parity", "false"),
-            inbound_refresh: t.optional("inbound_refresh", "false"),
-            ports: t.optional("ports", "\"1024-65535\""),
-            max_sessions: t.optional("max_sessions", "1_000_000"),
-            max_sessions_per_host: t.optional("max_sessions_per_host", "65_536"),
-            max_ports_per_host: t.optional("max_ports_per_host", "16_384"),
-            timeouts: t.table("nat.timeouts", "timeouts", Timeouts::read),
-        };
-        t.finish();
-        nat
-    }
-}
-
-impl Timeouts {
-    fn read(mut t: Table<'_, '_>) -> Timeouts {
-        let timeouts = Timeouts {
-            udp: t.optional("udp", "\"5m\""),
-            tcp_established: t.optional("tcp_established", "\"2h4m\""),
-            tcp_transitory: t.optional("tcp_transitory", "\"4m\""),
-            icmp: t.optional("icmp", "\"60s\""),
-            other: t.optional("other", "\"10m\""),
-        };
-        t.finish();
-        timeouts
-    }
-}
-
 impl Host {
     fn read(mut t: Table<'_, '_>) -> Host {
         // What can be known wherever it is needs no place.
@@ -504,37 +358,6 @@ impl Host {
         };
         t.finish();
         host
-    }
-}
-
-impl Forward {
-    fn read(mut t: Table<'_, '_>) -> Forward {
-        let forward = Forward {
-            span: t.span(),
-            name: t.required("name", "\"web\""),
-            protocol: t.required("protocol", "\"tcp\""),
-            port: t.required("port", "80"),
-            to: t.required("to", "\"192.168.0.10:8080\""),
-            address: t.optional("address", "\"203.0.113.5\""),
-            from: t.optional("from", "[\"198.51.100.0/24\"]"),
-            enabled: t.optional("enabled", "true"),
-            expires: t.optional("expires", "2036-12-31T23:59:59+09:00"),
-            temporary: t.optional("temporary", "true"),
-            schedule: t.optional("schedule", "\"Mon-Fri 18:00-23:00\""),
-            max_sessions: t.optional("max_sessions", "100"),
-            max_new_per_source: t.optional("max_new_per_source", "\"20/min\""),
-            log: t.optional("log", "true"),
-        };
-        t.finish();
-        forward
-    }
-}
-
-impl Dmz {
-    fn read(mut t: Table<'_, '_>) -> Dmz {
-        let dmz = Dmz { span: t.span(), to: t.required("to", "\"192.168.0.50\"") };
-        t.finish();
-        dmz
     }
 }
 
