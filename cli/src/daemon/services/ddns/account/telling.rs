@@ -1,0 +1,146 @@
+//! How an account's names stand, for the log, events and listings.
+
+use std::net::IpAddr;
+
+use genkan_control::api::{DdnsRow, DdnsState, EventKind};
+use genkan_control::events::NewEvent;
+use genkan_services::ddns::{Event, NameStatus, Now, Reason};
+use tracing::{info, warn};
+
+use super::{Account, Ready};
+use crate::daemon::changes::wall_seconds;
+use crate::daemon::services::ddns::{source, words};
+
+impl Account {
+    /// What the client says of requests: to the log and as events.
+    pub(super) fn tell_events(&mut self) {
+        let Ok(ready) = &mut self.ready else { return };
+        while let Some(event) = ready.client.poll_event() {
+            match event {
+                Event::Updated { name, address, changed } => {
+                    self.counts.entry(name.clone()).or_default().updates += 1;
+                    let message = if changed {
+                        format!("{name} has {address} now")
+                    } else {
+                        format!("{name} has {address} already")
+                    };
+                    info!("{message}");
+                    let address = match address {
+                        IpAddr::V4(v4) => Some(v4),
+                        IpAddr::V6(_) => None,
+                    };
+                    self.snapshot
+                        .events
+                        .push(NewEvent { address, ..NewEvent::new(EventKind::DdnsUpdated, message) });
+                }
+                Event::Failed { name, reason, stopped } => {
+                    self.counts.entry(name.clone()).or_default().failures += 1;
+                    let again = if stopped {
+                        format!(
+                            "; not tried again before the configuration changes or `genkan ddns update {name}`"
+                        )
+                    } else {
+                        String::new()
+                    };
+                    let reason = in_words(reason, self.detail.as_deref());
+                    let message = format!("{name} is not updated: {reason}{again}");
+                    warn!("{message}");
+                    self.snapshot.events.push(NewEvent::new(EventKind::DdnsFailed, message));
+                }
+            }
+        }
+    }
+
+    /// Tells how the names stand.
+    pub(super) fn show(&self) {
+        let settings = &self.wanted.settings;
+        let now = self.now();
+        let address = self.address();
+        let row = |name: &String, status: Option<NameStatus<'_>>| {
+            let counts = self.counts.get(name).copied().unwrap_or_default();
+            let mut row = DdnsRow {
+                name: name.clone(),
+                provider: settings.provider.to_owned(),
+                state: DdnsState::Waiting,
+                address: None,
+                wanted: address.as_ref().ok().copied(),
+                since: None,
+                next_attempt: None,
+                reason: None,
+                updates: counts.updates,
+                failures: counts.failures,
+            };
+            match (&self.ready, status) {
+                (Ok(ready), Some(status)) => self.fill(&mut row, &status, ready, now, address.as_ref().err()),
+                (Err(reason), _) => {
+                    (row.state, row.reason) = (DdnsState::Failed, Some(reason.clone()));
+                }
+                (Ok(_), None) => {}
+            }
+            row
+        };
+        let rows: Vec<DdnsRow> = match &self.ready {
+            Ok(ready) => {
+                let names: Vec<NameStatus<'_>> = ready.client.status().collect();
+                names.into_iter().map(|status| row(&status.name.to_owned(), Some(status))).collect()
+            }
+            Err(_) => settings.names.iter().map(|name| row(name, None)).collect(),
+        };
+        for row in &rows {
+            let is_bad = matches!(row.state, DdnsState::Failed | DdnsState::Stopped);
+            let reason = row.reason.as_deref().unwrap_or_default();
+            let problem = is_bad.then(|| format!("ddns: {} is not updated: {reason}", row.name));
+            self.snapshot.set_problem(&format!("ddns {}", row.name), problem);
+        }
+        if let Some(first) = settings.names.first() {
+            self.snapshot.set_ddns(first, rows);
+        }
+    }
+
+    fn fill(
+        &self,
+        row: &mut DdnsRow,
+        status: &NameStatus<'_>,
+        ready: &Ready,
+        now: Now,
+        no_address: Option<&String>,
+    ) {
+        row.address = status.address.and_then(|address| match address {
+            IpAddr::V4(v4) => Some(v4),
+            IpAddr::V6(_) => None,
+        });
+        row.since = status.since.map(|at| at.0).filter(|_| row.address.is_some());
+        let failure = status.failure.map(|reason| in_words(reason, self.detail.as_deref()));
+        (row.state, row.reason) = match (status, no_address) {
+            (NameStatus { stopped: true, .. }, _) => (DdnsState::Stopped, failure),
+            // Nothing is wrong as long as the wan or the source has just not told.
+            (_, Some(reason))
+                if self.wanted.wan.is_unspecified()
+                    || (self.told.is_none()
+                        && self.ask_failures == 0
+                        && source::every(&self.wanted.settings.source).is_some()) =>
+            {
+                (DdnsState::Waiting, Some(reason.clone()))
+            }
+            (_, Some(reason)) => (DdnsState::Failed, Some(reason.clone())),
+            (NameStatus { good: true, .. }, None) => (DdnsState::Good, self.source_problem.clone()),
+            (NameStatus { failure: Some(_), .. }, None) => (DdnsState::Failed, failure),
+            _ if ready.client.waits_for_clock() => {
+                (DdnsState::Waiting, Some("the clock is not set, and signatures need it".to_owned()))
+            }
+            _ => (DdnsState::Waiting, None),
+        };
+        let is_tried = matches!(row.state, DdnsState::Waiting | DdnsState::Failed) && no_address.is_none();
+        if let (true, Some(at)) = (is_tried, ready.client.poll_timeout(now)) {
+            let wait = at.saturating_since(now.at).as_secs();
+            row.next_attempt = Some(wall_seconds().0.saturating_add_unsigned(wait));
+        }
+    }
+}
+
+fn in_words(reason: Reason, detail: Option<&str>) -> String {
+    match (reason, detail) {
+        (Reason::NotSent | Reason::NoAnswer, Some(detail)) => detail.to_owned(),
+        _ => words::reason(reason),
+    }
+}
