@@ -1,10 +1,7 @@
 //! Everything that happens beside packets: start, signals, reloads, reports, links, end.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use genkan_config::{Facts, Loaded};
@@ -13,17 +10,15 @@ use genkan_control::server::{self, ChangeRequest, Control};
 use genkan_control::snapshot::Snapshot;
 use genkan_control::socket::ControlSocket;
 use genkan_control::store::Store;
+use genkan_engine::Event;
 use genkan_engine::frame::PortId;
-use genkan_engine::{Event, Team};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::signal::Signal as Number;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-use super::changes::{self, Openers, Waiting, running, wall_seconds};
+use super::changes::{self, Openers, Waiting};
 use super::devices::{Change, Devices};
 use super::following::Following;
 use super::heartbeat::Heartbeat;
@@ -34,16 +29,20 @@ use super::nat_log::NatLog;
 use super::openings::Hours;
 use super::privileges::{self, GivenUp};
 use super::seen::Seen;
-use super::services::{self, Learned, Services};
+use super::services::{Learned, Services};
 use super::sessions::keeper::{Due, Keeper};
-use super::sessions::restoring::{self, Source};
 use super::sessions::saving::{self, Saved};
 use super::state_folder::StateFolder;
-use super::upgrade::{self, Call, Calls, HandedOver, Lifeline, Predecessor, own_program};
-use super::worker::{Beginning, Report, WorkerEnded};
-use super::workers::{Started, Workers};
-use super::{event_file, facts, nat_log, service_manager, watch};
+use super::upgrade::{self, Call, Calls, HandedOver, Lifeline, Predecessor};
+use super::worker::{Report, WorkerEnded};
+use super::workers::Workers;
+use super::{nat_log, service_manager};
 use crate::output::{self, Exit, Failure};
+
+mod signals;
+mod starting;
+
+pub(super) use self::signals::Signals;
 
 /// How often devices are looked at even though nothing was heard of them.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -135,45 +134,6 @@ enum Next {
     HandedOver(Box<HandedOver>),
 }
 
-/// 128 secret bits.
-fn seed() -> io::Result<[u64; 2]> {
-    let mut octets = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut octets)?;
-    let (low, high) = octets.split_at(8);
-    let word = |half: &[u8]| half.iter().fold(0, |word, octet| word << 8 | u64::from(*octet));
-    Ok([word(low), word(high)])
-}
-
-/// Signals that mean something to us.
-pub(super) struct Signals {
-    pub(super) terminate: Signal,
-    pub(super) interrupt: Signal,
-    pub(super) hangup: Signal,
-}
-
-impl Signals {
-    /// The signals that have come and that nobody has followed, each once.
-    pub(super) fn left_over(&mut self) -> Vec<Number> {
-        let context = &mut Context::from_waker(Waker::noop());
-        let all = [
-            (&mut self.terminate, Number::SIGTERM),
-            (&mut self.interrupt, Number::SIGINT),
-            (&mut self.hangup, Number::SIGHUP),
-        ];
-        all.into_iter()
-            .filter_map(|(signal, number)| signal.poll_recv(context).is_ready().then_some(number))
-            .collect()
-    }
-
-    fn new() -> io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
 /// What the event loop hears.
 struct Inputs {
     reports: mpsc::Receiver<Report>,
@@ -223,110 +183,6 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    fn start(
-        path: &Path,
-        written: Loaded,
-        store: Store,
-        state: &StateFolder,
-        log: Log,
-        mut predecessor: Option<Predecessor>,
-    ) -> Result<(Daemon, Inputs), Failure> {
-        // Before the first packet, so that a restart drops nothing.
-        let facts = facts::known(&state.path, &written);
-        let loaded = written.with(&facts);
-        let plan = Arc::new(loaded.plan.clone());
-        let seed = seed().map_err(|error| Failure::new("/dev/urandom", &error))?;
-        // Before the devices are looked at, so that no change falls between.
-        let links = watch::devices()?;
-        // A port that somebody else has is found before anything is changed.
-        let mut metrics = MetricsPorts::default();
-        let bound = metrics.bind(&loaded.config.metrics).map_err(Failure::message)?;
-        let team = Team::new(loaded.config.workers, seed);
-        let workers = loaded.config.workers;
-        let inheritance = predecessor.as_mut().map(|predecessor| predecessor.ports(workers)).transpose()?;
-        let (mut devices, ports) = Devices::open(&loaded, &team, &state.path, inheritance)?;
-
-        let snapshot = Arc::new(Snapshot::new(running(path, &loaded, plan.clone(), store.revision())));
-        event_file::start(&state.path, &snapshot.events);
-        snapshot.set_problem("state folder", state.problem.clone());
-        for (port, _, link) in &ports {
-            snapshot.set_link(*port, *link);
-        }
-        let state = state.path.clone();
-        let hours = Hours::start(&state, &loaded);
-        let names = snapshot.port_names();
-        let saved = Source::find(&state, &names, &plan.nat.timeouts);
-        let is_restoring = saved.is_some() || predecessor.is_some();
-        let beginning = Arc::new(OnceLock::new());
-        // A predecessor has saved them just now; by what it still does to them they are caught up later.
-        let early = saved.as_ref().filter(|_| predecessor.is_some());
-        let (nat_log, senders) = NatLog::start(&loaded.config.log, workers)
-            .map_err(|error| Failure::message(output::chain(&error)))?;
-        let started = Workers::start(&team, hours.plan(), seed, ports, early, &beginning, senders)?;
-        let Started { workers, handle, doors, reports, ready, outcomes } = started;
-        let beginning_with = match &predecessor {
-            Some(predecessor) => {
-                // Nothing ever comes; it ends.
-                let _ = ready.recv();
-                predecessor.take_over(&mut devices, &names)?
-            }
-            None => Beginning { source: saved, before: None },
-        };
-        let began = Instant::now();
-        let may_go_back = beginning_with.before.is_some();
-        // Nobody else sets it.
-        let _ = beginning.set(beginning_with);
-        let restored: Vec<_> = outcomes.into_iter().collect();
-        if let Some(error) = restored.iter().find_map(|it| it.as_ref().err()).filter(|_| may_go_back) {
-            return Err(Failure::new("the sessions cannot be taken over", error));
-        }
-        // Before the one that answers there now leaves.
-        metrics.follow(&loaded.config.metrics, bound, &snapshot, &handle);
-        let lifeline = predecessor.as_mut().and_then(Predecessor::lifeline);
-        if let Some(predecessor) = predecessor {
-            snapshot.set_upgrades(predecessor.upgrades());
-            let (sessions, not_taken) = restoring::count(&restored);
-            predecessor.running(sessions, not_taken);
-            devices.settle();
-        }
-        if is_restoring {
-            restoring::tell(&state, restored, began.elapsed());
-        }
-        let calls = lifeline.as_ref().map(Lifeline::calls).transpose();
-        let calls = calls.map_err(|error| Failure::new("cannot listen to the guardian", &error))?;
-        let openers = Openers::of(&store, &loaded, wall_seconds().0);
-        snapshot.set_opened(openers.told());
-        let (changes, change_requests) = mpsc::channel(4);
-        // Not before: until now what is in the state folder was another process's.
-        let (context, learned) = services::Context::new(&state, &snapshot, &handle);
-        let services = Services::start(doors, &context, &loaded);
-        let daemon = Daemon {
-            path: path.to_owned(),
-            written,
-            facts,
-            loaded,
-            store,
-            waiting: None,
-            control: Control { snapshot, worker: handle, changes },
-            workers,
-            devices,
-            keeper: Keeper::new(&state),
-            hours,
-            following: Following::new(),
-            services,
-            openers,
-            nat_log,
-            program: own_program(),
-            lifeline,
-            is_ending: false,
-            log,
-            metrics,
-            limiter: Limiter::new(),
-            seen: Seen::new(),
-        };
-        Ok((daemon, Inputs { reports, changes: change_requests, links, calls, learned }))
-    }
-
     fn tell_privileges(&self, given_up: Option<GivenUp>) {
         let Some(GivenUp { sandbox, problems }) = given_up else { return };
         self.snapshot().set_sandbox(sandbox);
@@ -525,15 +381,5 @@ async fn heard(calls: Option<&Calls>) -> Call {
 pub(super) fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = service_manager::tell(state) {
         debug!(%error, "the service manager was not told");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seeds_differ() {
-        assert_ne!(seed().expect("/dev/urandom is there"), seed().expect("/dev/urandom is there"));
     }
 }
