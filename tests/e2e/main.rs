@@ -18,6 +18,7 @@
 
 mod cases;
 mod counted;
+mod dhcp_client;
 mod fixture;
 mod flood;
 mod outcome;

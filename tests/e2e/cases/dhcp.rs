@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -13,6 +12,9 @@ use genkan_lab::Namespace;
 use genkan_lab::topology::Role::{self, Console, Laptop, Nas, Remote};
 
 use crate::cases;
+use crate::dhcp_client::{
+    ACK, Client, DECLINE, DISCOVER, INFORM, NAK, NOBODY, OFFER, RELEASE, REQUEST, SERVER, crowd, socket,
+};
 use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::{need, run};
@@ -174,141 +176,6 @@ fn a_forward_leads_to_a_reserved_machine() -> Outcome {
     Ok(())
 }
 
-/// A client made by hand, at a host that has another address: it asks to be answered by broadcast.
-struct Client {
-    socket: UdpSocket,
-    mac: [u8; 6],
-    id: Vec<u8>,
-    xid: u32,
-}
-
-/// A message of the server.
-#[derive(Debug)]
-struct Reply {
-    kind: u8,
-    address: Ipv4Addr,
-    options: BTreeMap<u8, Vec<u8>>,
-}
-
-const DISCOVER: u8 = 1;
-const OFFER: u8 = 2;
-const REQUEST: u8 = 3;
-const DECLINE: u8 = 4;
-const ACK: u8 = 5;
-const NAK: u8 = 6;
-const RELEASE: u8 = 7;
-const INFORM: u8 = 8;
-
-const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
-const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
-
-fn socket(host: &Namespace, port: u16) -> UdpSocket {
-    let socket = host.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))).expect("the port is free");
-    socket.set_broadcast(true).expect("it is UDP");
-    socket
-}
-
-impl Client {
-    fn new(socket: &UdpSocket, number: u32) -> Client {
-        let [a, b, c, d] = number.to_be_bytes();
-        // RFC 4361 §6.1: 255, IAID, DUID; as systemd-networkd makes it.
-        let id = [&[255, a, b, c, d, 0, 2, 0, 0, 0xab, 0x11][..], &number.to_be_bytes(), &[7; 4]].concat();
-        let socket = socket.try_clone().expect("there are descriptors");
-        Client { socket, mac: [2, 0xdc, a, b, c, d], id, xid: 0x1000 + number }
-    }
-
-    fn message(&self, kind: u8, ciaddr: Ipv4Addr, giaddr: Ipv4Addr, options: &[(u8, &[u8])]) -> Vec<u8> {
-        let mut message = vec![1, 1, 6, 0];
-        message.extend(self.xid.to_be_bytes());
-        message.extend([0, 0, 0x80, 0]);
-        for address in [ciaddr, NOBODY, NOBODY, giaddr] {
-            message.extend(address.octets());
-        }
-        message.extend(self.mac);
-        message.resize(236, 0);
-        message.extend([99, 130, 83, 99, 53, 1, kind, 61, self.id.len() as u8]);
-        message.extend(&self.id);
-        message.extend([55, 6, 1, 3, 6, 12, 15, 121]);
-        for (code, value) in options {
-            message.extend([*code, value.len() as u8]);
-            message.extend(*value);
-        }
-        message.push(255);
-        message
-    }
-
-    fn send(&mut self, kind: u8, ciaddr: Ipv4Addr, to: Ipv4Addr, options: &[(u8, &[u8])]) {
-        self.xid = self.xid.wrapping_add(0x10_0000);
-        let message = self.message(kind, ciaddr, NOBODY, options);
-        self.socket.send_to(&message, (to, 67)).expect("the link is up");
-    }
-
-    /// The answer to the last message, if one comes in time.
-    fn hear(&self, patience: Duration) -> Option<Reply> {
-        let deadline = Instant::now() + patience;
-        let mut buffer = [0; 1500];
-        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-            self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1)))).expect("it is not zero");
-            let length = match self.socket.recv(&mut buffer) {
-                Ok(length) => length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                // An error about what was sent before.
-                Err(_) => continue,
-            };
-            let message = &buffer[..length];
-            if length > 240 && message[0] == 2 && message[4..8] == self.xid.to_be_bytes() {
-                return Some(reply(message));
-            }
-        }
-        None
-    }
-
-    /// Asks again and again, as clients do, until it is answered.
-    fn ask(&mut self, kind: u8, ciaddr: Ipv4Addr, options: &[(u8, &[u8])]) -> Reply {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            self.send(kind, ciaddr, Ipv4Addr::BROADCAST, options);
-            if let Some(reply) = self.hear(Duration::from_secs(1)) {
-                return reply;
-            }
-        }
-        panic!("no answer");
-    }
-
-    /// The four messages.
-    fn lease(&mut self) -> Ipv4Addr {
-        let offer = self.ask(DISCOVER, NOBODY, &[]);
-        assert_eq!(offer.kind, OFFER);
-        let address = offer.address.octets();
-        let ack = self.ask(REQUEST, NOBODY, &[(50, &address), (54, &SERVER.octets())]);
-        assert_eq!((ack.kind, ack.address), (ACK, offer.address), "{ack:?}");
-        ack.address
-    }
-
-    fn hex_id(&self) -> String {
-        self.id.iter().map(|octet| format!("{octet:02x}")).collect()
-    }
-}
-
-fn reply(message: &[u8]) -> Reply {
-    let mut options = BTreeMap::new();
-    let mut rest = &message[240..];
-    while let [code, length, behind @ ..] = rest {
-        if *code == 255 {
-            break;
-        }
-        if *code == 0 {
-            rest = &rest[1..];
-            continue;
-        }
-        let (value, behind) = behind.split_at(usize::from(*length));
-        options.insert(*code, value.to_vec());
-        rest = behind;
-    }
-    let kind = options.get(&53).and_then(|value| value.first()).copied().unwrap_or(0);
-    Reply { kind, address: Ipv4Addr::new(message[16], message[17], message[18], message[19]), options }
-}
-
 fn renewing_releasing_declining_and_informing() -> Outcome {
     let lab = Lab::start(&served("lease = \"1h\"\ndomain = \"home.arpa\"", ""));
     let socket = socket(&lab.host(Laptop), 68);
@@ -399,23 +266,6 @@ fn an_address_that_somebody_uses_is_not_given() -> Outcome {
     assert!(other.hear(SILENCE).is_none());
     wait_for("status tells", || lab.genkan(&["status"]).stdout.contains("every address of the DHCP pool"));
     Ok(())
-}
-
-/// Clients without end, from a thread of their own, until they are told to stop. Who was told to have which address.
-fn crowd(socket: &UdpSocket, first: u32, until: Instant) -> Vec<(Ipv4Addr, u32)> {
-    let mut given = Vec::new();
-    let mut number = first;
-    while Instant::now() < until {
-        number += 1;
-        let mut client = Client::new(socket, number);
-        client.send(DISCOVER, NOBODY, Ipv4Addr::BROADCAST, &[]);
-        let Some(offer) = client.hear(Duration::from_millis(300)) else { continue };
-        let address = offer.address.octets();
-        client.send(REQUEST, NOBODY, Ipv4Addr::BROADCAST, &[(50, &address), (54, &SERVER.octets())]);
-        let ack = client.hear(Duration::from_millis(300)).filter(|ack| ack.kind == ACK);
-        given.extend(ack.map(|ack| (ack.address, number)));
-    }
-    given
 }
 
 /// `GENKAN_E2E_DHCP_KILLS`: how often.
