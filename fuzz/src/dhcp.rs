@@ -1,8 +1,11 @@
 //! Any octets as messages of DHCP clients, with time, probes, a disk and restarts in between.
 //!
-//! What has to hold: an acknowledgement leaves only when its record is on the disk; while it lasts, and unless its holder
-//! gives it up, nobody else is acknowledged the same address, also after a restart from what the disk has; replies are
-//! well formed.
+//! What has to hold, exactly:
+//! - An acknowledgement leaves when its record is on the disk, and while the lease is in force that it tells of: of that
+//!   client, and for as long as it says, counted from when the client asked (RFC 2131 §4.4.1).
+//! - Until then, unless that client gives it up (RELEASE, DECLINE), nobody else is acknowledged the same address, and the
+//!   server knows of it, also after a restart from what the disk has, torn anywhere behind what was synced.
+//! - Replies are well formed.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -10,25 +13,36 @@ use std::time::Duration;
 
 use genkan_engine::time::{Timestamp, UnixTime};
 use genkan_services::dhcp::journal::{HEADER, replay};
-use genkan_services::dhcp::server::{Batch, Config, Datagram, Now, ProbeOutcome, Server, Subnet};
+use genkan_services::dhcp::lease::ClientKey;
+use genkan_services::dhcp::server::{Batch, Config, Datagram, LeaseView, Now, ProbeOutcome, Server, Subnet};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const BROADCAST: Ipv4Addr = Ipv4Addr::BROADCAST;
 const FIXED: usize = 240;
+const XID: std::ops::Range<usize> = 4..8;
+/// Octets of the file from which on it is written anew.
+const FULL: usize = 2048;
 /// What an owner is known by.
 const BY_MAC: u8 = 0;
 const BY_ID: u8 = 1;
+
+/// Who has been acknowledged an address, and until when at least.
+struct Owner {
+    client: Vec<u8>,
+    until: Timestamp,
+}
 
 struct World {
     server: Server,
     now: Now,
     config: Config,
-    /// What a loss of power leaves.
+    /// What a loss of power leaves for certain.
     disk: Vec<u8>,
     /// Written, but not synced.
     waiting: Vec<Batch>,
-    /// Who has been acknowledged which address, and until when at least.
-    owners: BTreeMap<Ipv4Addr, (Vec<u8>, Timestamp)>,
+    owners: BTreeMap<Ipv4Addr, Owner>,
+    /// When each message came; its place in here is its transaction ID.
+    asked: Vec<Timestamp>,
 }
 
 /// Lets a server live through what the input says.
@@ -49,7 +63,7 @@ pub fn check(octets: &[u8]) {
     let now = Now { monotonic: Timestamp::from_secs(100), wall: UnixTime(1_700_000_000) };
     let server = Server::new(config.clone(), &replay(&[]), now, 7).expect("it fits");
     let (disk, waiting, owners) = (HEADER.to_vec(), Vec::new(), BTreeMap::new());
-    let mut world = World { server, now, config, disk, waiting, owners };
+    let mut world = World { server, now, config, disk, waiting, owners, asked: Vec::new() };
     let mut rest = rest;
     while let [action, behind @ ..] = rest {
         rest = world.act(*action, behind);
@@ -65,12 +79,13 @@ impl World {
             0xa0..=0xbf => {
                 let (length, rest) = rest.split_first().map_or((0, rest), |(length, rest)| (*length, rest));
                 let (raw, rest) = rest.split_at(rest.len().min(2 * usize::from(length)));
-                self.hear(raw, BROADCAST);
+                self.hear(raw.to_vec(), BROADCAST);
                 return rest;
             }
             0xc0..=0xdf => self.pass(Duration::from_secs(1 << (action & 15))),
-            0xe0..=0xef => self.sync(),
-            0xf0..=0xf3 => self.restart(),
+            0xe0..=0xe7 => self.sync(usize::MAX),
+            0xe8..=0xef => self.sync(1),
+            0xf0..=0xf3 => self.restart(action & 3),
             _ => self.pass(Duration::from_millis(100)),
         }
         rest
@@ -87,7 +102,7 @@ impl World {
         let [who, about, flags, rest @ ..] = rest else { return &[] };
         let kind = action % 9;
         let address = Ipv4Addr::new(192, 0, 2, 100 + about % 18);
-        let mut message = vec![1, 1, 6, 0, 0, 0, 0, *who, 0, 0, flags & 0x80, 0];
+        let mut message = vec![1, 1, 6, 0, 0, 0, 0, 0, 0, 0, flags & 0x80, 0];
         let ciaddr = if flags & 1 != 0 { address } else { Ipv4Addr::UNSPECIFIED };
         let giaddr = if flags & 2 != 0 { Ipv4Addr::new(198, 51, 100, 1) } else { Ipv4Addr::UNSPECIFIED };
         for address in [ciaddr, Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, giaddr] {
@@ -111,29 +126,37 @@ impl World {
         message.extend(options);
         message.push(255);
         let destination = if flags & 32 != 0 { SERVER } else { BROADCAST };
-        self.hear(&message, destination);
+        self.hear(message, destination);
         rest
     }
 
-    fn hear(&mut self, payload: &[u8], destination: Ipv4Addr) {
-        let was: Vec<Ipv4Addr> = self.server.leases().map(|lease| lease.address).collect();
+    fn hear(&mut self, mut payload: Vec<u8>, destination: Ipv4Addr) {
+        if let Some(xid) = payload.get_mut(XID) {
+            xid.copy_from_slice(&(self.asked.len() as u32).to_be_bytes());
+            self.asked.push(self.now.monotonic);
+        }
         let source = Ipv4Addr::UNSPECIFIED;
-        self.server.handle_datagram(self.now, &Datagram { source, destination, payload });
+        self.server.handle_datagram(self.now, &Datagram { source, destination, payload: &payload });
         // Given up by a message: the server takes that from nobody but the holder.
-        let is: Vec<Ipv4Addr> = self.server.leases().map(|lease| lease.address).collect();
-        for address in was.into_iter().filter(|address| !is.contains(address)) {
-            let holder = self.owners.remove(&address);
-            let known = payload.get(28..34);
-            if let (Some((owner, until)), Some(mac)) = (holder, known)
-                && until > self.now.monotonic
-            {
-                let by_mac = owner[0] == BY_ID || owner[1..] == *mac;
-                assert!(by_mac, "{address} was taken from {owner:?} by {mac:?}");
+        let gone = |address: &Ipv4Addr| self.server.lease(*address).is_none();
+        let gone: Vec<Ipv4Addr> = self.owners.keys().copied().filter(gone).collect();
+        for address in gone {
+            let Some(Owner { client, until }) = self.owners.remove(&address) else { continue };
+            if until <= self.now.monotonic {
+                continue;
             }
+            let says = |part: &[u8]| payload.windows(part.len()).any(|octets| octets == part);
+            assert!(
+                says(&[53, 1, 7]) || says(&[53, 1, 4]),
+                "{address} is taken from {client:?} by {payload:?}"
+            );
+            let by_holder =
+                if client[0] == BY_MAC { payload[28..34] == client[1..] } else { says(&client[1..]) };
+            assert!(by_holder, "{address} is given up by another than {client:?}: {payload:?}");
         }
     }
 
-    /// Everything that the server has said is looked at; every second probe finds nobody.
+    /// Everything that the server has said is looked at; 192.0.2.103 is a stranger's.
     fn settle(&mut self) {
         while let Some(probe) = self.server.poll_probe() {
             let outcome = match probe.address.octets()[3] {
@@ -145,65 +168,57 @@ impl World {
         self.waiting.extend(self.server.poll_records());
         while self.server.poll_event().is_some() {}
         while let Some(transmit) = self.server.poll_transmit() {
-            self.judge(&transmit.payload);
+            let acknowledged = self.judge(&transmit.payload);
+            assert_eq!(acknowledged, None, "acknowledged before it is on the disk");
         }
         assert!(self.server.leases().count() <= 19, "as many as the pools have");
     }
 
-    /// The disk has taken everything.
-    fn sync(&mut self) {
-        for batch in std::mem::take(&mut self.waiting) {
+    /// The disk has taken so many batches; when the file has grown, it is written anew.
+    fn sync(&mut self, batches: usize) {
+        for batch in self.waiting.drain(..batches.min(self.waiting.len())) {
             self.disk.extend(&batch.octets);
             self.server.committed(batch.sequence);
         }
         let told = replay(&self.disk);
         assert_eq!(told.damaged, 0, "our own records can be read");
         while let Some(transmit) = self.server.poll_transmit() {
-            if let Some((address, _)) = self.judge(&transmit.payload) {
-                let is_held = self.server.leases().any(|lease| lease.address == address);
-                let is_kept = told.leases.contains_key(&address);
-                assert!(is_kept || !is_held, "{address} is acknowledged and not on the disk");
+            if let Some(address) = self.judge(&transmit.payload) {
+                assert!(told.leases.contains_key(&address), "{address} is acknowledged and not on the disk");
             }
         }
-        if self.disk.len() > 1 << 16 {
-            let batch = self.server.snapshot(self.now);
-            self.disk = batch.octets;
-            self.server.committed(batch.sequence);
+        if self.disk.len() > FULL && self.waiting.is_empty() {
+            self.write_anew();
         }
     }
 
-    fn restart(&mut self) {
+    fn write_anew(&mut self) {
+        let batch = self.server.snapshot(self.now);
+        self.disk = batch.octets;
+        self.server.committed(batch.sequence);
+    }
+
+    /// The power fails: of what was written and not synced, so many quarters of the first batch are on the disk.
+    fn restart(&mut self, quarters: u8) {
+        if let Some(batch) = self.waiting.first() {
+            self.disk.extend(&batch.octets[..batch.octets.len() * usize::from(quarters) / 4]);
+        }
         self.waiting.clear();
         self.server =
             Server::new(self.config.clone(), &replay(&self.disk), self.now, 9).expect("it fits as before");
-        for (address, (_, until)) in &self.owners {
-            let is_known = self.server.leases().any(|lease| lease.address == *address);
-            assert!(*until <= self.now.monotonic || is_known, "{address} is forgotten");
+        for (address, Owner { client, until }) in &self.owners {
+            let is_over = *until <= self.now.monotonic;
+            let known = self.server.lease(*address);
+            let is_known = known.is_some_and(|lease| key(&lease) == *client && lease.expires >= *until);
+            assert!(is_over || is_known, "{address} of {client:?} is forgotten: {known:?}");
         }
+        self.write_anew();
     }
 
     /// Checks a reply. The address that it acknowledges.
-    fn judge(&mut self, reply: &[u8]) -> Option<(Ipv4Addr, Vec<u8>)> {
+    fn judge(&mut self, reply: &[u8]) -> Option<Ipv4Addr> {
         assert!((300..=1472).contains(&reply.len()) && reply[0] == 2, "{} octets", reply.len());
-        let mut options = BTreeMap::new();
-        let mut rest = &reply[FIXED..];
-        let mut ended = false;
-        while let [code, behind @ ..] = rest {
-            match *code {
-                0 => rest = behind,
-                255 => {
-                    ended = true;
-                    break;
-                }
-                code => {
-                    let (length, behind) = behind.split_first().expect("an option has a length");
-                    let (value, behind) = behind.split_at(usize::from(*length));
-                    options.entry(code).or_insert(value);
-                    rest = behind;
-                }
-            }
-        }
-        assert!(ended, "it has an end");
+        let options = options(&reply[FIXED..]);
         let address = Ipv4Addr::new(reply[16], reply[17], reply[18], reply[19]);
         let kind = options.get(&53)?[0];
         assert!([2, 5, 6].contains(&kind), "a server says no {kind}");
@@ -214,25 +229,45 @@ impl World {
             Some(id) => [&[BY_ID], *id].concat(),
             None => [&[BY_MAC], &reply[28..34]].concat(),
         };
-        let seconds = u32::from_be_bytes(options[&51].try_into().expect("four octets"));
-        if let Some((owner, until)) = self.owners.get(&address) {
-            let is_over = *until <= self.now.monotonic;
-            assert!(is_over || *owner == client, "{address}: {owner:?} has it, and {client:?} gets it");
-        }
-        // Its client may have given it up while the acknowledgement waited for the disk.
-        if !self.server.leases().any(|lease| lease.address == address) {
-            return Some((address, client));
-        }
-        // The record has waited for the disk meanwhile; how long is not known here.
-        let lasts = Duration::from_secs(seconds.into()).saturating_sub(self.since_asked());
-        self.owners.insert(address, (client.clone(), self.now.monotonic + lasts));
-        Some((address, client))
+        let number = |octets: &[u8]| u32::from_be_bytes(octets.try_into().expect("four octets"));
+        let asked = self.asked[number(&reply[XID]) as usize];
+        let until = asked + Duration::from_secs(number(options[&51]).into());
+        let lease = self.server.lease(address);
+        let is_in_force = lease.is_some_and(|lease| key(&lease) == client && lease.expires >= until);
+        assert!(is_in_force, "{address} is acknowledged to {client:?} until {until:?}: {lease:?}");
+        let before = self.owners.get(&address).filter(|owner| owner.until > self.now.monotonic);
+        assert!(
+            before.is_none_or(|owner| owner.client == client),
+            "{address} is given to {client:?} as well"
+        );
+        // The acknowledgement of a shorter lease may get lost.
+        let until = before.map_or(until, |owner| owner.until.max(until));
+        self.owners.insert(address, Owner { client, until });
+        Some(address)
     }
+}
 
-    /// The longest that a record may have waited here: acknowledgements come when the input syncs, at any time later.
-    fn since_asked(&self) -> Duration {
-        let oldest = self.server.leases().map(|lease| lease.expires).min();
-        let left = oldest.map_or(Duration::ZERO, |at| at.saturating_since(self.now.monotonic));
-        Duration::from_secs(600).saturating_sub(left)
+/// How the holder of a lease is known.
+fn key(lease: &LeaseView<'_>) -> Vec<u8> {
+    match lease.client {
+        ClientKey::Identifier(id) => [&[BY_ID], &id[..]].concat(),
+        ClientKey::Hardware(hardware) => [&[BY_MAC], &hardware.chaddr()[..6]].concat(),
+    }
+}
+
+/// The first of each kind.
+fn options(mut rest: &[u8]) -> BTreeMap<u8, &[u8]> {
+    let mut options = BTreeMap::new();
+    loop {
+        match rest {
+            [0, behind @ ..] => rest = behind,
+            [255, ..] => return options,
+            [code, length, behind @ ..] => {
+                let (value, behind) = behind.split_at(usize::from(*length));
+                options.entry(*code).or_insert(value);
+                rest = behind;
+            }
+            _ => panic!("the options have no end"),
+        }
     }
 }

@@ -61,13 +61,14 @@ impl Counters {
 impl Reason {
     const COUNT: usize = Self::NAMES.len();
 
-    const NAMES: [&str; 7] = [
+    const NAMES: [&str; 8] = [
         "malformed",
         "rate_limited",
         "unknown_network",
         "other_server",
         "unknown_client",
         "overloaded",
+        "outlived",
         "name_taken",
     ];
 
@@ -79,7 +80,8 @@ impl Reason {
             Reason::OtherServer => 3,
             Reason::UnknownClient => 4,
             Reason::Overloaded => 5,
-            Reason::NameTaken => 6,
+            Reason::Outlived => 6,
+            Reason::NameTaken => 7,
         }
     }
 

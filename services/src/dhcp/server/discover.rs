@@ -7,7 +7,7 @@ use std::time::Duration;
 use dhcproto::v4::MessageType;
 use genkan_engine::time::Timestamp;
 
-use super::{Event, MAX_QUEUE, Now, Probe, ProbeOutcome, Server};
+use super::{Event, MAX_QUEUE, Now, Probe, ProbeOutcome, Reason, Server};
 use crate::dhcp::journal::Record;
 use crate::dhcp::lease::{ClientKey, HardwareAddress};
 use crate::dhcp::message::{Request, code};
@@ -81,11 +81,11 @@ impl Server {
                 Usable::Now => return self.offer(now, request, subnet, address, client),
                 Usable::AfterProbe => {
                     let waiter = Waiter { subnet, since: now.monotonic, payload: payload.into() };
-                    if self.waiting.has_room_for(now.monotonic, address) {
-                        self.waiting.certain.insert(address, waiter);
-                        self.probe(now, subnet, address);
+                    if !self.waiting.has_room_for(now.monotonic, address) {
+                        return self.dropped(Reason::Overloaded);
                     }
-                    return;
+                    self.waiting.certain.insert(address, waiter);
+                    return self.probe(now, subnet, address);
                 }
             }
         }
@@ -102,6 +102,7 @@ impl Server {
         } else {
             if self.waiting.any.len() >= MAX_WAITING {
                 self.waiting.any.pop_front();
+                self.dropped(Reason::Overloaded);
             }
             self.waiting.any.push_back(Waiter { subnet, since: now.monotonic, payload: payload.into() });
         }
@@ -218,6 +219,7 @@ impl Server {
         }
         while self.waiting.any.front().is_some_and(|waiter| waiter.is_old(now.monotonic)) {
             self.waiting.any.pop_front();
+            self.dropped(Reason::Overloaded);
         }
         let Some(first) = self.waiting.any.iter().position(|waiter| waiter.subnet == subnet) else { return };
         if let Some(waiter) = self.waiting.any.remove(first) {
@@ -227,7 +229,7 @@ impl Server {
 
     fn serve(&mut self, now: Now, waiter: &Waiter) {
         if waiter.is_old(now.monotonic) {
-            return;
+            return self.dropped(Reason::Overloaded);
         }
         if let Ok(request) = Request::parse(&waiter.payload) {
             self.handle_discover(now, &request, waiter.subnet, &waiter.payload);

@@ -47,6 +47,9 @@ const MAX_DUE: usize = 1024;
 #[derive(Debug)]
 struct Held {
     sequence: u64,
+    client: ClientKey,
+    address: Ipv4Addr,
+    expires: Timestamp,
     transmit: Transmit,
     event: Event,
 }
@@ -352,12 +355,20 @@ impl Server {
         Batch { octets, sequence: self.sequence }
     }
 
-    /// Everything up to this sequence is on disk, and survives a loss of power: acknowledgements may leave.
+    /// Everything up to this sequence is on disk, and survives a loss of power: acknowledgements may leave, of leases that
+    /// are still what they say. One that was given back, declined or came to its end meanwhile may be somebody else's now.
     pub fn committed(&mut self, sequence: u64) {
         self.committed = self.committed.max(sequence.min(self.sequence));
         while let Some(held) = self.held.pop_front_if(|held| held.sequence <= self.committed) {
-            self.event(held.event);
-            self.send(held.transmit);
+            let is_in_force = self.table.slot(held.address).is_some_and(|slot| {
+                slot.state == State::Leased && slot.is_held_by(&held.client) && slot.until >= held.expires
+            });
+            if is_in_force {
+                self.event(held.event);
+                self.send(held.transmit);
+            } else {
+                self.dropped(Reason::Outlived);
+            }
         }
     }
 

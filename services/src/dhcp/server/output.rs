@@ -173,8 +173,10 @@ pub enum Reason {
     OtherServer,
     /// It names an address that this server knows nothing of (RFC 2131 §4.3.2).
     UnknownClient,
-    /// Records are not written as fast as clients ask.
+    /// More clients ask at once than records are written for, or addresses probed.
     Overloaded,
+    /// Its acknowledgement waited for the disk, and the lease was given back, declined or over before it could leave.
+    Outlived,
     /// Answered, but under another name than it asked for, or without one.
     NameTaken,
 }

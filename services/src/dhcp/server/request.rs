@@ -157,12 +157,12 @@ impl Server {
             granted: now.wall.0,
             seconds: kept,
         }));
-        let holder = Some(Holder { client, hardware, name: name.clone(), seconds: kept });
+        let holder = Some(Holder { client: client.clone(), hardware, name: name.clone(), seconds: kept });
         self.table.set(address, Slot { state: State::Leased, until: expires, holder });
 
         let transmit = self.reply(request, subnet, MessageType::Ack, address, Some(seconds), name.as_deref());
         let event = Event::Leased { address, hardware, name, expires, renewed };
-        self.held.push_back(Held { sequence: self.sequence, transmit, event });
+        self.held.push_back(Held { sequence: self.sequence, client, address, expires, transmit, event });
     }
 
     fn refuse(&mut self, request: &Request<'_>, subnet: usize, address: Ipv4Addr) {

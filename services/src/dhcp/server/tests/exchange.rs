@@ -36,6 +36,49 @@ fn an_acknowledgement_waits_for_its_record() {
     assert!(bench.server.poll_transmit().is_some());
 }
 
+fn hear(server: &mut Server, ask: Ask) {
+    let payload = ask.payload();
+    let datagram = Datagram { source: ask.ciaddr, destination: ask.destination, payload: &payload };
+    server.handle_datagram(at(1), &datagram);
+}
+
+/// A REQUEST whose acknowledgement waits, then what the caller does, then the disk has it all: the answers by client.
+fn while_the_disk_is_busy(then: impl FnOnce(&mut Server, Ipv4Addr)) -> Vec<(u8, MessageType)> {
+    let mut config = config();
+    config.local.pool = Some(host(100)..=host(100));
+    let mut bench = Bench::new(config);
+    let address = bench.answer(Ask::discover(5)).1.yiaddr();
+    hear(&mut bench.server, Ask::selecting(5, address));
+    then(&mut bench.server, address);
+    bench.settle();
+    let answers = std::iter::from_fn(|| bench.server.poll_transmit());
+    let answers = answers.map(|transmit| decode(&transmit.payload));
+    answers.map(|message| (message.chaddr()[5], message.opts().msg_type().unwrap())).collect()
+}
+
+#[test]
+fn what_is_given_up_before_it_is_on_the_disk_is_not_acknowledged() {
+    let told = while_the_disk_is_busy(|_, _| {});
+    assert_eq!(told, [(5, MessageType::Ack)]);
+    let released = while_the_disk_is_busy(|server, address| hear(server, Ask::release(5, address)));
+    assert_eq!(released, []);
+    let declined = while_the_disk_is_busy(|server, address| hear(server, Ask::decline(5, address)));
+    assert_eq!(declined, []);
+    // Released, and somebody else's before the disk has any of it: one is told to have the address, not two.
+    let passed_on = while_the_disk_is_busy(|server, address| {
+        hear(server, Ask::release(5, address));
+        hear(server, Ask::discover(6));
+        while let Some(Probe { address, .. }) = server.poll_probe() {
+            server.handle_probe(at(1), address, ProbeOutcome::Free);
+        }
+        hear(server, Ask::selecting(6, address));
+    });
+    assert_eq!(passed_on, [(6, MessageType::Offer), (6, MessageType::Ack)]);
+    // The disk has stood still for longer than the lease.
+    let late = while_the_disk_is_busy(|server, _| server.handle_timeout(at(4_000)));
+    assert_eq!(late, []);
+}
+
 #[test]
 fn a_disk_that_does_not_answer_takes_bounded_memory() {
     let mut config = config();

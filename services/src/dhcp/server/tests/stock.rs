@@ -56,6 +56,29 @@ fn without_a_stock_clients_wait_for_a_probe() {
     assert_eq!(decode(&server.poll_transmit().unwrap().payload).yiaddr(), probe.address);
 }
 
+/// As many as wait for a probe are bounded, and whoever gets no answer is counted: one of too many, and one whom the
+/// outcome came too late for.
+#[test]
+fn who_waits_for_a_probe_in_vain_is_counted() {
+    let mut config = config();
+    config.local.prefix = "10.0.0.0/16".parse().unwrap();
+    config.local.pool = Some(Ipv4Addr::new(10, 0, 1, 0)..=Ipv4Addr::new(10, 0, 250, 0));
+    let mut server = Server::new(config, &Replay::default(), at(1), 7).unwrap();
+    for n in 0..4_100u16 {
+        let mut payload = Ask::discover(0).payload();
+        payload[32..34].copy_from_slice(&n.to_be_bytes());
+        let datagram = Datagram { source: NONE, destination: Ipv4Addr::BROADCAST, payload: &payload };
+        server.handle_datagram(at(1), &datagram);
+    }
+    let overloaded =
+        |server: &Server| server.counters().dropped().find(|(name, _)| *name == "overloaded").unwrap().1;
+    assert_eq!(overloaded(&server), 4);
+    let probe = server.poll_probe().unwrap();
+    let late = Now { monotonic: Timestamp::from_millis(5_500), ..at(5) };
+    server.handle_probe(late, probe.address, ProbeOutcome::Free);
+    assert_eq!((overloaded(&server), server.poll_transmit()), (4_100, None));
+}
+
 #[test]
 fn a_probe_without_an_outcome_is_tried_again() {
     let mut server = Server::new(config(), &Replay::default(), at(1), 7).unwrap();
