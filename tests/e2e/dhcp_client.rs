@@ -154,11 +154,11 @@ fn reply(message: &[u8]) -> Reply {
     Reply { kind, address: Ipv4Addr::new(message[16], message[17], message[18], message[19]), options }
 }
 
-/// Clients without end, from a thread of their own, until they are told to stop. Who was told to have which address.
-pub(crate) fn crowd(socket: &UdpSocket, first: u32, until: Instant) -> Vec<(Ipv4Addr, u32)> {
+/// Clients without end, from a thread of their own, as long as it goes on. Who was told to have which address.
+pub(crate) fn crowd(socket: &UdpSocket, first: u32, goes_on: impl Fn() -> bool) -> Vec<(Ipv4Addr, u32)> {
     let mut given = Vec::new();
     let mut number = first;
-    while Instant::now() < until {
+    while goes_on() {
         number += 1;
         let mut client = Client::new(socket, number);
         client.send(DISCOVER, NOBODY, Ipv4Addr::BROADCAST, &[]);

@@ -47,7 +47,7 @@ fn row(lab: &Lab, name: &str) -> Value {
 }
 
 #[track_caller]
-fn wait_for_state(lab: &Lab, name: &str, state: &str) -> Value {
+pub(super) fn wait_for_state(lab: &Lab, name: &str, state: &str) -> Value {
     wait_for(&format!("{name} is {state}"), || row(lab, name)["state"] == state);
     row(lab, name)
 }
@@ -182,7 +182,7 @@ fn bind_takes_signed_updates() -> Outcome {
 }
 
 /// The server with all moods, and the file with its certificate.
-fn update_server(lab: &Lab) -> (Background, PathBuf) {
+pub(super) fn update_server(lab: &Lab) -> (Background, PathBuf) {
     let folder = folder(lab, "update-server");
     let cert = folder.join("cert.pem");
     let (path, name) = (cert.display().to_string(), format!("subjectAltName=IP:{}", lab.address.remote));
@@ -221,13 +221,13 @@ fn update_server(lab: &Lab) -> (Background, PathBuf) {
 }
 
 /// The requests that it has heard for a name or path.
-fn requests(folder: &Path, about: &str) -> Vec<Value> {
+pub(super) fn requests(folder: &Path, about: &str) -> Vec<Value> {
     let text = fs::read_to_string(folder.join("requests")).unwrap_or_default();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.filter(|line| line["path"].as_str().is_some_and(|path| path.contains(about))).collect()
 }
 
-fn https_entry(lab: &Lab, folder: &Path, name: &str, rest: &str) -> String {
+pub(super) fn https_entry(lab: &Lab, folder: &Path, name: &str, rest: &str) -> String {
     let (server, ca) = (lab.address.remote, folder.join("ca.pem"));
     format!(
         "[[ddns]]\nprovider = \"dyndns2\"\nnames = [\"{name}\"]\nusername = \"user\"\npassword = \"hunter2\"\n\

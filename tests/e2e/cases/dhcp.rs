@@ -281,7 +281,7 @@ fn no_address_is_given_twice_whenever_the_router_is_killed() -> Outcome {
         let life = Duration::from_micros(700_000 + u64::from(round).wrapping_mul(7_919) % 97 * 1_111);
         let until = Instant::now() + life + Duration::from_millis(100);
         let given = thread::scope(|scope| {
-            let crowd = scope.spawn(|| crowd(&socket, 10_000 * (round + 1), until));
+            let crowd = scope.spawn(|| crowd(&socket, 10_000 * (round + 1), || Instant::now() < until));
             thread::sleep(life);
             lab.kill_router();
             crowd.join().expect("no panic")

@@ -44,6 +44,7 @@ mod top;
 mod trace_follow;
 mod trace_live;
 mod upgrade;
+mod upgrade_services;
 mod upgrade_trouble;
 mod wan_dhcp;
 
@@ -67,6 +68,7 @@ pub(crate) fn all() -> Vec<Case> {
         nat_log::all(),
         persistence::all(),
         upgrade::all(),
+        upgrade_services::all(),
         upgrade_trouble::all(),
         changes::all(),
         changes_beside_traffic::all(),

@@ -40,7 +40,7 @@ cases![
 pub(super) const FREE: &str = "\n[router]\nsandbox = false\n";
 
 /// The longest pause that is promised. Without optimisation nothing is as fast as it is meant to be.
-const LONGEST_PAUSE: Duration = Duration::from_millis(if setup::is_slow() { 1_000 } else { 100 });
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(if setup::is_slow() { 1_000 } else { 100 });
 
 /// Puts something else in the place of a program, as a package manager does.
 pub(super) fn replace(program: &Path, with: impl FnOnce(&Path)) {
@@ -58,7 +58,7 @@ pub(super) fn replace_by_script(program: &Path, text: &str) {
 }
 
 /// `genkan upgrade`, by the program under test.
-fn upgrade(lab: &Lab) -> Said {
+pub(super) fn upgrade(lab: &Lab) -> Said {
     let socket = lab.router(|router| router.socket());
     let mut command = Command::new(setup::binary());
     command.args(["upgrade", "--format", "json", "--socket"]).arg(socket);

@@ -57,7 +57,7 @@ impl Dhcp {
     }
 
     /// ISC dhcpd with this pool; leases of 10 s that are to be renewed after 1 s.
-    fn isc(lab: &Lab, pool: &str, more: &str) -> Dhcp {
+    pub(super) fn isc(lab: &Lab, pool: &str, more: &str) -> Dhcp {
         Dhcp::isc_for(lab, "203.0.113.0", pool, more)
     }
 
@@ -109,12 +109,12 @@ impl Dhcp {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn count(&self, what: &str) -> usize {
+    pub(super) fn count(&self, what: &str) -> usize {
         self.log().matches(what).count()
     }
 }
 
-fn status(lab: &Lab) -> Value {
+pub(super) fn status(lab: &Lab) -> Value {
     serde_json::from_str(&lab.genkan(&["status", "--format", "json"]).stdout).expect("it is JSON")
 }
 
@@ -127,7 +127,7 @@ pub(super) fn has(lab: &Lab, address: Ipv4Addr) -> bool {
 }
 
 /// How many events of this kind there are.
-fn events(lab: &Lab, kind: &str) -> usize {
+pub(super) fn events(lab: &Lab, kind: &str) -> usize {
     let said = lab.genkan(&["events", "--kind", kind, "--limit", "0"]).expect_ok().stdout;
     said.lines().filter(|line| line.contains(kind)).count()
 }

@@ -133,14 +133,24 @@ impl Services {
 
     /// Ends all. Nothing is written to the state folder after that: another process may have it.
     pub(super) async fn stop(&mut self) {
+        self.stop_asking().await;
+        self.stop_answering().await;
+    }
+
+    /// Ends those that nobody on a lan waits for. One with a request under way takes two seconds.
+    pub(super) async fn stop_asking(&mut self) {
         self.dhcp_client.stop().await;
-        self.dhcp_server.stop().await;
-        self.dns.stop().await;
         self.ddns.stop().await;
         self.hosts.stop().await;
     }
 
-    /// Goes on after [`Services::stop`]: nobody has taken over.
+    /// Ends those that machines of the lans ask: at once, but for leases that are on their way to the disk.
+    pub(super) async fn stop_answering(&mut self) {
+        self.dhcp_server.stop().await;
+        self.dns.stop().await;
+    }
+
+    /// Goes on after that: nobody has taken over.
     pub(super) fn resume(&mut self) {
         self.dhcp_client.resume();
         self.dhcp_server.resume();

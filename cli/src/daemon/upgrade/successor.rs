@@ -251,8 +251,9 @@ impl Daemon {
                 }
             }
         };
-        // The new program's services begin with what ours leave in the state folder.
-        self.services.stop().await;
+        // The new program's services begin with what ours leave in the state folder. Machines of the lans are answered
+        // until packets wait.
+        self.services.stop_asking().await;
         let began = Instant::now();
         let switched = self.switch(&mut successor).await;
         if switched.is_err() {
@@ -306,6 +307,7 @@ impl Daemon {
         let failed = |text: String| format!("{name}: {text}");
         send(&successor.passage, &Message::Begin, &[]).map_err(|error| failed(error.to_string()))?;
         successor.expect("let frames in", |it| matches!(it, Message::Gathering)).map_err(failed)?;
+        self.services.stop_answering().await;
         let mut paused = self.workers.pause().await.map_err(|error| failed(error.to_string()))?;
         let outcome = tokio::task::block_in_place(|| self.give(&mut paused, successor));
         match outcome {
