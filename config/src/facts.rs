@@ -11,7 +11,7 @@ use genkan_engine::plan;
 pub use genkan_engine::plan::WanRoute;
 use ipnet::Ipv4Net;
 
-use crate::{DnsUpstream, Host, Loaded};
+use crate::{Config, DnsUpstream, Host, Loaded};
 
 /// What is known at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +115,14 @@ impl Loaded {
             }
             None => plan.routes.iter().any(|route| route.to.contains(&address)),
         }
+    }
+}
+
+impl Config {
+    /// Which `[[host]]` of the file, from 0, has this name. The plan leaves out those that are nowhere, so that places there
+    /// are others.
+    pub fn host_at(&self, name: &str) -> Option<usize> {
+        self.hosts.iter().position(|host| host.name == name)
     }
 }
 

@@ -48,7 +48,8 @@ fn messages(file: &str) -> String {
 
 fn test_messages(file: &str) -> String {
     let load = &mut |path: &Path| {
-        let host = "[[host]]\nname = \"nas\"\naddress = \"192.168.0.10\"\n";
+        let host = "[[host]]\nname = \"nas\"\naddress = \"192.168.0.10\"\n\
+                    [[host]]\nname = \"phone\"\nmac = \"02:00:00:00:00:09\"\n";
         let timed = "[[forward]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 80\nto = \"nas\"\n\
                      schedule = \"Mon-Fri 18:00-23:00\"\n";
         let forward = if path == Path::new("timed.toml") { timed } else { "" };

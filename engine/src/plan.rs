@@ -176,7 +176,7 @@ pub struct Host {
     pub name: String,
     /// Its MAC address, if written.
     pub mac: Option<MacAddr>,
-    /// Its internal address.
+    /// Its internal address; 0.0.0.0: it is nowhere at the moment, and `external` is kept for it.
     pub address: Ipv4Addr,
     /// Its own filtering behaviour.
     pub filtering: Option<FilteringBehavior>,

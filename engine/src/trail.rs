@@ -94,7 +94,9 @@ pub enum Step {
     NoForward,
     /// All ports of the external address lead to one host.
     OneToOne {
-        /// Which.
+        /// The external address.
+        external: Ipv4Addr,
+        /// Where the host is; 0.0.0.0: nowhere at the moment.
         host: Ipv4Addr,
     },
     /// A mapping has this external endpoint.

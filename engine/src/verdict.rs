@@ -138,6 +138,8 @@ drop_reasons! {
     ForwardSessionLimit = "forward_session_limit",
     /// The source opens sessions through the forward faster than its `max_new_per_source` allows.
     ForwardSourceRate = "forward_source_rate",
+    /// The external address is one host's alone, and that is nowhere at the moment.
+    HostAbsent = "host_absent",
     /// The external port rests after its forward was closed.
     PortResting = "port_resting",
     /// Hairpin is switched off.

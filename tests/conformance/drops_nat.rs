@@ -1,11 +1,13 @@
 //! One test per drop reason, in the order of the packet's walk: the decisions about forwarding and translation.
 
-use genkan_engine::plan::Rate;
+use std::net::SocketAddrV4;
+
+use genkan_engine::plan::{Rate, Route};
 use genkan_engine::router::LinkState;
 use genkan_engine::{DropReason, Offload, UnixTime};
 use genkan_tests::lab::clock::WALL_START;
 use genkan_tests::lab::craft::{echo_reply, echo_request, icmp, icmp_error, raw, tcp, udp};
-use genkan_tests::lab::plan::{EXTERNAL, forward};
+use genkan_tests::lab::plan::{EXTERNAL, EXTERNAL_2, forward, host_entry};
 use genkan_tests::lab::{Body, Checksum, Flags, Frame, GUEST, LAN, Lab, WAN, mac_of, router_mac};
 
 use crate::common::{external, home, ip, scene, secs};
@@ -222,6 +224,42 @@ fn drop_forward_closed() {
     });
     lab.refuse(web, tcp(web.at(5000), external(80), Flags::SYN), DropReason::ForwardClosed);
     lab.refuse(web, tcp(web.at(5000), external(81), Flags::SYN), DropReason::ForwardClosed);
+}
+
+/// An address that is kept for a device that is nowhere: for nobody else, neither for the DMZ nor for who asks from inside.
+/// As soon as the device is somewhere, it is there.
+#[test]
+fn drop_host_absent() {
+    let (mut lab, pc, web) = scene(|plan| {
+        plan.wan.addresses.push(EXTERNAL_2);
+        let mut nas = host_entry("nas", "0.0.0.0");
+        nas.external = Some(EXTERNAL_2);
+        plan.hosts.push(nas);
+        plan.dmz = Some(ip("192.168.0.100"));
+        // So that there is a way to 0.0.0.0 inside, too.
+        plan.routes.push(Route { to: "0.0.0.0/8".parse().unwrap(), via: ip("192.168.0.254") });
+    });
+    let own = |port| SocketAddrV4::new(EXTERNAL_2, port);
+    lab.refuse(web, tcp(web.at(5000), own(80), Flags::SYN), DropReason::HostAbsent);
+    lab.refuse(web, udp(web.at(5000), own(53)), DropReason::HostAbsent);
+    lab.refuse(web, echo_request(web.address, EXTERNAL_2, 7), DropReason::HostAbsent);
+    lab.refuse(web, raw(web.address, EXTERNAL_2, 50, &[0; 8]), DropReason::HostAbsent);
+    lab.drop_at(pc, tcp(pc.at(5000), own(80), Flags::SYN), DropReason::HostAbsent);
+    assert_eq!(lab.router.session_count(), 0);
+    // Nobody leaves from there meanwhile.
+    lab.change(|plan| plan.routes.clear());
+    for port in 6000..6010 {
+        assert_eq!(*lab.pass(pc, udp(pc.at(port), web.at(53)), web).from().ip(), EXTERNAL);
+    }
+    let nas = lab.lan_host("192.168.0.10");
+    lab.change(|plan| plan.hosts[0].address = nas.address);
+    lab.pass(web, tcp(web.at(5001), own(80), Flags::SYN), nas);
+    lab.pass(web, echo_request(web.address, EXTERNAL_2, 7), nas);
+    assert_eq!(lab.pass(nas, udp(nas.at(5000), web.at(53)), web).from(), own(5000));
+    // It is gone again, and with it all that it had.
+    lab.change(|plan| plan.hosts[0].address = ip("0.0.0.0"));
+    lab.refuse(web, udp(web.at(53), own(5000)), DropReason::HostAbsent);
+    assert_eq!(lab.received(nas), []);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod rules;
 
 use genkan_config::Loaded;
+use genkan_config::facts::ABSENT;
 use genkan_config::openings::State;
 use genkan_control::api::{
     AuditFinding, AuditKind, AuditOpening, AuditReport, AuditRisk, ClosedBy, ForwardRow,
@@ -40,12 +41,18 @@ impl Facts<'_> {
                 words,
             ));
         }
-        for (at, host) in plan.hosts.iter().enumerate() {
+        for host in &plan.hosts {
             let Some(external) = host.external else { continue };
+            let is_absent = host.address == ABSENT;
             let name = if host.name.is_empty() { host.address.to_string() } else { host.name.clone() };
-            let to = format!("{external} -> {}", host.address);
-            let place = self.place("host", at, "external");
-            openings.push(self.whole(AuditKind::OneToOne, name, to, place, Vec::new(), words));
+            let to = match is_absent {
+                true => external.to_string(),
+                false => format!("{external} -> {}", host.address),
+            };
+            let place = self.loaded.config.host_at(&host.name);
+            let place = place.and_then(|at| self.place("host", at, "external"));
+            let whole = self.whole(AuditKind::OneToOne, name, to, place, Vec::new(), words);
+            openings.push(AuditOpening { closed_by: is_absent.then_some(ClosedBy::Absent), ..whole });
         }
         // Stable: what is equally risky stays in the order of the file.
         openings.sort_by_key(|opening| std::cmp::Reverse(opening.risk));

@@ -31,9 +31,9 @@ pub(super) async fn target_facts(
     ports: &mut [Port],
 ) -> Result<(Target, usize), ClientError> {
     let lan = port.lan_index().and_then(|lan| loaded.plan.lans.get(lan));
-    let hosts = &loaded.plan.hosts;
-    let configured = hosts.iter().position(|host| host.address == next_hop);
-    let configured = configured.and_then(|host| Some((host, hosts[host].mac?.to_string())));
+    let configured = loaded.plan.hosts.iter().find(|host| host.address == next_hop);
+    let configured =
+        configured.and_then(|host| Some((loaded.config.host_at(&host.name)?, host.mac?.to_string())));
     let has_its_mac = |row: &&NeighborRow| {
         row.address != next_hop && row.mac.is_some() && row.mac == configured.clone().map(|(_, mac)| mac)
     };

@@ -44,7 +44,9 @@ impl Coverage {
                     self.forwards.insert(rule.0 as usize);
                 }
                 Step::Dmz { .. } => self.dmz = true,
-                Step::OneToOne { host } => self.host(plan, *host),
+                Step::OneToOne { external, .. } => {
+                    self.hosts.extend(plan.hosts.iter().position(|host| host.external == Some(*external)));
+                }
                 Step::Opened { internal, remote, .. } | Step::Known { internal, remote, .. } => {
                     for address in [*internal.ip(), *remote.ip()] {
                         self.host(plan, address);
@@ -84,7 +86,8 @@ impl Coverage {
             rules.push(rule("dmz", 0, "to", to.to_string(), self.dmz));
         }
         for (index, host) in plan.hosts.iter().enumerate() {
-            rules.push(rule("host", index, "name", host.name.clone(), self.hosts.contains(&index)));
+            let at = loaded.config.host_at(&host.name).unwrap_or(index);
+            rules.push(rule("host", at, "name", host.name.clone(), self.hosts.contains(&index)));
         }
         for (index, route) in plan.routes.iter().enumerate() {
             rules.push(rule("route", index, "to", route.to.to_string(), self.routes.contains(&index)));

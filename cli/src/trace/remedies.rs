@@ -120,6 +120,7 @@ fn always(reason: DropReason) -> Option<&'static str> {
         | DropReason::TransmitQueueFull
         | DropReason::HandOverFull
         | DropReason::LocalQueueFull => "remedy-later",
+        DropReason::HostAbsent => "remedy-host-absent",
         DropReason::PortDown => "remedy-link",
         DropReason::IcmpNoSession => "remedy-icmp-request",
         DropReason::IcmpErrorNoSession => "remedy-icmp-error",

@@ -81,10 +81,16 @@ impl Scene<'_> {
             Step::ForRouter { address } => Said::with("step-for-router", [("address", address.to_string())]),
             Step::Forward { rule, says } => self.forward_said(rule.0, *says),
             Step::NoForward => Said::plain("step-no-forward"),
-            Step::OneToOne { host } => {
-                let index = self.plan.hosts.iter().position(|known| known.address == *host);
-                let said = Said::with("step-one-to-one", [("host", host.to_string())]);
-                said.at("host", index.unwrap_or(0), "external")
+            Step::OneToOne { external, host } => {
+                let hosts = &self.loaded.config.hosts;
+                let index = hosts.iter().position(|known| known.external == Some(*external)).unwrap_or(0);
+                let said = if host.is_unspecified() {
+                    let name = hosts.get(index).map(|host| host.name.clone()).unwrap_or_default();
+                    Said::with("step-one-to-one-absent", [("host", name)])
+                } else {
+                    Said::with("step-one-to-one", [("host", host.to_string())])
+                };
+                said.at("host", index, "external")
             }
             Step::Mapping { internal, filtering, admits } => {
                 let id = if *admits { "step-mapping-admits" } else { "step-mapping-filters" };

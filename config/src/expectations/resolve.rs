@@ -13,6 +13,7 @@ use super::values::{Party, Simple};
 use super::{Configurations, Endpoint, Expect, Flow, MOST_CONNECTIONS, Reached, Refusal, Step, Test};
 use crate::Loaded;
 use crate::error::{Code, Report, Span};
+use crate::facts::ABSENT;
 use crate::suggest::closest;
 use crate::value::Spanned;
 use crate::value::target::Machine;
@@ -440,10 +441,20 @@ fn endpoint(
         Machine::Name(name) => {
             let plan = &loaded.plan;
             let host = plan.hosts.iter().find(|host| host.name == *name).map(|host| host.address);
+            let host = host.filter(|address| *address != ABSENT);
             let wan = || (name == "wan").then(|| plan.wan.address.addr());
             let Some(address) = host.or_else(wan) else {
                 let known = plan.hosts.iter().map(|host| host.name.as_str()).chain(["wan"]);
                 let file = loaded.places.file.name();
+                if loaded.config.host_at(name).is_some() {
+                    report
+                        .error(Code::NotFound, &party.span, format!("nobody knows where `{name}` is"))
+                        .label(format!(
+                            "its [[host]] of {file} has no `address`, and is found in a running router only"
+                        ))
+                        .help("write an address here, or give the [[host]] one");
+                    return None;
+                }
                 let diagnostic =
                     report.error(Code::NotFound, &party.span, format!("there is no host `{name}`"));
                 diagnostic.label(format!("no [[host]] of {file} has this name"));

@@ -50,7 +50,7 @@ pub(crate) struct Settings {
     pub(crate) dmz: Dmz,
     pub(crate) timeouts: crate::plan::Timeouts,
     hosts: BTreeMap<Ipv4Addr, HostSettings>,
-    /// External address to internal host, for 1:1.
+    /// External address to internal host, for 1:1; 0.0.0.0: nowhere at the moment.
     one_to_one: BTreeMap<Ipv4Addr, Ipv4Addr>,
     /// External addresses in order, for look-ups.
     externals: Vec<Ipv4Addr>,
@@ -88,6 +88,7 @@ impl Settings {
             hosts: plan
                 .hosts
                 .iter()
+                .filter(|host| !host.address.is_unspecified())
                 .map(|host| {
                     let settings = HostSettings {
                         mapping: host.mapping,
@@ -123,7 +124,7 @@ impl Settings {
         self.hosts.get(&host).and_then(|settings| settings.external)
     }
 
-    /// The host that an external address belongs to alone.
+    /// The host that an external address belongs to alone; 0.0.0.0 where that is nowhere at the moment.
     pub(crate) fn one_to_one_host(&self, external: Ipv4Addr) -> Option<Ipv4Addr> {
         self.one_to_one.get(&external).copied()
     }

@@ -185,7 +185,10 @@ impl Nat {
         }
         let admit = |internal, origin, mapping| Ok(Admission { internal, origin, mapping, rule: None });
         if let Some(host) = self.settings.one_to_one_host(address) {
-            tell(Step::OneToOne { host });
+            tell(Step::OneToOne { external: address, host });
+            if host.is_unspecified() {
+                return Err(DropReason::HostAbsent);
+            }
             return admit(SocketAddrV4::new(host, port), Origin::OneToOne, NONE);
         }
         if protocol == Protocol::ICMP {

@@ -1,20 +1,22 @@
 //! Forwards that follow a device to wherever it is, by ARP and by its lease.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use genkan_lab::topology::Role::{self, Console, Nas, Remote};
 
 use crate::cases;
-use crate::fixture::{Lab, PATIENCE, wait_for};
+use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::{need, run};
-use crate::servers::{Server, ask, connect, exchange, greeting, udp};
+use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, udp};
 
 cases![
     ;
     only_genkan:
     a_forward_follows_its_device,
     who_is_never_seen_is_absent_and_who_takes_its_address_gets_nothing,
+    an_external_address_is_kept_for_its_device,
 ];
 
 /// How long one attempt to get through may take.
@@ -139,5 +141,49 @@ fn who_is_never_seen_is_absent_and_who_takes_its_address_gets_nothing() -> Outco
     let mut stream = connect(&lab.host(Remote), lab.wan(80)).expect("the forward is open");
     greeting(&mut stream);
     assert!(strange.seen().is_empty());
+    Ok(())
+}
+
+/// What comes for a device that is nowhere gets a reason and goes nowhere, not to the DMZ either; once it is seen, it has all
+/// that comes.
+fn an_external_address_is_kept_for_its_device() -> Outcome {
+    need("ping")?;
+    let lab = Lab::start("");
+    let rules = |mac: &str| {
+        format!(
+            "addresses = [\"203.0.113.5\"]\n[[host]]\nname = \"nas\"\nmac = \"{mac}\"\n\
+             external = \"203.0.113.5\"\n[dmz]\nto = \"{}\"\n",
+            lab.address.console
+        )
+    };
+    let own = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 5), 8080);
+    let (nas, console) = (Server::tcp(&lab.host(Nas), 8080), Server::tcp(&lab.host(Console), 8080));
+    lab.reload(&rules("02:00:00:00:77:77"));
+    connect_within(&lab.host(Remote), own, SILENCE).expect_err("nobody is there");
+    assert!(lab.dropped("host_absent") > 0);
+    let to = own.to_string();
+    let command = ["trace", "--in", "wan", "--protocol", "tcp", "--from", "198.51.100.7:4000", "--to", &to];
+    let traced = lab.genkan(&command).stdout;
+    assert!(traced.contains("for host \"nas\" (1:1), and that device is not there"), "{traced}");
+    wait_for("the status says so", || {
+        lab.genkan(&["status"])
+            .stdout
+            .contains("nas is absent, and was never seen: closed is its external address")
+    });
+    let audited = lab.genkan(&["audit"]).stdout;
+    assert!(audited.contains("host \"nas\" (1:1): all ports of 203.0.113.5\n"), "{audited}");
+    for listing in ["hosts", "sessions", "mappings", "audit", "forwards"] {
+        let said = lab.genkan(&[listing, "--format", "json"]).stdout;
+        assert!(!said.contains("\"0.0.0.0"), "{listing}: {said}");
+    }
+    lab.reload(&rules(&mac(&lab, Nas)));
+    move_to(&lab, Nas, "192.168.0.10");
+    let mut stream = None;
+    wait_for("it is found where it shows itself", || {
+        stream = connect_within(&lab.host(Remote), own, ATTEMPT).ok();
+        stream.is_some()
+    });
+    greeting(stream.as_mut().expect("it was reached"));
+    assert_eq!((nas.seen().len(), console.seen().len()), (1, 0));
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use genkan_config::Loaded;
 use genkan_config::expectations::{Endpoint, Expect, TestFile, port_of};
+use genkan_config::facts::ABSENT;
 use genkan_engine::PortId;
 use genkan_lab::description::{Description, Node, Port};
 use genkan_lab::{Lab, Namespace};
@@ -153,7 +154,8 @@ fn addresses(file: &TestFile) -> BTreeMap<u8, BTreeSet<Ipv4Addr>> {
         let forwards = plan.forwards.iter().map(|forward| forward.to);
         let hosts = plan.hosts.iter().map(|host| host.address);
         let routes = plan.routes.iter().map(|route| route.via);
-        for address in forwards.chain(hosts).chain(routes).chain(plan.dmz) {
+        let all = forwards.chain(hosts).chain(routes).chain(plan.dmz);
+        for address in all.filter(|address| *address != ABSENT) {
             add(port_of(loaded, address), address);
         }
         plan.wan.gateway.into_iter().for_each(|gateway| add(PortId::WAN, gateway));

@@ -46,6 +46,7 @@ drop-forward_source = A forward owns this external port, and its `from` does not
 drop-forward_closed = The forward of this external port is disabled, has expired, or is out of its hours.
 drop-forward_session_limit = The forward has as many sessions as its `max_sessions` allows.
 drop-forward_source_rate = The source opens sessions through the forward faster than its `max_new_per_source` allows.
+drop-host_absent = The external address is one host's alone, and that device is not there.
 drop-port_resting = The external port rests after its forward was closed.
 drop-hairpin_off = Hairpin is switched off.
 drop-no_mapping = Nothing takes this packet from outside: no session, forward, mapping or DMZ.

@@ -46,6 +46,7 @@ drop-forward_source = この外側ポートは転送ルールのもので、そ�
 drop-forward_closed = この外側ポートの転送ルールは無効か、期限切れか、開放時間外である。
 drop-forward_session_limit = 転送ルールのセッション数が `max_sessions` に達している。
 drop-forward_source_rate = 送信元が、転送ルールの `max_new_per_source` より速くセッションを開いている。
+drop-host_absent = この外側アドレスは一つのホスト専用だが、その機器がどこにも見つかっていない。
 drop-port_resting = 転送ルールが閉じた後で、外側ポートは休止中である。
 drop-hairpin_off = ヘアピンが無効になっている。
 drop-no_mapping = 外から来たこのパケットを受けるものがない（セッション、転送ルール、マッピング、DMZ のいずれもない）。

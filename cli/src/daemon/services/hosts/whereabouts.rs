@@ -288,7 +288,9 @@ pub(crate) fn leading_to(loaded: &Loaded, host: &str) -> Vec<String> {
     let leads = |target: &Option<String>| target.as_deref() == Some(host);
     let forwards = rules.filter(|(rule, target)| rule.enabled && leads(target));
     let forwards = forwards.map(|(rule, _)| format!("forward {}", rule.name));
-    forwards.chain(leads(&loaded.config.dmz_host).then(|| "the DMZ".to_owned())).collect()
+    let dmz = leads(&loaded.config.dmz_host).then(|| "the DMZ".to_owned());
+    let own = loaded.config.hosts.iter().find(|known| known.name == host).and_then(|known| known.external);
+    forwards.chain(dmz).chain(own.map(|external| format!("its external address {external}"))).collect()
 }
 
 #[cfg(test)]
