@@ -68,9 +68,9 @@ pub(crate) fn run(
     let (store, loaded) = changes::open(path, loaded, &state.path, shared)?;
     let listener = socket.take_listener();
     let nat_log = nat_log::folder(&loaded.config.log);
-    let secrets = privileges::secrets(&loaded.config);
+    let named = privileges::named_files(&loaded.config);
     let places =
-        privileges::Places { config: path, socket: socket.path(), state: &state.path, nat_log, secrets };
+        privileges::Places { config: path, socket: socket.path(), state: &state.path, nat_log, named };
     // Before the first thread: every one is to be without what is given up here.
     let inherited = predecessor.as_ref().and_then(Predecessor::sandbox).map(privileges::inherited);
     let given_up = inherited.or_else(|| privileges::give_up(&loaded.config, &places));

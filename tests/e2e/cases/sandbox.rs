@@ -7,7 +7,7 @@ use genkan_lab::Options;
 use genkan_lab::topology::Role::Router;
 
 use crate::cases;
-use crate::fixture::Lab;
+use crate::fixture::{Lab, wait_for};
 use crate::outcome::Outcome;
 use crate::programs::{need_tun, run};
 
@@ -17,6 +17,7 @@ cases![
     every_thread_has_given_up_what_no_router_needs,
     a_tap_keeps_its_rings,
     files_elsewhere_are_out_of_reach,
+    named_files_may_be_replaced_in_a_folder_of_their_own,
     what_the_configuration_cannot_do_any_more_is_told,
     the_sandbox_can_be_switched_off,
 ];
@@ -127,6 +128,58 @@ fn files_elsewhere_are_out_of_reach() -> Outcome {
     fs::remove_file(elsewhere).expect("/run is ours in here");
     assert_eq!(said.code, Some(1), "{said:#?}");
     assert!(format!("{}{}", said.stdout, said.stderr).contains("Permission denied"), "{said:#?}");
+    Ok(())
+}
+
+/// As secrets and lists are, by programs that keep them: written beside and renamed. Elsewhere somebody is told why not.
+fn named_files_may_be_replaced_in_a_folder_of_their_own() -> Outcome {
+    need_tun()?;
+    let lab = Lab::without_router(&Options::default());
+    let folder = std::path::Path::new("/run/genkan-named");
+    fs::create_dir_all(folder).expect("/run is ours in here");
+    let files = [folder.join("token"), folder.join("blocked"), "/run/genkan-shared-token".into()];
+    let replace = |text: &str| {
+        for file in &files {
+            fs::write(file.with_extension("new"), text).expect("/run is ours in here");
+            fs::rename(file.with_extension("new"), file).expect("/run is ours in here");
+        }
+    };
+    replace("first.example\n");
+    let entry = |name: &str, file: &std::path::Path| {
+        let file = file.display();
+        format!(
+            "[[ddns]]\nprovider = \"duckdns\"\nnames = [\"{name}.duckdns.org\"]\ntoken_file = \"{file}\"\n"
+        )
+    };
+    let rules = format!(
+        "[router]\ntun = \"genkan0\"\n[dns]\nupstreams = [\"198.51.100.7\"]\nblock = [\"{}\"]\n{}{}",
+        files[1].display(),
+        entry("own", &files[0]),
+        entry("shared", &files[2])
+    );
+    lab.start_router(&rules).unwrap_or_else(|error| panic!("{error}"));
+    let landlocked =
+        status(&lab)["sandbox"]["files"].as_str().is_some_and(|text| text.contains("only its own"));
+    if !landlocked {
+        return Err(crate::outcome::Skip("this kernel has no landlock".to_owned()));
+    }
+    let reasons = || {
+        let said = lab.genkan(&["ddns", "--format", "json"]).stdout;
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&said).expect("it is JSON");
+        let reason = |row: &serde_json::Value| row["reason"].as_str().unwrap_or_default().to_owned();
+        rows.iter().map(reason).collect::<Vec<_>>()
+    };
+    let names = || lab.genkan(&["dns"]).stdout;
+    wait_for("the list is read", || names().contains("1 names are blocked"));
+    assert!(reasons().iter().all(|reason| !reason.contains("Permission denied")), "{:?}", reasons());
+    replace("0.0.0.0 second.example third.example\n");
+    lab.genkan(&["reload"]).expect_ok();
+    wait_for("the other list is read", || names().contains("2 names are blocked"));
+    wait_for("it is told what is out of reach", || {
+        reasons()[1].contains("Permission denied")
+            && reasons()[1].contains("the sandbox lets the router read")
+    });
+    assert!(!reasons()[0].contains("Permission denied"), "{:?}", reasons());
     Ok(())
 }
 

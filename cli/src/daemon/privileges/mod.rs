@@ -15,6 +15,7 @@ mod files;
 mod system_calls;
 
 use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -34,8 +35,8 @@ pub(super) struct Places<'a> {
     pub(super) state: &'a Path,
     /// The folder of the record of translations, if one is kept.
     pub(super) nat_log: Option<&'a Path>,
-    /// Files that are read now and then, by themselves: of passwords, of certificates.
-    pub(super) secrets: Vec<&'a Path>,
+    /// Files that the configuration names, and that are read again while the router runs.
+    pub(super) named: Vec<&'a Path>,
 }
 
 /// What is in force now.
@@ -63,9 +64,9 @@ pub(super) fn give_up(config: &Config, places: &Places<'_>) -> Option<GivenUp> {
     }
 
     let af_xdp = may_use_af_xdp(config);
-    capabilities::keep_only(af_xdp, config.dns.is_some(), &mut problems);
-    let lists = config.dns.iter().flat_map(|dns| dns.block.iter().chain(&dns.tls_ca));
-    let files = files::confine(places, lists.flat_map(|path| folders(path)));
+    // With a TUN a reload may add `[dns]`.
+    capabilities::keep_only(af_xdp, config.tun.is_some(), &mut problems);
+    let files = files::confine(places);
     // Only landlock can tell programs apart: without it, none is to be started.
     let programs = files.is_ok();
     let io_uring = devices(config).any(|device| device.backend == Backend::Tap);
@@ -116,8 +117,8 @@ fn folders(file: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Files of passwords and certificates that the configuration names.
-pub(super) fn secrets(config: &Config) -> Vec<&Path> {
+/// Files that the configuration names: passwords, certificates, block lists.
+pub(super) fn named_files(config: &Config) -> Vec<&Path> {
     let mut files = Vec::new();
     for entry in &config.ddns {
         if let Some(SecretSource::File(path)) = &entry.secret {
@@ -125,7 +126,20 @@ pub(super) fn secrets(config: &Config) -> Vec<&Path> {
         }
         files.extend(entry.ca_file.as_deref());
     }
+    let of_dns = config.dns.iter().flat_map(|dns| dns.block.iter().chain(&dns.tls_ca));
+    files.extend(of_dns.map(PathBuf::as_path));
     files
+}
+
+/// What is said behind an error of reading such a file, where it can be the sandbox's doing.
+pub(super) fn why_unreadable(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; the sandbox lets the router read what lies beside its configuration, and the files that this named at the \
+             start: a restart brings others within reach"
+        }
+        _ => "",
+    }
 }
 
 /// What root could read and write only by CAP_DAC_OVERRIDE, which it has no more.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use genkan_config::ddns::SecretFileError;
 use genkan_config::openings::BUILT;
 use genkan_control::snapshot::Snapshot;
 use genkan_engine::Timestamp;
@@ -20,6 +21,7 @@ use super::store::{Saved, Store, Told};
 use super::transport::{self, Answered, TransportError};
 use super::{Wanted, source};
 use crate::daemon::changes::wall_seconds;
+use crate::daemon::privileges::why_unreadable;
 
 mod telling;
 
@@ -155,7 +157,13 @@ impl Account {
         let secret = settings.secret.as_ref().map(|secret| secret.read()).transpose();
         let secret = match secret {
             Ok(secret) => secret,
-            Err(error) => return self.cannot(error.to_string()),
+            Err(error) => {
+                let why = match &error {
+                    SecretFileError::Io { error, .. } => why_unreadable(error),
+                    SecretFileError::NoLine { .. } => "",
+                };
+                return self.cannot(format!("{error}{why}"));
+            }
         };
         let entry = match settings.entry_with(secret.clone()) {
             Ok(entry) => entry,

@@ -3,6 +3,7 @@
 //! A request that certainly did not arrive is told apart from one of which nobody knows: the first costs no patience
 //! of the service.
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 
+use crate::daemon::privileges::why_unreadable;
+
+/// Who is asked for names (resolv.conf(5)).
+const RESOLVER: &str = "/etc/resolv.conf";
 /// How long each part may take: a name, a connection, TLS, the answer.
 const RESOLVE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
@@ -46,6 +51,12 @@ pub(super) enum TransportError {
     /// A name that leads nowhere.
     #[error("the name {0} cannot be resolved: {1}")]
     Resolve(String, io::Error),
+    /// Who the name servers are is not known any more.
+    #[error(
+        "the name {0} cannot be resolved: another {RESOLVER} has taken the place of the one that was there at the start, and \
+         the sandbox keeps it out of reach: restart the router, or have that file written in place"
+    )]
+    Resolver(String),
     /// It has addresses, and none that this router can use.
     #[error("the name {0} has no IPv4 address")]
     NoAddress(String),
@@ -125,7 +136,10 @@ async fn within<T>(time: Duration, work: impl Future<Output = io::Result<T>>) ->
 /// The IPv4 addresses of a name, by the system's resolver.
 pub(super) async fn resolve(name: &str) -> Result<Vec<Ipv4Addr>, TransportError> {
     let found = within(RESOLVE, tokio::net::lookup_host((name, 0))).await;
-    let found = found.map_err(|error| TransportError::Resolve(name.to_owned(), error))?;
+    let found = found.map_err(|error| match File::open(RESOLVER).map_err(|error| error.kind()) {
+        Err(io::ErrorKind::PermissionDenied) => TransportError::Resolver(name.to_owned()),
+        _ => TransportError::Resolve(name.to_owned(), error),
+    })?;
     let v4 = found.filter_map(|at| match at.ip() {
         IpAddr::V4(v4) => Some(v4),
         IpAddr::V6(_) => None,
@@ -153,11 +167,12 @@ pub(super) fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, TransportE
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
             let failed = |reason: String| TransportError::Certificates { path: path.to_owned(), reason };
-            let length = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+            let unreadable = |error: io::Error| failed(format!("{error}{}", why_unreadable(&error)));
+            let length = std::fs::metadata(path).map_err(unreadable)?.len();
             if length > MOST_CERTIFICATES {
                 return Err(failed("it is over 1 MiB".to_owned()));
             }
-            let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+            let text = std::fs::read(path).map_err(unreadable)?;
             for certificate in CertificateDer::pem_slice_iter(&text) {
                 let added = certificate
                     .map_err(|error| error.to_string())

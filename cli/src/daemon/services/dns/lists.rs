@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 use genkan_services::dns::{BlockList, BlockListBuilder};
 
+use crate::daemon::privileges::why_unreadable;
+
 /// Most names of all lists together; 8 octets each, and twice that for a moment.
 const MOST_NAMES: usize = 1_000_000;
 /// Most octets of a file that are read: lists of a million names have some 30 MB.
@@ -49,13 +51,7 @@ pub(super) fn read(paths: &[PathBuf], seed: u64) -> Lists {
 }
 
 fn read_file(path: &Path, builder: &mut BlockListBuilder) -> Result<(), String> {
-    let unreadable = |error: &io::Error| match error.kind() {
-        io::ErrorKind::PermissionDenied => format!(
-            "cannot be read: {error}; a sandboxed router reads what lies beside its configuration, and beside the lists that \
-             it knew at its start"
-        ),
-        _ => format!("cannot be read: {error}"),
-    };
+    let unreadable = |error: &io::Error| format!("cannot be read: {error}{}", why_unreadable(error));
     let file = File::open(path).map_err(|error| unreadable(&error))?;
     let mut reader = BufReader::with_capacity(64 << 10, file.take(MOST_OCTETS));
     let mut line = Vec::new();

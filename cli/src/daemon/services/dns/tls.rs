@@ -6,8 +6,10 @@ use std::sync::Arc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::daemon::privileges::why_unreadable;
 
 /// A connector that takes certificates of the authorities in a PEM file, or of those of the public web.
 ///
@@ -19,7 +21,11 @@ pub(super) fn connector(authorities: Option<&Path>) -> Result<TlsConnector, Stri
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
             let failed = |error: &dyn std::fmt::Display| format!("`dns.tls_ca` {}: {error}", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))? {
+            let unreadable = |error: pem::Error| match &error {
+                pem::Error::Io(why) => failed(&format!("{why}{}", why_unreadable(why))),
+                _ => failed(&error),
+            };
+            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
                 let certificate = certificate.map_err(|error| failed(&error))?;
                 roots.add(certificate).map_err(|error| failed(&error))?;
             }
