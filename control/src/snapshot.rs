@@ -6,7 +6,7 @@
 //!
 //! No reference into a map is held over an `await` or another call on the same map.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,27 +17,18 @@ use dashmap::DashMap;
 use genkan_engine::frame::PortId;
 use genkan_engine::plan::ForwardRule;
 use genkan_engine::router::LinkState;
-use genkan_engine::view::NeighborView;
 use genkan_engine::{Plan, UnixTime};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use crate::api::{
-    Closed, DdnsRow, DnsReport, ForwardRow, NeighborRow, Opened, PortRole, PortStatus, Sandbox, Status,
-    Totals, WanLease,
-};
-use crate::devices::{Devices, wall};
+use crate::api::{Closed, DdnsRow, DnsReport, ForwardRow, Opened, Sandbox, WanLease};
+use crate::devices::Devices;
 use crate::events::EventLog;
 use crate::leases::Leases;
-use crate::request::{WorkerError, WorkerHandle, WorkerRequest};
 
-mod ddns;
+mod hosts;
+mod services;
+mod status;
 mod told;
-
-/// Age from which the view of hosts is fetched anew when somebody asks.
-const HOSTS_FRESH: Duration = Duration::from_secs(1);
-
-/// How long the DNS service may take to say how it does.
-const DNS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A configured port: what the plan does not say about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,16 +52,6 @@ pub struct PortBackend {
     pub reason: Option<String>,
 }
 
-impl PortConfig {
-    fn role(&self) -> PortRole {
-        match self.id {
-            PortId::WAN => PortRole::Wan,
-            PortId::HOST => PortRole::Host,
-            _ => PortRole::Lan,
-        }
-    }
-}
-
 /// The configuration in force.
 #[derive(Clone, Debug)]
 pub struct Running {
@@ -90,13 +71,6 @@ pub struct Running {
     pub schedules: HashMap<String, String>,
     /// Names of the `[[host]]`s that forwards lead to, by the forwards' names.
     pub targets: HashMap<String, String>,
-}
-
-#[derive(Clone, Debug)]
-struct HostEntry {
-    view: NeighborView,
-    since: Instant,
-    round: u64,
 }
 
 /// Names of the inside hosts and the running configuration, looked up together.
@@ -127,7 +101,7 @@ pub struct Snapshot {
     sandbox: OnceLock<Sandbox>,
     /// By the entry of the configuration.
     ddns: DashMap<String, Vec<DdnsRow>>,
-    hosts: DashMap<(PortId, Ipv4Addr), HostEntry>,
+    hosts: DashMap<(PortId, Ipv4Addr), hosts::HostEntry>,
     host_round: AtomicU64,
     hosts_fetched: Mutex<Option<Instant>>,
     dns: OnceLock<mpsc::Sender<oneshot::Sender<DnsReport>>>,
@@ -165,23 +139,6 @@ impl Snapshot {
             events: EventLog::default(),
             leases: Leases::default(),
         }
-    }
-
-    /// Remembers whom to ask about the DNS service.
-    pub fn set_dns(&self, asks: mpsc::Sender<oneshot::Sender<DnsReport>>) {
-        // There is one in a process.
-        let _ = self.dns.set(asks);
-    }
-
-    /// How the DNS service does; as if it were off when it does not say so in time.
-    pub async fn dns(&self) -> DnsReport {
-        let Some(asks) = self.dns.get() else { return DnsReport::default() };
-        let (reply, answer) = oneshot::channel();
-        let asked = async {
-            asks.send(reply).await.ok()?;
-            answer.await.ok()
-        };
-        tokio::time::timeout(DNS_PATIENCE, asked).await.ok().flatten().unwrap_or_default()
     }
 
     /// Replaces the running configuration after a successful reload.
@@ -251,19 +208,6 @@ impl Snapshot {
         self.link_changes.subscribe()
     }
 
-    /// Remembers what a DHCP server has given to the wan, and when that ends; `None` when none is asked.
-    pub fn set_wan_lease(&self, lease: Option<(WanLease, Option<Instant>)>) {
-        self.wan_lease.store(lease.map(Arc::new));
-    }
-
-    /// What a DHCP server has given to the wan.
-    pub fn wan_lease(&self) -> Option<WanLease> {
-        let held = self.wan_lease.load_full()?;
-        let (lease, ends) = &*held;
-        let left = ends.map(|ends| ends.saturating_duration_since(Instant::now()).as_secs());
-        Some(WanLease { ends_in_seconds: left, ..lease.clone() })
-    }
-
     /// The state of a port's link, once known.
     pub fn link(&self, port: PortId) -> Option<LinkState> {
         self.links.get(&port).map(|entry| *entry)
@@ -272,20 +216,6 @@ impl Snapshot {
     /// Remembers how a port's frames get in and out. Returns whether that is news.
     pub fn set_backend(&self, port: PortId, backend: PortBackend) -> bool {
         self.backends.insert(port, backend.clone()) != Some(backend)
-    }
-
-    /// Sets or, with `None`, clears the problem known as `key`. Returns whether that changed anything.
-    pub fn set_problem(&self, key: &str, problem: Option<String>) -> bool {
-        let is_news = match problem.clone() {
-            Some(text) => {
-                self.problems.insert(key.to_owned(), text.clone()).is_none_or(|before| before != text)
-            }
-            None => self.problems.remove(key).is_some(),
-        };
-        if is_news {
-            self.tell_problem(key, problem);
-        }
-        is_news
     }
 
     /// Remembers what the process has given up, which is final.
@@ -297,38 +227,6 @@ impl Snapshot {
     /// What the process has given up.
     pub fn sandbox(&self) -> Option<Sandbox> {
         self.sandbox.get().cloned()
-    }
-
-    /// Puts the whole status together.
-    pub fn status(&self, totals: Totals) -> Status {
-        let current = self.current.load();
-        let plan = &current.running.plan;
-        let ports: Vec<PortStatus> =
-            current.running.ports.iter().map(|config| self.port_status(plan, config)).collect();
-        let wan_up = ports.iter().any(|port| port.role == PortRole::Wan && port.up);
-        let inside_up = ports.iter().any(|port| port.role != PortRole::Wan && port.up);
-        let mut problems: Vec<String> = self.problems.iter().map(|entry| entry.value().clone()).collect();
-        problems.sort_unstable();
-        let down = ports.iter().filter(|port| !port.up);
-        problems.extend(down.map(|port| format!("{}: {} is down or absent", port.name, port.device)));
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            config: current.running.config.clone(),
-            uptime_seconds: self.uptime().as_secs(),
-            forwarding: wan_up && inside_up && plan.wan.primary().is_some(),
-            problems,
-            ports,
-            wan_lease: self.wan_lease(),
-            sessions: totals.sessions,
-            max_sessions: plan.nat.max_sessions,
-            mappings: totals.mappings,
-            reloads: self.reloads.load(Ordering::Relaxed),
-            workers: current.running.workers,
-            revision: current.running.revision,
-            upgrades: self.upgrades(),
-            sandbox: self.sandbox(),
-        }
     }
 
     /// Says why forwards are closed that are enabled, by their names.
@@ -369,87 +267,6 @@ impl Snapshot {
         };
         (running.revision, running.plan.forwards.iter().map(row).collect())
     }
-
-    fn port_status(&self, plan: &Plan, config: &PortConfig) -> PortStatus {
-        let link = self.link(config.id);
-        let addresses = match config.id.lan_index() {
-            Some(index) => plan.lans.get(index).map(|lan| lan.address.to_string()).into_iter().collect(),
-            None if config.id == PortId::WAN => {
-                let further = plan.wan.addresses.iter().map(Ipv4Addr::to_string);
-                let primary = plan.wan.primary().map(|_| plan.wan.address.to_string());
-                primary.into_iter().chain(further).collect()
-            }
-            None => plan.lans.iter().map(|lan| lan.address.addr().to_string()).collect(),
-        };
-        let backend = self.backends.get(&config.id).map(|backend| backend.clone());
-        let backend = backend.unwrap_or(PortBackend { name: config.backend.clone(), reason: None });
-        PortStatus {
-            name: config.name.clone(),
-            role: config.role(),
-            device: config.device.clone(),
-            backend: backend.name,
-            backend_reason: backend.reason,
-            up: link.is_some_and(|link| link.up),
-            mac: link.map(|link| link.mac.to_string()),
-            mtu: link.map(|link| link.mtu),
-            addresses,
-        }
-    }
-
-    /// Makes sure that the view of hosts is at most a second old. Any number of callers cause one request.
-    ///
-    /// # Errors
-    /// [`WorkerError`] when the worker gives no answer.
-    pub async fn refresh_hosts(&self, worker: &WorkerHandle) -> Result<(), WorkerError> {
-        let mut fetched = self.hosts_fetched.lock().await;
-        if fetched.is_some_and(|at| at.elapsed() < HOSTS_FRESH) {
-            return Ok(());
-        }
-        self.look_at_hosts(worker).await?;
-        *fetched = Some(Instant::now());
-        Ok(())
-    }
-
-    /// The same at any age, for who has nobody to show it to: whoever asks next still gets a view of then.
-    ///
-    /// # Errors
-    /// [`WorkerError`] when a worker gives no answer.
-    pub async fn look_at_hosts(&self, worker: &WorkerHandle) -> Result<(), WorkerError> {
-        let views = worker.ask_all(|reply| WorkerRequest::Neighbors { reply }).await?;
-        self.set_hosts(best_known(views.into_iter().flatten()));
-        Ok(())
-    }
-
-    fn set_hosts(&self, views: Vec<NeighborView>) {
-        let round = self.host_round.fetch_add(1, Ordering::Relaxed) + 1;
-        let now = Instant::now();
-        for view in views {
-            if let Some(mac) = view.mac.filter(|_| view.port != PortId::WAN && view.state == "reachable") {
-                self.devices.seen(mac, view.address, wall());
-            }
-            let key = (view.port, view.address);
-            let known =
-                self.hosts.get(&key).filter(|entry| entry.view.mac == view.mac).map(|entry| entry.since);
-            self.hosts.insert(key, HostEntry { view, since: known.unwrap_or(now), round });
-        }
-        self.hosts.retain(|_, entry| entry.round == round);
-    }
-
-    /// The ARP cache as last fetched, by port and address.
-    pub fn neighbors(&self) -> Vec<NeighborRow> {
-        let mut entries: Vec<HostEntry> = self.hosts.iter().map(|entry| entry.value().clone()).collect();
-        entries.sort_unstable_by_key(|entry| (entry.view.port, entry.view.address));
-        let row = |entry: HostEntry| {
-            let host = self.host_name(entry.view.address);
-            NeighborRow::new(
-                &entry.view,
-                self.port_name(entry.view.port),
-                host,
-                entry.since.elapsed().as_secs(),
-            )
-        };
-        entries.into_iter().map(row).collect()
-    }
 }
 
 impl Current {
@@ -459,43 +276,11 @@ impl Current {
     }
 }
 
-/// Each worker has an ARP cache of its own: of each neighbour, the entry that says most.
-fn best_known(views: impl Iterator<Item = NeighborView>) -> Vec<NeighborView> {
-    const BEST_FIRST: [&str; 5] = ["reachable", "probing", "stale", "incomplete", "failed"];
-    let rank = |view: &NeighborView| BEST_FIRST.iter().position(|state| *state == view.state);
-    let mut best: BTreeMap<(PortId, Ipv4Addr), NeighborView> = BTreeMap::new();
-    for view in views {
-        let known = best.entry((view.port, view.address)).or_insert_with(|| view.clone());
-        if rank(&view) < rank(known) {
-            *known = view;
-        }
-    }
-    best.into_values().collect()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use genkan_engine::plan::{Host, Lan, Nat, Wan};
-    use genkan_engine::wire::ethernet::MacAddr;
 
     use super::*;
-
-    #[test]
-    fn of_what_the_workers_know_the_best_is_shown() {
-        let view = |address: u8, state, mac: Option<u8>| NeighborView {
-            port: PortId::lan(0),
-            address: Ipv4Addr::new(192, 168, 0, address),
-            mac: mac.map(|octet| MacAddr([2, 0, 0, 0, 0, octet])),
-            state,
-        };
-        let all = [
-            view(10, "incomplete", None),
-            view(20, "stale", Some(2)),
-            view(10, "reachable", Some(1)),
-            view(20, "failed", None),
-        ];
-        assert_eq!(best_known(all.into_iter()), [view(10, "reachable", Some(1)), view(20, "stale", Some(2))]);
-    }
 
     pub(crate) fn plan() -> Plan {
         Plan {
@@ -552,65 +337,5 @@ pub(crate) mod tests {
             plan: Arc::new(plan()),
             ports: vec![port(PortId::WAN, "wan", "eth0"), port(PortId::lan(0), "home", "eth1")],
         }
-    }
-
-    fn link(up: bool) -> LinkState {
-        LinkState { mac: MacAddr([2, 0, 0, 0, 0, 1]), mtu: 1500, up }
-    }
-
-    #[test]
-    fn forwarding_needs_the_wan_and_one_inside_port() {
-        let snapshot = Snapshot::new(running());
-        let status = snapshot.status(Totals::default());
-        assert!(!status.forwarding);
-        assert_eq!(status.problems, ["wan: eth0 is down or absent", "home: eth1 is down or absent"]);
-        assert_eq!(status.ports[0].addresses, ["203.0.113.1/24", "203.0.113.5"]);
-
-        snapshot.set_link(PortId::WAN, link(true));
-        assert!(!snapshot.status(Totals::default()).forwarding);
-        snapshot.set_link(PortId::lan(0), link(true));
-        let status = snapshot.status(Totals { sessions: 7, mappings: 3 });
-        assert!(status.forwarding && status.problems.is_empty());
-        assert_eq!((status.sessions, status.mappings, status.max_sessions), (7, 3, 1000));
-        snapshot.set_link(PortId::WAN, link(false));
-        assert!(!snapshot.status(Totals::default()).forwarding);
-    }
-
-    #[test]
-    fn problems_come_and_go_by_key() {
-        let snapshot = Snapshot::new(running());
-        assert!(snapshot.set_problem("address:eth0", Some("eth0: has an address".to_owned())));
-        assert!(!snapshot.set_problem("address:eth0", Some("eth0: has an address".to_owned())));
-        assert_eq!(snapshot.status(Totals::default()).problems[0], "eth0: has an address");
-        assert!(snapshot.set_problem("address:eth0", None));
-        assert!(!snapshot.set_problem("address:eth0", None));
-    }
-
-    #[test]
-    fn hosts_keep_their_first_sight_until_the_mac_changes() {
-        let snapshot = Snapshot::new(running());
-        let view = |last: u8, mac: u8| NeighborView {
-            port: PortId::lan(0),
-            address: Ipv4Addr::new(192, 168, 0, last),
-            mac: Some(MacAddr([2, 0, 0, 0, 0, mac])),
-            state: "reachable",
-        };
-        snapshot.set_hosts(vec![view(20, 2), view(10, 1)]);
-        let first =
-            snapshot.hosts.get(&(PortId::lan(0), Ipv4Addr::new(192, 168, 0, 10))).expect("there").since;
-        let rows = snapshot.neighbors();
-        assert_eq!(rows.len(), 2);
-        assert_eq!((rows[0].host.as_deref(), rows[0].port.as_str()), (Some("nas"), "home"));
-
-        snapshot.set_hosts(vec![view(10, 1)]);
-        let again =
-            snapshot.hosts.get(&(PortId::lan(0), Ipv4Addr::new(192, 168, 0, 10))).expect("there").since;
-        assert_eq!(first, again);
-        assert_eq!(snapshot.neighbors().len(), 1);
-        snapshot.set_hosts(vec![view(10, 9)]);
-        let moved =
-            snapshot.hosts.get(&(PortId::lan(0), Ipv4Addr::new(192, 168, 0, 10))).expect("there").since;
-        assert!(moved >= first);
-        assert_eq!(snapshot.neighbors()[0].mac.as_deref(), Some("02:00:00:00:00:09"));
     }
 }
