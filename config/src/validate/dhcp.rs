@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use genkan_services::dhcp::server::MAX_POOL;
 use ipnet::Ipv4Net;
 
 use super::Topology;
@@ -155,6 +156,14 @@ fn pool(pool: Option<&Spanned<AddressRange>>, network: &Network<'_>, report: &mu
             .related(own_span, *short)
             .help(*wider);
         return;
+    }
+    let most = u64::from(MAX_POOL);
+    if range.count() > most {
+        let fits = Ipv4Addr::from_bits(range.first.to_bits() + (MAX_POOL - 1));
+        report
+            .error(Code::BadValue, span, format!("{what}, which are {} addresses", range.count()))
+            .label(format!("{most} addresses at most are accepted"))
+            .help(format!("write `pool = \"{}-{fits}\"`", range.first));
     }
     let ends = [range.first, range.last].into_iter();
     if let Some((address, end)) = ends.filter_map(|address| Some((address, end_of(*prefix, address)?))).next()

@@ -22,6 +22,11 @@ impl AddressRange {
     pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
         (self.first..=self.last).contains(&address)
     }
+
+    /// How many they are, at least one.
+    pub(crate) fn count(&self) -> u64 {
+        u64::from(self.last.to_bits()) - u64::from(self.first.to_bits()) + 1
+    }
 }
 
 impl Text for AddressRange {
