@@ -8,7 +8,8 @@ use super::listing::{PAGE, SORTED_PAGE, list};
 use crate::output::{self, Exit, Failure, Listing};
 
 const AFTER_HELP: &str = "\
-Hosts of the configuration, those that ARP has seen inside, and those that have sessions. What each sends and gets by the
+Hosts of the configuration, those that ARP has seen inside, and those that have sessions; `lease` says whether the address
+is one of this router's DHCP service. What each sends and gets by the
 wan is an estimate, averaged over some five seconds.
 
 Examples:
@@ -60,6 +61,7 @@ fn listing() -> Listing {
         "vendor",
         "port",
         "state",
+        "lease",
         "first seen",
         "last seen",
         "sessions",
@@ -69,9 +71,9 @@ fn listing() -> Listing {
         "external",
     ];
     Listing::new(&heads)
-        .numbers(&[8, 9, 10, 11])
+        .numbers(&[9, 10, 11, 12])
         .shrinks(&[("name", 12), ("port", 8), ("vendor", 8)])
-        .drops(&["first seen", "external", "vendor", "last seen", "mac", "ports", "port", "state"])
+        .drops(&["first seen", "external", "vendor", "last seen", "mac", "ports", "lease", "port", "state"])
 }
 
 fn cells(row: &HostRow) -> Vec<String> {
@@ -85,6 +87,7 @@ fn cells(row: &HostRow) -> Vec<String> {
         text(&row.vendor),
         text(&row.port),
         text(&row.state),
+        text(&row.leased.then(|| "dhcp".to_owned())),
         text(&row.first_seen.map(time)),
         text(&row.last_seen.map(time)),
         output::grouped(row.sessions),
@@ -101,9 +104,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_is_not_known_is_a_dash() {
-        let row = HostRow {
+    fn row() -> HostRow {
+        HostRow {
             address: Ipv4Addr::new(192, 168, 0, 10),
             name: Some("nas".to_owned()),
             mac: None,
@@ -119,15 +121,31 @@ mod tests {
             external: None,
             octets_per_second_in: 1_250_000,
             octets_per_second_out: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_dash() {
         let mut listing = listing();
-        listing.row(cells(&row));
+        listing.row(cells(&row()));
         let text = listing.text();
         assert!(
             text.contains("192.168.0.10  nas") && text.contains("1,234") && text.contains("10.0M"),
             "{text}"
         );
         assert!(text.contains("1970-01-01T00:00:00Z"), "{text}");
-        assert_eq!(text.matches(" -").count(), 6, "{text}");
+        assert_eq!(text.matches(" -").count(), 7, "{text}");
+    }
+
+    #[test]
+    fn an_address_by_dhcp_is_marked() {
+        let mark = |leased| {
+            let mut listing = listing();
+            listing.row(cells(&HostRow { leased, ..row() }));
+            let layout = listing.layout(None);
+            let at = layout.head.find("LEASE").expect("a column");
+            layout.rows[0][at..].split_whitespace().next().unwrap_or_default().to_owned()
+        };
+        assert_eq!((mark(true).as_str(), mark(false).as_str()), ("dhcp", "-"));
     }
 }
