@@ -14,9 +14,9 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    CountersReport, DdnsRow, DnsReport, ErrorBody, ErrorCode, HostQuery, HostRow, LeaseQuery, LeaseRow,
-    LogLevelReport, MappingQuery, MappingRow, NeighborRow, NewLogLevel, NewProbe, Page, ProbeReport,
-    SessionQuery, SessionRow, Status,
+    CountersReport, DdnsRow, DhcpRow, DnsReport, ErrorBody, ErrorCode, HostQuery, HostRow, LeaseQuery,
+    LeaseRow, LogLevelReport, MappingQuery, MappingRow, NeighborRow, NewLogLevel, NewProbe, Page,
+    ProbeReport, SessionQuery, SessionRow, Status,
 };
 
 mod capture;
@@ -135,6 +135,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn hosts(&self, query: &HostQuery) -> Result<Page<HostRow>, ClientError> {
         self.request(Method::GET, &with_query("/v1/hosts", query)).await
+    }
+
+    /// `GET /v1/dhcp`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn dhcp(&self) -> Result<Vec<DhcpRow>, ClientError> {
+        self.request(Method::GET, "/v1/dhcp").await
     }
 
     /// One page of `GET /v1/leases`.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use genkan_engine::wire::ethernet::MacAddr;
 
-use crate::api::{LeaseRow, LeaseState, Page};
+use crate::api::{DhcpFault, DhcpRow, LeaseRow, LeaseState, Page};
 
 /// Who has an address, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,10 @@ pub struct Pool {
     pub dropped: Vec<(&'static str, u64)>,
     /// Addresses that were found in use by strangers.
     pub conflicts: u64,
+    /// Networks in which a client got none, and there still is none.
+    pub exhausted: Vec<String>,
+    /// Another server whose offer a client has taken lately.
+    pub other_server: Option<Ipv4Addr>,
 }
 
 /// All leases, by address.
@@ -51,6 +55,8 @@ pub struct Leases {
     by_address: RwLock<BTreeMap<Ipv4Addr, Lease>>,
     /// By the name of the lan.
     pools: RwLock<BTreeMap<String, Pool>>,
+    /// Why a lan's service gives nothing, by the name of the lan.
+    troubles: RwLock<BTreeMap<String, (DhcpFault, String)>>,
 }
 
 impl Leases {
@@ -85,6 +91,41 @@ impl Leases {
     pub fn forget(&self, lan: &str) {
         self.replace(lan, []);
         self.pools.write().unwrap_or_else(PoisonError::into_inner).remove(lan);
+        self.set_trouble(lan, None);
+    }
+
+    /// Tells why the service of a lan gives nothing, or that it does.
+    pub fn set_trouble(&self, lan: &str, trouble: Option<(DhcpFault, String)>) {
+        let mut troubles = self.troubles.write().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(trouble) => _ = troubles.insert(lan.to_owned(), trouble),
+            None => _ = troubles.remove(lan),
+        }
+    }
+
+    /// How the service of each lan does, by the names of the lans.
+    pub fn services(&self) -> Vec<DhcpRow> {
+        let mut troubles = self.troubles.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut pools = self.pools();
+        let is_unknown = |lan: &&String| !pools.iter().any(|(known, ..)| known == *lan);
+        let unserved: Vec<String> = troubles.keys().filter(is_unknown).cloned().collect();
+        pools.extend(unserved.into_iter().map(|lan| (lan, Pool::default(), 0)));
+        pools.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+        let row = |(lan, pool, leases): (String, Pool, usize)| {
+            let (fault, reason) = troubles.remove(&lan).unzip();
+            DhcpRow {
+                pool: pool.size,
+                free: pool.free,
+                leases: leases as u64,
+                exhausted: pool.exhausted,
+                conflicts: pool.conflicts,
+                other_server: pool.other_server,
+                fault,
+                reason,
+                lan,
+            }
+        };
+        pools.into_iter().map(row).collect()
     }
 
     /// Tells what the service of a lan has counted.
@@ -196,8 +237,21 @@ mod tests {
         assert!(leases.get(address(2)).is_none() && leases.get(address(9)).is_none());
         leases.set_pool("home", Pool { size: 7, ..Pool::default() });
         assert_eq!(leases.pools(), [("home".to_owned(), Pool { size: 7, ..Pool::default() }, 3)]);
+        let trouble = |text: &str| Some((DhcpFault::Disk, text.to_owned()));
+        leases.set_trouble("guests", Some((DhcpFault::NotServed, "cannot be read".to_owned())));
+        leases.set_trouble("home", trouble("full"));
+        let services = leases.services();
+        assert_eq!(services.iter().map(|row| row.lan.as_str()).collect::<Vec<_>>(), ["guests", "home"]);
+        assert_eq!((services[0].fault, services[0].pool), (Some(DhcpFault::NotServed), 0));
+        assert_eq!(
+            (services[1].reason.as_deref(), services[1].pool, services[1].leases),
+            (Some("full"), 7, 3)
+        );
+        leases.set_trouble("home", None);
+        assert_eq!(leases.services()[1].fault, None);
         leases.change([(address(1), None)]);
         leases.forget("guests");
+        assert_eq!(leases.services().len(), 1);
         assert_eq!(of(&leases.page(None, 10)), [address(3), address(4)]);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing is counted here: a scrape reads what the workers have counted, as the listings do.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::api::{
-    CountersReport, DdnsRow, DdnsState, DnsReport, ForwardRow, PortCountersRow, Status, Totals,
+    CountersReport, DdnsRow, DdnsState, DhcpRow, DnsReport, ForwardRow, PortCountersRow, Status, Totals,
 };
 use crate::leases::Pool;
 use crate::request::{CounterSet, WorkerError, WorkerHandle, WorkerRequest};
@@ -62,6 +63,7 @@ pub async fn text(snapshot: &Arc<Snapshot>, worker: &WorkerHandle) -> Result<Str
     scrape.forwards(&forwards);
     scrape.dns(&snapshot.dns().await);
     scrape.leases(&snapshot.leases.pools());
+    scrape.dhcp(&snapshot.leases.services());
     scrape.ddns(&snapshot.ddns());
     Ok(scrape.text())
 }
@@ -216,6 +218,10 @@ impl Scrape {
         let rows =
             outcomes.into_iter().map(|(outcome, count)| (vec![("outcome", outcome.to_owned())], count));
         self.add(("genkan_dns_queries", "DNS queries of the lans, by what became of them", true), rows);
+        // Problems of one kind are one row: labels tell rows apart.
+        let faults: BTreeSet<_> = report.problems.iter().map(|problem| problem.fault).collect();
+        let faults = faults.into_iter().map(|fault| (vec![("fault", fault.name().to_owned())], 1));
+        self.add(("genkan_dns_fault", "What is not as it should be about DNS", false), faults);
         self.gauge("genkan_dns_waiting", "DNS questions that resolvers are being asked", report.waiting);
         self.gauge("genkan_dns_cache_answers", "DNS answers that are kept", report.cache.answers);
         self.gauge("genkan_dns_cache_bytes", "Octets that they are charged with", report.cache.octets);
@@ -287,6 +293,21 @@ impl Scrape {
         }
     }
 
+    fn dhcp(&mut self, services: &[DhcpRow]) {
+        let label = |row: &DhcpRow| vec![("lan", row.lan.clone())];
+        let exhausted = services.iter().map(|row| (label(row), row.exhausted.len() as u64));
+        let help = "Networks of which a DHCP client was given no address, since the pool is used up";
+        self.add(("genkan_dhcp_exhausted", help, false), exhausted);
+        let other = services.iter().map(|row| (label(row), u64::from(row.other_server.is_some())));
+        let help = "Whether a client has lately taken the offer of another DHCP server";
+        self.add(("genkan_dhcp_other_server", help, false), other);
+        let faults = services.iter().filter_map(|row| {
+            let labels = vec![("lan", row.lan.clone()), ("fault", row.fault?.name().to_owned())];
+            Some((labels, 1))
+        });
+        self.add(("genkan_dhcp_fault", "Why the DHCP service gives nothing", false), faults);
+    }
+
     fn ddns(&mut self, names: &[DdnsRow]) {
         let label = |row: &DdnsRow| vec![("name", row.name.clone())];
         let good = names.iter().map(|row| (label(row), u64::from(row.state == DdnsState::Good)));
@@ -294,6 +315,11 @@ impl Scrape {
             ("genkan_ddns_good", "Whether a name outside has the address that it ought to have", false),
             good,
         );
+        let faults = names.iter().filter_map(|row| {
+            let labels = vec![("name", row.name.clone()), ("fault", row.fault?.name().to_owned())];
+            Some((labels, 1))
+        });
+        self.add(("genkan_ddns_fault", "Why a name outside could not be updated", false), faults);
         let updates = names.iter().map(|row| (label(row), row.updates));
         self.add(("genkan_ddns_updates", "Updates that the service has acknowledged", true), updates);
         let failures = names.iter().map(|row| (label(row), row.failures));
@@ -342,7 +368,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::api::{CounterRow, ForwardCounts};
+    use crate::api::{CounterRow, DhcpFault, DnsFault, DnsProblem, ForwardCounts};
 
     fn lines(scrape: Scrape) -> Vec<String> {
         scrape.text().lines().map(str::to_owned).collect()
@@ -410,6 +436,35 @@ mod tests {
                 "{value} is in none of {text:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_ails_a_service_is_a_label() {
+        let problem = |fault| DnsProblem { fault, text: "in words".to_owned() };
+        let lists = [DnsFault::BlockList, DnsFault::BlockList, DnsFault::Tcp].map(problem);
+        let mut scrape = Scrape::default();
+        scrape.dns(&DnsReport { enabled: true, problems: lists.into(), ..DnsReport::default() });
+        let row = DhcpRow {
+            lan: "home".to_owned(),
+            pool: 9,
+            free: 0,
+            leases: 9,
+            exhausted: vec!["192.168.0.0/24".to_owned()],
+            conflicts: 0,
+            other_server: None,
+            fault: Some(DhcpFault::Disk),
+            reason: None,
+        };
+        scrape.dhcp(&[DhcpRow { lan: "guests".to_owned(), fault: None, ..row.clone() }, row]);
+        let text = lines(scrape);
+        let faults: Vec<&String> = text.iter().filter(|line| line.contains("_fault{")).collect();
+        let expected = [
+            r#"genkan_dns_fault{fault="tcp"} 1"#,
+            r#"genkan_dns_fault{fault="block-list"} 1"#,
+            r#"genkan_dhcp_fault{lan="home",fault="disk"} 1"#,
+        ];
+        assert_eq!(faults, expected);
+        assert!(text.contains(&r#"genkan_dhcp_exhausted{lan="guests"} 1"#.to_owned()), "{text:?}");
     }
 
     #[test]

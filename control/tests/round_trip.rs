@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use genkan_control::api::{
-    ChangeQuery, ChangeReport, DdnsRow, DdnsState, DiffQuery, ErrorBody, ErrorCode, EventKind, ForwardPatch,
-    HostQuery, IoCounters, LogLevelReport, LogLevelSource, MappingQuery, PortRole, SessionQuery, SessionSort,
+    ChangeQuery, ChangeReport, DdnsFault, DdnsRow, DdnsState, DhcpFault, DiffQuery, ErrorBody, ErrorCode,
+    EventKind, ForwardPatch, HostQuery, IoCounters, LogLevelReport, LogLevelSource, MappingQuery, PortRole,
+    SessionQuery, SessionSort,
 };
 use genkan_control::client::{Client, ClientError};
 use genkan_control::events::NewEvent;
@@ -218,6 +219,7 @@ async fn every_listing_goes_round() {
         wanted: Some(Ipv4Addr::new(203, 0, 113, 1)),
         since: None,
         next_attempt: None,
+        fault: Some(DdnsFault::Name),
         reason: Some("the account has no such name".to_owned()),
         updates: 0,
         failures: 1,
@@ -226,6 +228,9 @@ async fn every_listing_goes_round() {
     assert_eq!(bench.client.ddns().await.expect("a list"), [row]);
     let error = bench.client.update_ddns("a/b.example.net").await.expect_err("there is none");
     assert_eq!(error.to_string(), "no such name: a/b.example.net");
+    bench.snapshot.leases.set_trouble("home", Some((DhcpFault::Disk, "it is full".to_owned())));
+    let services = bench.client.dhcp().await.expect("a list");
+    assert_eq!((services[0].lan.as_str(), services[0].reason.as_deref()), ("home", Some("it is full")));
     bench.snapshot.set_ddns("home.example.net", Vec::new());
     assert!(bench.client.ddns().await.expect("a list").is_empty());
 

@@ -48,6 +48,9 @@ fn text(report: &DnsReport) -> String {
     for name in &report.public_names {
         text.push_str(&format!("inside: {name}\n"));
     }
+    for problem in &report.problems {
+        text.push_str(&format!("problem: {}\n", problem.text));
+    }
     let mut upstreams =
         Listing::new(&["resolver", "state", "asked", "answered", "failed", "ms"]).numbers(&[2, 3, 4, 5]);
     for row in &report.upstreams {
@@ -100,7 +103,7 @@ fn cells(who: &str, queries: &DnsQueries) -> [String; 9] {
 
 #[cfg(test)]
 mod tests {
-    use genkan_control::api::{DnsCache, DnsUpstreamRow};
+    use genkan_control::api::{DnsCache, DnsFault, DnsProblem, DnsUpstreamRow};
 
     use super::*;
 
@@ -122,10 +125,12 @@ mod tests {
             cache: DnsCache { answers: 5, octets: 2048, limit: 4 << 20 },
             queries: DnsQueries { queries: 77, cached: 70, ..DnsQueries::default() },
             rebinding: 2,
+            problems: vec![DnsProblem { fault: DnsFault::Silent, text: "no resolver answers".to_owned() }],
             ..DnsReport::default()
         };
         let shown = text(&report);
         assert!(shown.contains("under home.arpa; 5 answers in the cache, 2 of 4,096 KiB"), "{shown}");
+        assert!(shown.contains("\nproblem: no resolver answers\n"), "{shown}");
         assert!(shown.contains("192.0.2.53:53  down   1,234"), "{shown}");
         assert!(shown.contains("2 answers were withheld") && !shown.contains("wait for"), "{shown}");
     }

@@ -206,6 +206,7 @@ mod tests {
             domain: None,
             server: None,
             ends_in_seconds: None,
+            taken: None,
             refused: None,
         };
         status.wan_lease = Some(lease.clone());

@@ -28,6 +28,9 @@ pub struct DdnsRow {
     /// When the service is asked again at the earliest, in seconds since 1970; absent when there is nothing to ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt: Option<i64>,
+    /// What kind of trouble it is in, where an update failed or cannot be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<DdnsFault>,
     /// Why it does not have the address, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -49,6 +52,56 @@ pub enum DdnsState {
     Failed,
     /// An update failed, and is not tried again before a person has changed something.
     Stopped,
+}
+
+/// Why a name outside could not be updated: who has to do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DdnsFault {
+    /// The service does not accept the account, password, token or key, or not for this name.
+    Credentials,
+    /// The service has no such name, or not as it would have to be.
+    Name,
+    /// The service has shut out the account or this program.
+    Blocked,
+    /// The service is out of order, or answers what is no answer.
+    Service,
+    /// The service cannot be reached.
+    Unreachable,
+    /// The clocks of router and service differ.
+    Clock,
+    /// The address is none to be published, or nobody tells it.
+    Address,
+    /// Something on this machine: a file that cannot be read, a disk that takes nothing.
+    Local,
+}
+
+impl DdnsFault {
+    /// Every one.
+    pub const ALL: [DdnsFault; 8] = [
+        DdnsFault::Credentials,
+        DdnsFault::Name,
+        DdnsFault::Blocked,
+        DdnsFault::Service,
+        DdnsFault::Unreachable,
+        DdnsFault::Clock,
+        DdnsFault::Address,
+        DdnsFault::Local,
+    ];
+
+    /// Its name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DdnsFault::Credentials => "credentials",
+            DdnsFault::Name => "name",
+            DdnsFault::Blocked => "blocked",
+            DdnsFault::Service => "service",
+            DdnsFault::Unreachable => "unreachable",
+            DdnsFault::Clock => "clock",
+            DdnsFault::Address => "address",
+            DdnsFault::Local => "local",
+        }
+    }
 }
 
 impl DdnsState {

@@ -30,6 +30,50 @@ pub struct DnsReport {
     pub public_names: Vec<String>,
     /// Queries by client; empty unless `dns.statistics` is on.
     pub clients: Vec<DnsClientRow>,
+    /// What is not as it should be.
+    #[serde(default)]
+    pub problems: Vec<DnsProblem>,
+}
+
+/// Something about the DNS service that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DnsProblem {
+    /// What it is about.
+    pub fault: DnsFault,
+    /// The whole of it, for people.
+    pub text: String,
+}
+
+/// What a problem of the DNS service is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DnsFault {
+    /// No resolver is configured, and the wan has not told any.
+    NoResolver,
+    /// No resolver answers.
+    Silent,
+    /// The settings are not those of the configuration.
+    Settings,
+    /// Nothing can be asked over TLS: the authorities cannot be read.
+    Tls,
+    /// Queries over TCP are not answered.
+    Tcp,
+    /// A block list is not in force, or not whole.
+    BlockList,
+}
+
+impl DnsFault {
+    /// Its name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DnsFault::NoResolver => "no-resolver",
+            DnsFault::Silent => "silent",
+            DnsFault::Settings => "settings",
+            DnsFault::Tls => "tls",
+            DnsFault::Tcp => "tcp",
+            DnsFault::BlockList => "block-list",
+        }
+    }
 }
 
 /// A resolver.

@@ -20,6 +20,54 @@ pub struct LeaseQuery {
     pub limit: Option<u32>,
 }
 
+/// The DHCP service of a lan: `GET /v1/dhcp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DhcpRow {
+    /// The lan, with the networks behind its relay agents.
+    pub lan: String,
+    /// Addresses that any client may get.
+    pub pool: u32,
+    /// Those of them that nobody has or was promised.
+    pub free: u32,
+    /// Leases in force, reserved ones included.
+    pub leases: u64,
+    /// Networks of which a client was given none, since there was none left, and there still is none.
+    #[serde(default)]
+    pub exhausted: Vec<String>,
+    /// Addresses that were found in use by strangers since the start.
+    pub conflicts: u64,
+    /// Another DHCP server whose offer a client has taken lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Ipv4)]
+    pub other_server: Option<Ipv4Addr>,
+    /// Why no client gets an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<DhcpFault>,
+    /// The same in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Why the DHCP service of a lan gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DhcpFault {
+    /// It could not begin.
+    NotServed,
+    /// Leases cannot be written to the disk.
+    Disk,
+}
+
+impl DhcpFault {
+    /// Its name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DhcpFault::NotServed => "not-served",
+            DhcpFault::Disk => "disk",
+        }
+    }
+}
+
 /// What an address of a pool is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

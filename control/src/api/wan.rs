@@ -37,6 +37,10 @@ pub struct WanLease {
     /// Seconds until the address is lost, unless a server renews it; absent: never, or there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_in_seconds: Option<u64>,
+    /// An address that a server gives and another machine on the link uses, since the last one that was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub taken: Option<Ipv4Addr>,
     /// Why the lease is not used, though it is held: it overlaps something inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

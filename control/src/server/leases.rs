@@ -1,4 +1,4 @@
-//! The leases of the DHCP service.
+//! The DHCP service and its leases.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -7,7 +7,16 @@ use axum::extract::{Query, State};
 use super::openapi::TakesQuery;
 use super::pages::Pages;
 use super::{Control, Failure};
-use crate::api::{LeaseQuery, LeaseRow, Page};
+use crate::api::{DhcpRow, LeaseQuery, LeaseRow, Page};
+
+/// The DHCP service of each lan: its pool, and what is not as it should be
+#[utoipa::path(
+    get, path = "/v1/dhcp",
+    responses((status = 200, description = "All of them, by the name of the lan", body = Vec<DhcpRow>)),
+)]
+pub(super) async fn dhcp(State(control): State<Control>) -> Json<Vec<DhcpRow>> {
+    Json(control.snapshot.leases.services())
+}
 
 /// The leases of the DHCP service, and addresses that rest because a stranger uses them
 #[utoipa::path(

@@ -115,14 +115,19 @@ impl Table {
 
     /// Addresses of all pools that any client may get, and how many of them nobody has or was promised.
     pub(crate) fn pooled(&self) -> (u32, u32) {
-        let size = |line: &Line| {
-            let excluded = line.excluded.iter().filter(|address| {
-                line.pool.as_ref().is_some_and(|pool| pool.contains(&u32::from(**address)))
-            });
-            line.pool_size() - excluded.count() as u32
-        };
-        let sizes: u32 = self.lines.iter().map(size).sum();
-        (sizes, sizes.saturating_sub(self.lines.iter().map(|line| line.busy).sum()))
+        let sums = |(size, free), (more, freed)| (size + more, free + freed);
+        (0..self.lines.len()).map(|subnet| self.pooled_in(subnet)).fold((0, 0), sums)
+    }
+
+    /// The same of one subnet.
+    pub(crate) fn pooled_in(&self, subnet: usize) -> (u32, u32) {
+        let Some(line) = self.lines.get(subnet) else { return (0, 0) };
+        let excluded = line
+            .excluded
+            .iter()
+            .filter(|address| line.pool.as_ref().is_some_and(|pool| pool.contains(&u32::from(**address))));
+        let size = line.pool_size() - excluded.count() as u32;
+        (size, size.saturating_sub(line.busy))
     }
 
     pub(crate) fn subnets(&self) -> usize {

@@ -437,6 +437,11 @@ impl Server {
         self.table.pooled()
     }
 
+    /// The same of one network: 0 is the lan itself, then the relayed ones in the order of the configuration.
+    pub fn pooled_in(&self, subnet: usize) -> (u32, u32) {
+        self.table.pooled_in(subnet)
+    }
+
     fn dropped(&mut self, reason: Reason) {
         self.counters.drop(reason);
         self.event(Event::Dropped(reason));

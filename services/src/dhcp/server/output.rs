@@ -139,6 +139,13 @@ pub enum Event {
         /// Who.
         hardware: HardwareAddress,
     },
+    /// A client has taken the offer of another server.
+    OtherServer {
+        /// The other one, as it calls itself (option 54).
+        server: Ipv4Addr,
+        /// Who.
+        hardware: HardwareAddress,
+    },
     /// No address is left in a network.
     Exhausted {
         /// 0 is the lan itself, then the relayed ones in the order of the configuration.

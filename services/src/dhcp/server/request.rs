@@ -27,6 +27,7 @@ impl Server {
         match (request.address(code::SERVER_IDENTIFIER), requested, request.ciaddr()) {
             (Some(server), _, _) if server != self.config.address => {
                 self.withdraw_offer(now, subnet, &client);
+                self.event(Event::OtherServer { server, hardware: request.hardware });
                 self.dropped(Reason::OtherServer);
             }
             (Some(_), Some(address), _) => {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use genkan_config::ddns::SecretFileError;
 use genkan_config::openings::BUILT;
+use genkan_control::api::DdnsFault;
 use genkan_control::snapshot::Snapshot;
 use genkan_engine::Timestamp;
 use genkan_services::ddns::{Ask, Client, Family, Now, Outcome, Request, Secret};
@@ -70,7 +71,7 @@ pub(super) struct Account {
     ask_failures: u32,
     source_problem: Option<String>,
     /// Of the last request, in more words than its outcome has.
-    detail: Option<String>,
+    detail: Option<(DdnsFault, String)>,
     counts: BTreeMap<String, Counts>,
 }
 
@@ -298,12 +299,12 @@ impl Account {
                 Came::Dns(octets) => Outcome::Dns(octets),
                 Came::Addresses(found) => Outcome::Addresses(found),
                 Came::Not(error) => {
-                    self.detail = Some(error.to_string());
+                    self.detail = Some((DdnsFault::Unreachable, error.to_string()));
                     if error.not_sent() { Outcome::NotSent } else { Outcome::NoAnswer }
                 }
                 Came::NotKept(error) => {
-                    self.detail =
-                        Some(format!("the state folder takes nothing, and nothing is sent then: {error}"));
+                    let detail = format!("the state folder takes nothing, and nothing is sent then: {error}");
+                    self.detail = Some((DdnsFault::Local, detail));
                     Outcome::NotSent
                 }
             };

@@ -1,6 +1,37 @@
 //! Why a name outside does not have the address, in words.
 
+use genkan_control::api::DdnsFault;
 use genkan_services::ddns::{Reason, TsigError};
+
+/// Who has to do something about it.
+pub(super) fn fault(reason: Reason) -> DdnsFault {
+    match reason {
+        Reason::Tsig(TsigError::BadTime) => DdnsFault::Clock,
+        // REFUSED and NOTAUTH: not with this key (RFC 2136 section 3.3).
+        Reason::BadAuth
+        | Reason::Tsig(_)
+        | Reason::Unsigned
+        | Reason::Rcode(5 | 9)
+        | Reason::HttpStatus(401 | 403) => DdnsFault::Credentials,
+        Reason::NoHost
+        | Reason::NotFqdn
+        | Reason::NumHost
+        | Reason::ZoneNotFound
+        | Reason::NotInZone
+        | Reason::SeveralRecords
+        | Reason::Rcode(3 | 6 | 7 | 8 | 10) => DdnsFault::Name,
+        Reason::Abuse | Reason::BadAgent | Reason::NotDonator => DdnsFault::Blocked,
+        Reason::NotSent | Reason::NoAnswer => DdnsFault::Unreachable,
+        Reason::DnsErr
+        | Reason::ServiceDown
+        | Reason::HttpStatus(_)
+        | Reason::RateLimited
+        | Reason::Api(_)
+        | Reason::OtherAddress
+        | Reason::Unintelligible
+        | Reason::Rcode(_) => DdnsFault::Service,
+    }
+}
 
 /// A sentence without its end; no secret is in it.
 pub(super) fn reason(reason: Reason) -> String {

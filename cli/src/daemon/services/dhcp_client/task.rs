@@ -61,6 +61,8 @@ pub(super) struct Task {
     told: Option<Option<WanFacts>>,
     /// A lease that is held and cannot be used.
     refused: Option<Overlap>,
+    /// What a server gives and somebody else has, since the last address that was taken.
+    taken: Option<Ipv4Addr>,
     /// The last claim of somebody else.
     defended: Option<(Ipv4Addr, Instant)>,
     /// Since when a link is there and no address.
@@ -86,6 +88,7 @@ impl Task {
             to_probed,
             told: None,
             refused: None,
+            taken: None,
             defended: None,
             without: None,
         }
@@ -204,11 +207,13 @@ impl Task {
                 });
             }
             Event::Bound(lease) => {
+                self.taken = None;
                 self.save();
                 let message = format!("wan: {}", self.in_words(&lease));
                 self.tell(EventKind::WanAddressObtained, message, Some(lease.address.addr()));
             }
             Event::Changed { before, after } => {
+                self.taken = None;
                 self.save();
                 let message = if before.address == after.address {
                     format!("wan: the lease has changed: {}", self.in_words(&after))
@@ -255,6 +260,7 @@ impl Task {
         if is_taken {
             warn!(%address, "another machine on the wan has the address that the DHCP server gives");
             this.client.handle_conflict(record::now(), address);
+            self.taken = Some(address);
         } else {
             this.client.handle_address_free(record::now(), address);
         }
@@ -269,6 +275,7 @@ impl Task {
         self.defended = Some((address, Instant::now()));
         if again {
             this.client.handle_conflict(record::now(), address);
+            self.taken = Some(address);
         }
     }
 
@@ -324,6 +331,10 @@ impl Task {
         }
         let problem = if let Some(overlap) = &self.refused {
             Some(format!("wan: {overlap}"))
+        } else if let Some(address) = self.taken.filter(|_| !usable && this.link_is_up) {
+            Some(format!(
+                "wan: no address: the DHCP server gives {address}, which another machine there uses"
+            ))
         } else if self.without.is_some_and(|since| since.elapsed() >= PATIENCE) {
             let device = &self.settings.borrow().device;
             Some(format!("wan: no address yet: no DHCP server on {device} has given one"))
@@ -343,6 +354,7 @@ impl Task {
             domain: lease.and_then(|lease| lease.domain.clone()),
             server: this.client.server(),
             ends_in_seconds: None,
+            taken: self.taken,
             refused: self.refused.as_ref().map(ToString::to_string),
         };
         self.context.snapshot.set_wan_lease(Some((lease, ends)));

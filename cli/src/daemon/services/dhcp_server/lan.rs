@@ -1,6 +1,6 @@
 //! The server of one lan: its rules are in the services crate; here is what connects them with file, wire and clocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use genkan_services::dhcp::lease::ClientKey;
 use genkan_services::dhcp::server::{
     ConfigError, Datagram, Delivery, LeaseView, Now, ProbeOutcome, Server, Transmit,
 };
+use ipnet::Ipv4Net;
 use tokio::time::Instant;
 
 use super::disk::{self, Disk, Written};
@@ -24,6 +25,8 @@ use super::settings::Settings;
 
 /// Before a file that could not be written is written again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long it counts that a client has taken the offer of another server.
+const LATELY: Duration = Duration::from_secs(600);
 /// A file grows to a multiple of what it began with before it is written anew, but at least to this many octets.
 const LEAST_FULL: u64 = 1 << 20;
 const GROWTH: u64 = 4;
@@ -58,6 +61,10 @@ pub(super) struct LanServer {
     full: u64,
     /// Something has happened that is to be counted.
     pub(super) has_news: bool,
+    /// Networks in which a client got no address, and there still is none.
+    exhausted: BTreeSet<usize>,
+    /// Another server whose offer a client has taken, and when.
+    other_server: Option<(Ipv4Addr, Instant)>,
 }
 
 /// Both clocks.
@@ -106,6 +113,8 @@ impl LanServer {
             length: 0,
             full: 0,
             has_news: true,
+            exhausted: BTreeSet::new(),
+            other_server: None,
         };
         lan.write_anew(now(origin), disk);
         Ok(lan)
@@ -115,6 +124,8 @@ impl LanServer {
     pub(super) fn follow(&mut self, settings: Settings, origin: Instant) -> Result<(), ConfigError> {
         if settings.config != self.settings.config {
             self.server.reconfigure(now(origin), settings.config.clone())?;
+            // They may be other ones, or in another order.
+            self.exhausted.clear();
         }
         self.settings = settings;
         self.has_news = true;
@@ -206,13 +217,27 @@ impl LanServer {
     pub(super) fn due(&self, origin: Instant) -> Option<Instant> {
         let timeout = self.server.poll_timeout().map(|at| origin + at.saturating_since(Timestamp::ZERO));
         let retry = self.retry.filter(|_| !self.is_writing);
-        timeout.into_iter().chain(retry).min()
+        let other = self.other_server.map(|(_, at)| at + LATELY);
+        timeout.into_iter().chain(retry).chain(other).min()
+    }
+
+    /// A client of a network got no address, as there is none.
+    pub(super) fn exhausted(&mut self, subnet: usize) {
+        self.exhausted.insert(subnet);
+    }
+
+    /// A client has taken the offer of another server.
+    pub(super) fn other_server(&mut self, server: Ipv4Addr) {
+        self.other_server = Some((server, Instant::now()));
     }
 
     pub(super) fn tick(&mut self, origin: Instant) {
         let now = now(origin);
         if self.server.poll_timeout().is_some_and(|at| at <= now.monotonic) {
             self.server.handle_timeout(now);
+            self.has_news = true;
+        }
+        if self.other_server.take_if(|(_, at)| at.elapsed() >= LATELY).is_some() {
             self.has_news = true;
         }
     }
@@ -254,8 +279,12 @@ impl LanServer {
     }
 
     /// What was counted.
-    pub(super) fn pool(&self) -> Pool {
+    pub(super) fn pool(&mut self) -> Pool {
         let (size, free) = self.server.pooled();
+        self.exhausted.retain(|subnet| self.server.pooled_in(*subnet).1 == 0);
+        let config = &self.settings.config;
+        let networks = [&config.local].into_iter().chain(&config.relayed).map(|subnet| subnet.prefix);
+        let is_exhausted = |(subnet, _): &(usize, Ipv4Net)| self.exhausted.contains(subnet);
         let counters = self.server.counters();
         Pool {
             size,
@@ -264,6 +293,12 @@ impl LanServer {
             sent: counters.sent().collect(),
             dropped: counters.dropped().collect(),
             conflicts: counters.conflicts,
+            exhausted: networks
+                .enumerate()
+                .filter(is_exhausted)
+                .map(|(_, prefix)| prefix.to_string())
+                .collect(),
+            other_server: self.other_server.map(|(server, _)| server),
         }
     }
 }

@@ -16,6 +16,8 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use genkan_config::Loaded;
+use genkan_control::api::DhcpFault;
+use genkan_control::snapshot::Snapshot;
 use genkan_engine::local_datagram::{LocalDatagram, LocalSend};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -173,14 +175,26 @@ impl Task {
     async fn command(&mut self, command: Command) {
         match command {
             Command::Follow(settings) => {
-                self.wanted = settings;
+                let before = std::mem::replace(&mut self.wanted, settings);
+                let stays = |name: &String| self.wanted.iter().any(|settings| settings.name == *name);
+                // Also those that could not be served.
+                for gone in before.into_iter().map(|settings| settings.name).filter(|name| !stays(name)) {
+                    telling::forget(&self.context.snapshot, &gone);
+                    self.context.snapshot.set_problem(&key(&gone), None);
+                }
                 self.follow().await;
             }
             Command::Resume(settings) => {
                 self.wanted = settings;
                 match Disk::start() {
                     Ok(disk) => self.serving = Some(Serving { disk, lans: Vec::new() }),
-                    Err(error) => warn!(%error, "no thread to write leases: DHCP is not served"),
+                    Err(error) => {
+                        for settings in &self.wanted {
+                            let reason = format!("DHCP is not served: no thread to write leases: {error}");
+                            let fault = (DhcpFault::NotServed, reason);
+                            trouble(&self.context.snapshot, &settings.name, Some(fault));
+                        }
+                    }
                 }
                 self.follow().await;
             }
@@ -207,9 +221,6 @@ impl Task {
             let stays = wanted.iter().any(|settings| settings.name == lan.settings.name);
             if !stays {
                 disk.close(lan.id);
-                snapshot.leases.forget(&lan.settings.name);
-                snapshot.set_problem(&key(&lan.settings.name), None);
-                snapshot.set_problem(&telling::pool_key(&lan.settings.name), None);
                 info!(lan = lan.settings.name, "DHCP is not served any more");
             }
             stays
@@ -231,17 +242,19 @@ impl Task {
             };
             match outcome {
                 Ok(()) => {
-                    let lan = serving.lans.iter().find(|lan| lan.settings.name == name);
-                    let views = lan.map(|lan| lan.views(now(self.origin))).unwrap_or_default();
+                    let lan = serving.lans.iter_mut().find(|lan| lan.settings.name == name);
+                    let views = lan.map(|lan| {
+                        telling::count(snapshot, &name, lan.pool());
+                        lan.views(now(self.origin))
+                    });
+                    let views = views.unwrap_or_default();
                     self.telling.found(&views);
                     snapshot.leases.replace(&name, views);
-                    snapshot.set_problem(&key(&name), None);
+                    trouble(snapshot, &name, None);
                 }
                 Err(error) => {
-                    let problem = format!("{name}: DHCP is not served: {}", output::chain(&error));
-                    if snapshot.set_problem(&key(&name), Some(problem.clone())) {
-                        warn!("{problem}");
-                    }
+                    let reason = format!("DHCP is not served: {}", output::chain(&error));
+                    trouble(snapshot, &name, Some((DhcpFault::NotServed, reason)));
                     self.look_again = Some(Instant::now() + RETRY);
                 }
             }
@@ -268,15 +281,15 @@ impl Task {
         let Some(serving) = &mut self.serving else { return };
         let Some(lan) = serving.lans.iter_mut().find(|lan| lan.id == written.id) else { return };
         let name = lan.settings.name.clone();
-        let problem = lan.written(written).map(|error| {
+        let fault = lan.written(written).map(|error| {
             let error = output::chain(&error);
-            format!("{name}: leases cannot be written to the disk, so that no machine gets one: {error}")
+            let reason =
+                format!("leases cannot be written to the disk, so that no machine gets one: {error}");
+            (DhcpFault::Disk, reason)
         });
-        if self.context.snapshot.set_problem(&key(&name), problem.clone()) {
-            match problem {
-                Some(problem) => warn!("{problem}"),
-                None => info!(lan = name, "leases are written again"),
-            }
+        let is_well = fault.is_none();
+        if trouble(&self.context.snapshot, &name, fault) && is_well {
+            info!(lan = name, "leases are written again");
         }
     }
 
@@ -309,10 +322,7 @@ impl Task {
             for lan in serving.lans.iter_mut().filter(|lan| lan.has_news) {
                 lan.has_news = false;
                 let pool = lan.pool();
-                if pool.free > 0 {
-                    self.context.snapshot.set_problem(&telling::pool_key(&lan.settings.name), None);
-                }
-                self.context.snapshot.leases.set_pool(&lan.settings.name, pool);
+                telling::count(&self.context.snapshot, &lan.settings.name, pool);
             }
         }
     }
@@ -343,6 +353,17 @@ impl Task {
 /// The key of a lan's problem.
 fn key(lan: &str) -> String {
     format!("dhcp:{lan}")
+}
+
+/// Tells why a lan's machines get nothing, or that they do. Returns whether that is news.
+fn trouble(snapshot: &Snapshot, lan: &str, fault: Option<(DhcpFault, String)>) -> bool {
+    let problem = fault.as_ref().map(|(_, reason)| format!("{lan}: {reason}"));
+    let is_news = snapshot.set_problem(&key(lan), problem.clone());
+    if let (true, Some(problem)) = (is_news, problem) {
+        warn!("{problem}");
+    }
+    snapshot.leases.set_trouble(lan, fault);
+    is_news
 }
 
 async fn written(serving: &mut Option<Serving>) -> Option<Written> {

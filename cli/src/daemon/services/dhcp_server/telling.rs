@@ -6,13 +6,14 @@ use std::net::Ipv4Addr;
 
 use genkan_control::api::{EventKind, LeaseState};
 use genkan_control::events::NewEvent;
-use genkan_control::leases::Lease;
+use genkan_control::leases::{Lease, Pool};
 use genkan_control::snapshot::Snapshot;
 use genkan_engine::frame::PortId;
 use genkan_engine::wire::ethernet::MacAddr;
 use genkan_services::dhcp::server::{Event, Now};
 
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::lan::LanServer;
 use crate::daemon::limiter::Limiter;
@@ -29,8 +30,40 @@ pub(super) struct Telling {
 }
 
 /// The key of the problem that a lan's pool is used up.
-pub(super) fn pool_key(lan: &str) -> String {
+fn pool_key(lan: &str) -> String {
     format!("dhcp pool:{lan}")
+}
+
+/// The key of the problem that a lan has another server.
+fn other_key(lan: &str) -> String {
+    format!("dhcp other:{lan}")
+}
+
+/// Tells what a lan's server has counted, and what is wrong about that.
+pub(super) fn count(snapshot: &Snapshot, lan: &str, pool: Pool) {
+    let exhausted = (!pool.exhausted.is_empty()).then(|| {
+        format!("{lan}: every address of the DHCP pool is given out ({})", pool.exhausted.join(", "))
+    });
+    let other = pool.other_server.map(|server| {
+        format!(
+            "{lan}: another DHCP server, {server}, gives addresses as well: a machine has taken its offer"
+        )
+    });
+    for (key, problem) in [(pool_key(lan), exhausted), (other_key(lan), other)] {
+        if snapshot.set_problem(&key, problem.clone())
+            && let Some(problem) = problem
+        {
+            warn!("{problem}");
+        }
+    }
+    snapshot.leases.set_pool(lan, pool);
+}
+
+/// Forgets a lan that is not served any more.
+pub(super) fn forget(snapshot: &Snapshot, lan: &str) {
+    snapshot.leases.forget(lan);
+    snapshot.set_problem(&pool_key(lan), None);
+    snapshot.set_problem(&other_key(lan), None);
 }
 
 impl Telling {
@@ -60,11 +93,8 @@ impl Telling {
                 }
                 Event::Declined { address, .. } => changes.push((*address, rests(lan, *address, None, now))),
                 Event::Conflict { address, mac } => changes.push((*address, rests(lan, *address, *mac, now))),
-                Event::Exhausted { .. } => {
-                    let problem =
-                        format!("{}: every address of the DHCP pool is given out", lan.settings.name);
-                    snapshot.set_problem(&pool_key(&lan.settings.name), Some(problem));
-                }
+                Event::Exhausted { subnet } => lan.exhausted(*subnet),
+                Event::OtherServer { server, .. } => lan.other_server(*server),
                 _ => {}
             }
             self.put_into_words(&event, lan, snapshot);
@@ -155,8 +185,11 @@ fn words(event: &Event, lan: &LanServer) -> Option<(EventKind, Option<Ipv4Addr>,
                 format!("the reservation of {address} for {name} is left out: another one comes before it");
             (EventKind::Problem, Some(*address), what)
         }
-        Event::Leased { .. } | Event::Expired { .. } | Event::LeaseOutside { .. } | Event::Dropped(_) => {
-            return None;
-        }
+        // The last one is a problem, which is told as such.
+        Event::Leased { .. }
+        | Event::Expired { .. }
+        | Event::LeaseOutside { .. }
+        | Event::Dropped(_)
+        | Event::OtherServer { .. } => return None,
     })
 }

@@ -7,17 +7,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use genkan_control::api::{DnsReport, EventKind};
-use genkan_control::events::NewEvent;
+use genkan_control::api::{DnsFault, DnsReport};
 use genkan_control::snapshot::Snapshot;
 use genkan_engine::local_datagram::{LocalDatagram, LocalSend, Service};
 use genkan_engine::{PortId, Timestamp};
-use genkan_services::dns::{
-    Action, Client, ClientTransport, Event, Forwarder, Settings, Transport, UpstreamId,
-};
+use genkan_services::dns::{Action, Client, ClientTransport, Forwarder, Settings, Transport, UpstreamId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Command;
 use super::clients::{ClientEvent, Clients};
@@ -29,7 +26,8 @@ use super::told;
 use super::wanted::Wanted;
 use crate::daemon::limiter::Limiter;
 use crate::daemon::local::{BATCH, Speaker};
-use crate::daemon::log;
+
+mod health;
 
 /// How often what can wait is done.
 const TEND: Duration = Duration::from_secs(5);
@@ -93,6 +91,8 @@ pub(super) struct Server {
     speaker: Speaker,
     snapshot: Arc<Snapshot>,
     down: Vec<UpstreamId>,
+    /// What is not as it should be, in words.
+    problems: BTreeMap<DnsFault, Vec<String>>,
     limiter: Limiter<&'static str>,
 }
 
@@ -126,6 +126,7 @@ impl Server {
             speaker,
             snapshot,
             down: Vec::new(),
+            problems: BTreeMap::new(),
             limiter: Limiter::new(),
         })
     }
@@ -306,76 +307,6 @@ impl Server {
         }
     }
 
-    fn upstream_name(&self, upstream: UpstreamId) -> String {
-        let known = self.wanted.as_ref().and_then(|wanted| wanted.upstreams.get(usize::from(upstream.0)));
-        known.map_or_else(|| "a resolver".to_owned(), ToString::to_string)
-    }
-
-    /// Why a resolver is not to be had, in the log.
-    fn tell_failure(&mut self, upstream: UpstreamId, error: &str) {
-        if let Some(suppressed) = self.limiter.admit("transport", Instant::now()) {
-            let resolver = self.upstream_name(upstream);
-            info!(resolver, error, suppressed, "a resolver cannot be reached");
-        }
-    }
-
-    fn tell(&mut self, event: Event) {
-        let (kind, told, message) = match event {
-            Event::Rebinding { name, address } => {
-                let message = format!(
-                    "the address {address} of {} was withheld: it points inside (dns.rebinding_exceptions)",
-                    name.to_ascii()
-                );
-                (EventKind::AnswerWithheld, "rebinding", message)
-            }
-            Event::UpstreamDown(upstream) => {
-                self.down.push(upstream);
-                (
-                    EventKind::ResolverDown,
-                    "down",
-                    format!("the resolver {} does not answer", self.upstream_name(upstream)),
-                )
-            }
-            Event::UpstreamUp(upstream) => {
-                self.down.retain(|down| *down != upstream);
-                (
-                    EventKind::ResolverUp,
-                    "up",
-                    format!("the resolver {} answers again", self.upstream_name(upstream)),
-                )
-            }
-        };
-        if let Some(suppressed) = self.limiter.admit(told, Instant::now()) {
-            let mut told = NewEvent::new(kind, message);
-            log::tell_event(&told, suppressed);
-            told.suppressed = suppressed;
-            self.snapshot.events.push(told);
-        }
-        self.tell_health();
-    }
-
-    /// That nobody answers is a problem.
-    fn tell_health(&self) {
-        let upstreams = self.wanted.as_ref().map_or(&[][..], |wanted| &wanted.upstreams);
-        let problem = if self.wanted.is_some() && upstreams.is_empty() {
-            Some("dns: no resolver is known yet: none is configured, and the wan has not told any".to_owned())
-        } else if !upstreams.is_empty() && self.down.len() >= upstreams.len() {
-            let names: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
-            Some(format!("dns: no resolver answers ({})", names.join(", ")))
-        } else {
-            None
-        };
-        self.problem("dns", problem);
-    }
-
-    fn problem(&self, key: &str, problem: Option<String>) {
-        if self.snapshot.set_problem(key, problem.clone())
-            && let Some(problem) = problem
-        {
-            warn!("{problem}");
-        }
-    }
-
     fn follow(&mut self, order: Command) {
         match order {
             Command::Follow(wanted) => self.set(wanted.map(|wanted| *wanted)),
@@ -406,7 +337,7 @@ impl Server {
         let (now, random) = (self.now(), &mut || self.random.next());
         // Questions to upstreams of before end here, those to the new ones wait until these are known.
         let followed = self.forwarder.follow(now, random, &settings, &mut self.actions);
-        self.problem("dns settings", followed.err().map(|error| format!("dns: {error}")));
+        self.problem(DnsFault::Settings, followed.err().map(|error| format!("dns: {error}")));
         if !transports_stay {
             let addresses: Vec<SocketAddr> =
                 settings.upstreams.iter().map(|upstream| upstream.address).collect();
@@ -419,7 +350,10 @@ impl Server {
             };
             let problem =
                 connector.as_ref().err().filter(|_| upstreams.iter().any(|upstream| upstream.is_tls));
-            self.problem("dns tls", problem.cloned());
+            self.problem(
+                DnsFault::Tls,
+                problem.map(|error| format!("dns: no resolver over TLS can be asked: {error}")),
+            );
             self.streams.set_upstreams(upstreams, connector);
             let reports = self.forwarder.upstream_reports();
             let down = reports.iter().enumerate().filter(|(_, report)| report.is_down);
@@ -430,7 +364,7 @@ impl Server {
             (wanted.addresses.clone(), wanted.admits.iter().copied().chain(own).collect::<Vec<_>>())
         });
         let problem = self.clients.listen(&addresses, &admits);
-        self.problem("dns tcp", problem);
+        self.problem(DnsFault::Tcp, problem);
         self.wanted = wanted;
         self.set_names();
         self.tell_health();
@@ -467,7 +401,7 @@ impl Server {
         info!(names = list.len(), skipped, files = marks.len(), "block lists");
         self.marks = marks;
         self.forwarder.set_block_list(list);
-        self.problem("dns block lists", problems.first().cloned());
+        self.problem(DnsFault::BlockList, problems);
     }
 
     /// What is not urgent.
@@ -475,12 +409,12 @@ impl Server {
         self.ports.tend(Instant::now());
         if self.clients.is_missing_some() {
             let problem = self.clients.bind_missing();
-            self.problem("dns tcp", problem);
+            self.problem(DnsFault::Tcp, problem);
         }
     }
 
     fn report(&self) -> DnsReport {
-        told::report(&self.forwarder, self.wanted.as_ref())
+        told::report(&self.forwarder, self.wanted.as_ref(), &self.problems)
     }
 }
 

@@ -1,12 +1,20 @@
 //! How the service does, for listings.
 
-use genkan_control::api::{DnsCache, DnsClientRow, DnsQueries, DnsReport, DnsUpstreamRow};
+use std::collections::BTreeMap;
+
+use genkan_control::api::{
+    DnsCache, DnsClientRow, DnsFault, DnsProblem, DnsQueries, DnsReport, DnsUpstreamRow,
+};
 use genkan_services::dns::{Forwarder, QueryCounters, UpstreamReport};
 
 use super::wanted::Wanted;
 
 /// The answer of `GET /v1/dns`.
-pub(super) fn report(forwarder: &Forwarder, wanted: Option<&Wanted>) -> DnsReport {
+pub(super) fn report(
+    forwarder: &Forwarder,
+    wanted: Option<&Wanted>,
+    problems: &BTreeMap<DnsFault, Vec<String>>,
+) -> DnsReport {
     let Some(wanted) = wanted else { return DnsReport::default() };
     let statistics = forwarder.statistics();
     let (octets, answers) = forwarder.cache_use();
@@ -22,6 +30,10 @@ pub(super) fn report(forwarder: &Forwarder, wanted: Option<&Wanted>) -> DnsRepor
         .clients
         .iter()
         .map(|(address, counters)| DnsClientRow { address: address.to_string(), queries: queries(counters) });
+    let problem = |(fault, texts): (&DnsFault, &Vec<String>)| {
+        let fault = *fault;
+        texts.iter().map(move |text| DnsProblem { fault, text: text.clone() }).collect::<Vec<_>>()
+    };
     DnsReport {
         enabled: true,
         domain: wanted.domain.clone(),
@@ -35,6 +47,7 @@ pub(super) fn report(forwarder: &Forwarder, wanted: Option<&Wanted>) -> DnsRepor
         blocked_names: forwarder.blocked_names() as u64,
         public_names: wanted.split.iter().map(|(name, address)| format!("{name} {address}")).collect(),
         clients: clients.collect(),
+        problems: problems.iter().flat_map(problem).collect(),
     }
 }
 

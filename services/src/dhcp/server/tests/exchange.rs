@@ -115,6 +115,12 @@ fn who_chose_another_server_gives_the_offer_back() {
     let address = bench.answer(Ask::discover(5)).1.yiaddr();
     let other = Ask::new(MessageType::Request, 5).server(host(2)).requested(host(50));
     assert_eq!(bench.kind(other), None);
+    let chosen = |event: &Event| match event {
+        Event::OtherServer { server, hardware } => Some((*server, hardware.mac())),
+        _ => None,
+    };
+    let told: Vec<_> = bench.events.iter().filter_map(chosen).collect();
+    assert_eq!(told, [(host(2), Some(mac(5)))]);
     assert_eq!(bench.kind(Ask::selecting(5, address)), Some(MessageType::Nak));
 }
 

@@ -1,8 +1,8 @@
-//! How an account's names stand, for the log, events and listings.
+//! How an account's names stand, for the log, events, problems and listings.
 
 use std::net::IpAddr;
 
-use genkan_control::api::{DdnsRow, DdnsState, EventKind};
+use genkan_control::api::{DdnsFault, DdnsRow, DdnsState, EventKind};
 use genkan_control::events::NewEvent;
 use genkan_services::ddns::{Event, NameStatus, Now, Reason};
 use tracing::{info, warn};
@@ -42,7 +42,7 @@ impl Account {
                     } else {
                         String::new()
                     };
-                    let reason = in_words(reason, self.detail.as_deref());
+                    let (_, reason) = in_words(reason, self.detail.as_ref());
                     let message = format!("{name} is not updated: {reason}{again}");
                     warn!("{message}");
                     self.snapshot.events.push(NewEvent::new(EventKind::DdnsFailed, message));
@@ -66,6 +66,7 @@ impl Account {
                 wanted: address.as_ref().ok().copied(),
                 since: None,
                 next_attempt: None,
+                fault: None,
                 reason: None,
                 updates: counts.updates,
                 failures: counts.failures,
@@ -74,6 +75,7 @@ impl Account {
                 (Ok(ready), Some(status)) => self.fill(&mut row, &status, ready, now, address.as_ref().err()),
                 (Err(reason), _) => {
                     (row.state, row.reason) = (DdnsState::Failed, Some(reason.clone()));
+                    row.fault = Some(DdnsFault::Local);
                 }
                 (Ok(_), None) => {}
             }
@@ -87,9 +89,14 @@ impl Account {
             Err(_) => settings.names.iter().map(|name| row(name, None)).collect(),
         };
         for row in &rows {
-            let is_bad = matches!(row.state, DdnsState::Failed | DdnsState::Stopped);
+            let what = match row.state {
+                DdnsState::Failed | DdnsState::Stopped => Some("is not updated"),
+                // Somebody who is asked for the address does not answer any more.
+                DdnsState::Good => row.fault.map(|_| "may have an old address"),
+                DdnsState::Waiting => row.fault.map(|_| "waits"),
+            };
             let reason = row.reason.as_deref().unwrap_or_default();
-            let problem = is_bad.then(|| format!("ddns: {} is not updated: {reason}", row.name));
+            let problem = what.map(|what| format!("ddns: {} {what}: {reason}", row.name));
             self.snapshot.set_problem(&format!("ddns {}", row.name), problem);
         }
         if let Some(first) = settings.names.first() {
@@ -110,25 +117,29 @@ impl Account {
             IpAddr::V6(_) => None,
         });
         row.since = status.since.map(|at| at.0).filter(|_| row.address.is_some());
-        let failure = status.failure.map(|reason| in_words(reason, self.detail.as_deref()));
-        (row.state, row.reason) = match (status, no_address) {
-            (NameStatus { stopped: true, .. }, _) => (DdnsState::Stopped, failure),
+        let (fault, failure) = status.failure.map(|reason| in_words(reason, self.detail.as_ref())).unzip();
+        let settings = &self.wanted.settings;
+        let is_asked = source::every(&settings.source).is_some();
+        (row.state, row.fault, row.reason) = match (status, no_address) {
+            (NameStatus { stopped: true, .. }, _) => (DdnsState::Stopped, fault, failure),
             // Nothing is wrong as long as the wan or the source has just not told.
             (_, Some(reason))
                 if self.wanted.wan.is_unspecified()
-                    || (self.told.is_none()
-                        && self.ask_failures == 0
-                        && source::every(&self.wanted.settings.source).is_some()) =>
+                    || (self.told.is_none() && self.ask_failures == 0 && is_asked) =>
             {
-                (DdnsState::Waiting, Some(reason.clone()))
+                (DdnsState::Waiting, None, Some(reason.clone()))
             }
-            (_, Some(reason)) => (DdnsState::Failed, Some(reason.clone())),
-            (NameStatus { good: true, .. }, None) => (DdnsState::Good, self.source_problem.clone()),
-            (NameStatus { failure: Some(_), .. }, None) => (DdnsState::Failed, failure),
+            (_, Some(reason)) => (DdnsState::Failed, Some(DdnsFault::Address), Some(reason.clone())),
+            (NameStatus { good: true, .. }, None) => {
+                let fault = self.source_problem.as_ref().map(|_| DdnsFault::Address);
+                (DdnsState::Good, fault, self.source_problem.clone())
+            }
+            (NameStatus { failure: Some(_), .. }, None) => (DdnsState::Failed, fault, failure),
             _ if ready.client.waits_for_clock() => {
-                (DdnsState::Waiting, Some("the clock is not set, and signatures need it".to_owned()))
+                let reason = "the clock is not set, and signatures need it".to_owned();
+                (DdnsState::Waiting, Some(DdnsFault::Clock), Some(reason))
             }
-            _ => (DdnsState::Waiting, None),
+            _ => (DdnsState::Waiting, None, None),
         };
         let is_tried = matches!(row.state, DdnsState::Waiting | DdnsState::Failed) && no_address.is_none();
         if let (true, Some(at)) = (is_tried, ready.client.poll_timeout(now)) {
@@ -138,9 +149,10 @@ impl Account {
     }
 }
 
-fn in_words(reason: Reason, detail: Option<&str>) -> String {
+/// What kind of trouble it is, and in words; `detail` where a request was not sent, or not answered.
+fn in_words(reason: Reason, detail: Option<&(DdnsFault, String)>) -> (DdnsFault, String) {
     match (reason, detail) {
-        (Reason::NotSent | Reason::NoAnswer, Some(detail)) => detail.to_owned(),
-        _ => words::reason(reason),
+        (Reason::NotSent | Reason::NoAnswer, Some(detail)) => detail.clone(),
+        _ => (words::fault(reason), words::reason(reason)),
     }
 }
