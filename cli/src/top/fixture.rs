@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use genkan_control::api::{
-    CounterRow, CountersReport, ForwardCounts, ForwardRow, HostRow, PortCountersRow, PortRole, PortStatus,
-    Status,
+    CounterRow, CountersReport, DdnsRow, DdnsState, DhcpRow, DnsQueries, DnsReport, DnsUpstreamRow,
+    ForwardCounts, ForwardRow, HostRow, PortCountersRow, PortRole, PortStatus, Status, WanLease,
+    WanLeaseState,
 };
 
 use super::rates::Snapshot;
@@ -21,6 +22,74 @@ pub(super) fn snapshot() -> Snapshot {
 pub(super) fn samples() -> (Sample, Sample) {
     let now = Instant::now();
     (sample(now, 0), sample(now + Duration::from_secs(1), 1))
+}
+
+/// The same of a router with every service.
+pub(super) fn with_services() -> (Sample, Sample) {
+    let (before, after) = samples();
+    (add_services(before, 0), add_services(after, 1))
+}
+
+fn add_services(mut sample: Sample, second: u64) -> Sample {
+    let resolver = |resolver: &str, up| DnsUpstreamRow {
+        resolver: resolver.to_owned(),
+        up,
+        asked: 9,
+        answered: 9,
+        failed: 0,
+        round_trip_ms: None,
+    };
+    sample.dns = DnsReport {
+        enabled: true,
+        upstreams: vec![resolver("192.0.2.53:53", true), resolver("192.0.2.54:53", false)],
+        queries: DnsQueries {
+            queries: 1_000 + 200 * second,
+            cached: 500 + 140 * second,
+            stale: 10 * second,
+            ..DnsQueries::default()
+        },
+        ..DnsReport::default()
+    };
+    let lan = |lan: &str, leases, pool, free| DhcpRow {
+        lan: lan.to_owned(),
+        pool,
+        free,
+        leases,
+        exhausted: if free == 0 { vec!["192.168.1.0/24".to_owned()] } else { Vec::new() },
+        conflicts: 0,
+        other_server: None,
+        fault: None,
+        reason: None,
+    };
+    sample.dhcp = vec![lan("guests", 50, 50, 0), lan("home", 12, 2_000, 1_988)];
+    let name = |name: &str, state| DdnsRow {
+        name: name.to_owned(),
+        provider: "rfc2136".to_owned(),
+        state,
+        address: None,
+        wanted: None,
+        since: None,
+        next_attempt: None,
+        fault: None,
+        reason: None,
+        updates: 0,
+        failures: 0,
+    };
+    sample.ddns = vec![name("home.example.net", DdnsState::Good), name("www.example.net", DdnsState::Failed)];
+    sample.status.wan_lease = Some(WanLease {
+        state: WanLeaseState::Bound,
+        address: Some("203.0.113.7/24".to_owned()),
+        gateway: None,
+        routes: Vec::new(),
+        mtu: None,
+        dns: Vec::new(),
+        domain: None,
+        server: None,
+        ends_in_seconds: Some(3_540),
+        taken: None,
+        refused: None,
+    });
+    sample
 }
 
 fn sample(at: Instant, second: u64) -> Sample {
@@ -53,7 +122,16 @@ fn sample(at: Instant, second: u64) -> Sample {
             count("land", 0, Some("source and destination are the same")),
         ],
     };
-    Sample { at, status: status(second), counters, hosts: hosts(second), forwards: forwards(second) }
+    Sample {
+        at,
+        status: status(second),
+        counters,
+        hosts: hosts(second),
+        forwards: forwards(second),
+        dns: DnsReport::default(),
+        dhcp: Vec::new(),
+        ddns: Vec::new(),
+    }
 }
 
 fn status(second: u64) -> Status {

@@ -1,6 +1,6 @@
 //! `genkan top`: what the router does, as it happens.
 //!
-//! [`sample`] reads the control API, [`rates`] compares two readings, [`sheet`] makes rows of them, [`state`] knows
+//! [`sample`] reads the control API, [`rates`] compares two readings ([`services`]: those of the services), [`sheet`] makes rows of them, [`state`] knows
 //! what is shown and what the keys change, [`screen`] draws it, [`terminal`] takes the terminal and gives it back.
 //! This file waits for keys, answers and signals.
 
@@ -9,6 +9,7 @@ mod fixture;
 mod rates;
 mod sample;
 mod screen;
+mod services;
 mod sheet;
 mod state;
 mod terminal;

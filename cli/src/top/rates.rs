@@ -11,6 +11,7 @@ use genkan_control::api::{ForwardRow, HostRow, PortCountersRow, Status};
 use serde::Serialize;
 
 use super::sample::Sample;
+use super::services::Services;
 
 /// What the router does at a moment. Rates are absent (`null`) where there is nothing yet to compare with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +31,7 @@ pub(crate) struct Snapshot {
     pub(super) drops: Vec<DropRates>,
     pub(super) hosts: Vec<HostRates>,
     pub(super) forwards: Vec<ForwardRates>,
+    pub(super) services: Services,
 }
 
 /// One port.
@@ -90,11 +92,11 @@ pub(super) struct ForwardRates {
 
 /// The time between two readings of one run; `None` without an earlier one.
 #[derive(Clone, Copy)]
-struct Span(Option<f64>);
+pub(super) struct Span(Option<f64>);
 
 impl Span {
     /// How much a counter went up, per second.
-    fn rate(self, before: Option<u64>, now: u64) -> Option<f64> {
+    pub(super) fn rate(self, before: Option<u64>, now: u64) -> Option<f64> {
         Some(now.checked_sub(before?)? as f64 / self.0?)
     }
 
@@ -130,6 +132,7 @@ impl Snapshot {
             drops: drops(span, before, now),
             hosts: hosts(span, before, now),
             forwards: forwards(span, before, now),
+            services: Services::new(span, before, now),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use genkan_control::api::{CountersReport, ForwardRow, HostQuery, HostRow, HostSort, Status};
+use genkan_control::api::{
+    CountersReport, DdnsRow, DhcpRow, DnsReport, ForwardRow, HostQuery, HostRow, HostSort, Status,
+};
 use genkan_control::client::{Client, ClientError};
 
 /// Hosts that are read: those that use most of the line.
@@ -17,6 +19,9 @@ pub(super) struct Sample {
     pub(super) counters: CountersReport,
     pub(super) hosts: Vec<HostRow>,
     pub(super) forwards: Vec<ForwardRow>,
+    pub(super) dns: DnsReport,
+    pub(super) dhcp: Vec<DhcpRow>,
+    pub(super) ddns: Vec<DdnsRow>,
 }
 
 impl Sample {
@@ -24,12 +29,12 @@ impl Sample {
     /// which may have a million rows, is not read.
     pub(super) async fn take(client: &Client) -> Result<Sample, ClientError> {
         let status = client.status().await?;
-        let counters = client.counters().await?;
+        let (counters, dns) = tokio::try_join!(client.counters(), client.dns())?;
         let at = Instant::now();
         let busiest = HostQuery { cursor: None, limit: Some(MOST_HOSTS), sort: Some(HostSort::TrafficMost) };
         let hosts = client.hosts(&busiest).await?.rows;
-        let forwards = client.forwards().await?;
-        Ok(Sample { at, status, counters, hosts, forwards })
+        let (forwards, dhcp, ddns) = tokio::try_join!(client.forwards(), client.dhcp(), client.ddns())?;
+        Ok(Sample { at, status, counters, hosts, forwards, dns, dhcp, ddns })
     }
 
     /// Whether both are of one run of the router, so that their counters can be compared.

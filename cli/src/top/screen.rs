@@ -44,6 +44,10 @@ fn lines(state: &State, width: usize, height: usize, now: Instant) -> Vec<Line<'
         return Vec::new();
     }
     let mut lines = header(state, width, now);
+    // A small terminal has them among the problems, when something is wrong.
+    if state.view == View::Overview && !state.help && height >= ROOMY {
+        lines.extend(services(state, width));
+    }
     // The last line is for the keys, unless there is no other.
     let room = (height - 1).max(1);
     lines.truncate(room);
@@ -80,6 +84,14 @@ fn header(state: &State, width: usize, now: Instant) -> Vec<Line<'static>> {
     };
     lines.extend(trouble.map(|text| Line::styled(output::cut(&text, width), alarm)));
     lines
+}
+
+/// A line for each service.
+fn services(state: &State, width: usize) -> impl Iterator<Item = Line<'static>> {
+    state.snapshot.services.lines().into_iter().map(move |line| {
+        let style = if line.is_bad { Style::new().red() } else { Style::new() };
+        Line::styled(output::cut(&line.text, width), style)
+    })
 }
 
 fn title(snapshot: &Snapshot) -> String {
@@ -182,6 +194,9 @@ pub(super) fn text(snapshot: &Snapshot, sheets: impl IntoIterator<Item = Sheet>,
     for problem in &snapshot.problems {
         text.push_str(&format!("problem: {problem}\n"));
     }
+    for line in snapshot.services.lines() {
+        text.push_str(&format!("{}\n", line.text));
+    }
     for sheet in sheets.into_iter().filter(|sheet| sheet.len() > 0) {
         let layout = sheet.window(0, rows).layout(None);
         text.push_str(&format!("\n{}\n", layout.head));
@@ -235,6 +250,26 @@ mod tests {
         assert!(shown[10].starts_with("FORWARD"), "{shown:#?}");
         assert!(shown[11].starts_with("web ") && shown[12].starts_with("玄"), "{shown:#?}");
         assert!(shown[23].starts_with("q quit"), "{shown:#?}");
+    }
+
+    #[test]
+    fn services_have_lines_where_there_is_room() {
+        let (before, after) = fixture::with_services();
+        let mut state = State::new(Duration::from_secs(1), before);
+        state.take(Ok(after));
+        let shown = picture(&state, 60, 24);
+        let starts = shown[2..6].iter().map(|line| line.split(' ').next().unwrap_or_default());
+        assert_eq!(starts.collect::<Vec<_>>(), ["wan", "dhcp", "dns", "ddns"], "{shown:#?}");
+        assert!(shown[3].ends_with('…') && shown[7].starts_with("PORT"), "{shown:#?}");
+        assert!(shown.iter().any(|line| line.starts_with("HOST")), "{shown:#?}");
+        let small = picture(&state, 40, 10);
+        assert!(!small.iter().any(|line| line.starts_with("ddns")), "{small:#?}");
+        state.press(KeyCode::Char('2').into());
+        let hosts = picture(&state, 60, 24);
+        assert!(hosts[3].starts_with("HOST"), "the views are theirs: {hosts:#?}");
+        let sheets = View::ALL.map(|view| state.sheet(view));
+        let text = text(&state.snapshot, sheets, 1);
+        assert!(text.contains("\nddns  www.example.net FAILED  home.example.net good\n"), "{text}");
     }
 
     #[test]
