@@ -10,7 +10,7 @@ use genkan_control::client::Client;
 use super::{Target, block_on};
 use crate::doctor::gather::{Live, MOST_WALKS, Question, gather};
 use crate::doctor::judgement::{judge, of_invalid};
-use crate::doctor::{Diagnosis, Examined, Finding, StepState, Walk};
+use crate::doctor::{Diagnosis, Examined, Finding, StepState, StepTaken, Walk};
 use crate::output::{self, Exit, Failure, Format};
 use crate::reflector::outside::{self, Inside};
 use crate::words::{Language, Words};
@@ -18,7 +18,8 @@ use crate::words::{Language, Words};
 const AFTER_HELP: &str = "\
 To be run on the router's box, as somebody who may ask the router. It follows a packet from outside to the target and back:
 devices, external address, gateway, rules, limits, target, its port, and the way of the answers. What fails first is named
-first, with what would help. The target is asked with a few harmless packets (ARP, a SYN, a datagram, an echo request); no
+first, with what would help. The services of the running router are looked at as well: names outside (also when one forward is
+asked about), DNS and DHCP. The target is asked with a few harmless packets (ARP, a SYN, a datagram, an echo request); no
 answer to them leaves by the wan. Without a running router, what the file of --config and the devices say is judged.
 
 With --reflector it asks a machine outside (`genkan reflector`, docs/reflector.md) which of the forwards' ports are open as
@@ -26,7 +27,7 @@ seen from there, how the NAT on the way behaves (RFC 5780), and what games conso
 behind any router; forwards are asked for where the control socket is.
 
 Speaks Japanese where LC_ALL, LC_MESSAGES or LANG ask for it. docs/doctor.md lists the causes.
-Exit status: 0 when nothing is known that stops packets, 1 when something does, 2 for misuse.
+Exit status: 0 when nothing is known that stops packets or keeps a service from working, 1 when something does, 2 for misuse.
 
 Examples:
   genkan doctor                                  all forwards
@@ -39,7 +40,7 @@ Examples:
   genkan doctor --reflector vps.example.net --port tcp:80       from any host behind the router
   genkan doctor --format json | jq '.findings[0].cause'";
 
-/// Find what stops a forward from working, and say what would help
+/// Find what stops a forward or a service from working, and say what would help
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
@@ -155,7 +156,7 @@ fn resolve(text: &str) -> Result<Ipv4Addr, Failure> {
         .ok_or_else(|| Failure::report(Exit::Misuse, format!("error: --to {text}: it has no IPv4 address")))
 }
 
-/// The findings, then the walks.
+/// The findings, then the walks and the services.
 fn text(diagnosis: &Diagnosis, words: &Words) -> String {
     let mut text = String::new();
     let looked_inside = diagnosis.outside.is_none() || !diagnosis.walks.is_empty();
@@ -170,20 +171,26 @@ fn text(diagnosis: &Diagnosis, words: &Words) -> String {
         for remark in &walk.remarks {
             text.push_str(&format!("  - {remark}\n"));
         }
-        for step in &walk.steps {
-            let mark = match step.state {
-                StepState::Well => '✓',
-                StepState::Broken => '✗',
-                StepState::Unknown => '?',
-            };
-            text.push_str(&format!("  {mark} {}\n", step.text));
-        }
+        walk.steps.iter().for_each(|step| text.push_str(&line(step)));
+    }
+    if !diagnosis.services.is_empty() {
+        text.push_str(&format!("\n{}\n", words.say("doctor-services", &[])));
+        diagnosis.services.iter().for_each(|service| text.push_str(&line(service)));
     }
     if let Some(outside) = &diagnosis.outside {
         let gap = if text.is_empty() { "" } else { "\n" };
         text.push_str(&format!("{gap}{}", outside.text(words)));
     }
     text
+}
+
+fn line(step: &StepTaken) -> String {
+    let mark = match step.state {
+        StepState::Well => '✓',
+        StepState::Broken => '✗',
+        StepState::Unknown => '?',
+    };
+    format!("  {mark} {}\n", step.text)
 }
 
 fn heading(walk: &Walk) -> String {

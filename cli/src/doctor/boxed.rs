@@ -44,7 +44,7 @@ pub(super) fn devices(config: &Config, router: Option<u32>) -> Vec<Device> {
 }
 
 /// Whether a process is known to be in another network namespace.
-fn is_elsewhere(process: u32) -> bool {
+pub(super) fn is_elsewhere(process: u32) -> bool {
     let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
     let its = of(&process.to_string());
     its.is_some() && its != of("self")

@@ -1,4 +1,4 @@
-//! What can keep a forward from working, and on which step of a packet's walk that is.
+//! What can keep a forward or a service from working, and on which step of a packet's walk, or in which service, that is.
 
 use serde::{Serialize, Serializer};
 
@@ -25,10 +25,16 @@ pub(crate) enum Step {
     Port,
     /// Answers to addresses outside come back to the router.
     WayBack,
+    /// Names outside have the address that they ought to have. From here on: no step of a walk, but a service.
+    Ddns,
+    /// Hosts of the lans are answered by the DNS service.
+    Dns,
+    /// Machines of the lans get addresses.
+    Dhcp,
 }
 
 impl Step {
-    /// Every one, in order.
+    /// Those of a walk, in order.
     pub(crate) const ALL: [Step; 10] = [
         Step::Router,
         Step::Devices,
@@ -41,6 +47,10 @@ impl Step {
         Step::Port,
         Step::WayBack,
     ];
+
+    /// The services.
+    #[cfg(test)]
+    pub(crate) const SERVICES: [Step; 3] = [Step::Ddns, Step::Dns, Step::Dhcp];
 
     /// Its name in JSON and in the catalogue of words.
     pub(crate) const fn id(self) -> &'static str {
@@ -55,14 +65,17 @@ impl Step {
             Step::Target => "target",
             Step::Port => "port",
             Step::WayBack => "way-back",
+            Step::Ddns => "ddns",
+            Step::Dns => "dns",
+            Step::Dhcp => "dhcp",
         }
     }
 }
 
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $name:ident = $id:literal at $step:ident,)+) => {
-        /// A reason why packets do not get through. In order: what comes first on the walk, and of one step what explains
-        /// the others.
+        /// A reason why packets do not get through, or a service does not work. In order: what comes first on the walk, and
+        /// of one step what explains the others; then the services.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Cause { $($(#[doc = $doc])+ $name,)+ }
 
@@ -99,6 +112,8 @@ causes! {
     RouterNotRunning = "router-not-running" at Router,
     /// The file says something else about the forward than what is in force.
     ForwardNotLoaded = "forward-not-loaded" at Router,
+    /// The file asks for a service that the router does not have in force.
+    ServiceNotLoaded = "service-not-loaded" at Router,
     /// The wan's link is down.
     WanDown = "wan-down" at Devices,
     /// The link of the target's lan is down.
@@ -111,6 +126,10 @@ causes! {
     ReversePathFilter = "reverse-path-filter" at Devices,
     /// Another machine outside uses our external address.
     AddressConflict = "address-conflict" at Address,
+    /// What a DHCP server gives to the wan is used inside.
+    WanLeaseRefused = "wan-lease-refused" at Address,
+    /// What a DHCP server gives to the wan is another machine's there.
+    WanAddressTaken = "wan-address-taken" at Address,
     /// No DHCP server has given the wan an address, or it is lost.
     WanNoAddress = "wan-no-address" at Address,
     /// The external address is one of the B4 side of DS-Lite.
@@ -131,6 +150,8 @@ causes! {
     OtherAddress = "other-address" at Rule,
     /// The clock cannot be right, so nothing with a schedule is open.
     ClockImplausible = "clock-implausible" at Rule,
+    /// The forward leads to a known device that no lan has ever seen.
+    TargetNeverSeen = "target-never-seen" at Rule,
     /// The forward leads to a known device that is nowhere at the moment.
     TargetAbsent = "target-absent" at Rule,
     /// The forward is disabled.
@@ -181,6 +202,46 @@ causes! {
     SourceUnanswered = "source-unanswered" at WayBack,
     /// The target does not answer what is forwarded.
     Unanswered = "unanswered" at WayBack,
+    /// The address that a name ought to have is not known, or is none to be published.
+    DdnsAddress = "ddns-address" at Ddns,
+    /// A file of the router's own stands in the way of an update.
+    DdnsLocal = "ddns-local" at Ddns,
+    /// The clocks of router and service differ.
+    DdnsClock = "ddns-clock" at Ddns,
+    /// The service of a name cannot be reached.
+    DdnsUnreachable = "ddns-unreachable" at Ddns,
+    /// The service does not accept account, password, token or key.
+    DdnsCredentials = "ddns-credentials" at Ddns,
+    /// The service does not have the name.
+    DdnsName = "ddns-name" at Ddns,
+    /// The service has shut out the account or this program.
+    DdnsBlocked = "ddns-blocked" at Ddns,
+    /// The service is out of order.
+    DdnsService = "ddns-service" at Ddns,
+    /// The service has acknowledged the address, and the name leads elsewhere.
+    DdnsElsewhere = "ddns-elsewhere" at Ddns,
+    /// No resolver is configured or told by the wan.
+    DnsNoResolver = "dns-no-resolver" at Dns,
+    /// The authorities of resolvers over TLS cannot be read.
+    DnsTls = "dns-tls" at Dns,
+    /// No resolver answers.
+    DnsSilent = "dns-silent" at Dns,
+    /// One of several resolvers does not answer.
+    DnsResolverDown = "dns-resolver-down" at Dns,
+    /// The service goes on with other settings than the file has.
+    DnsSettings = "dns-settings" at Dns,
+    /// Queries over TCP are not answered.
+    DnsTcp = "dns-tcp" at Dns,
+    /// A block list is not in force, or not whole.
+    DnsBlockList = "dns-block-list" at Dns,
+    /// The service of a lan could not begin.
+    DhcpNotServed = "dhcp-not-served" at Dhcp,
+    /// Leases cannot be written.
+    DhcpDisk = "dhcp-disk" at Dhcp,
+    /// Every address is given out.
+    DhcpExhausted = "dhcp-exhausted" at Dhcp,
+    /// Another server gives addresses on the lan.
+    DhcpOtherServer = "dhcp-other-server" at Dhcp,
 }
 
 impl Serialize for Cause {

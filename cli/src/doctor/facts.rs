@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use genkan_config::openings::State;
+use genkan_control::api::{DdnsRow, DhcpRow, DnsProblem};
+use genkan_control::devices::TargetDevice;
 use genkan_engine::DropReason;
 use genkan_engine::wire::ipv4::Protocol;
 use serde::Serialize;
@@ -23,6 +25,47 @@ pub(crate) struct Facts {
     pub(crate) wan: Wan,
     /// Packets and protocols of the forwards that are looked into.
     pub(crate) forwards: Vec<Forward>,
+    /// How the services do; `None`: the router does not run.
+    pub(crate) services: Option<Services>,
+}
+
+/// How the services of the running router do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Services {
+    /// One forward is asked about: only what people may use to get there was looked at.
+    pub(crate) is_of_one: bool,
+    /// Services that the file asks for and the router does not have: table, position, and what is missing.
+    pub(crate) missing: Vec<(&'static str, usize, String)>,
+    /// Names outside.
+    pub(crate) names: Vec<Name>,
+    /// The DNS service; `None`: it is off.
+    pub(crate) dns: Option<Dns>,
+    /// The DHCP service of each lan, and the lan's position in the file.
+    pub(crate) dhcp: Vec<(Option<usize>, DhcpRow)>,
+}
+
+/// A name outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    /// As the router tells.
+    pub(crate) row: DdnsRow,
+    /// Which `[[ddns]]` has it.
+    pub(crate) entry: Option<usize>,
+    /// The addresses that it has as seen from here; empty where nobody could tell.
+    pub(crate) resolved: Vec<Ipv4Addr>,
+    /// Seconds since the service has acknowledged the address.
+    pub(crate) age: Option<i64>,
+}
+
+/// The DNS service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dns {
+    /// Each resolver, and whether it answers.
+    pub(crate) resolvers: Vec<(String, bool)>,
+    /// What the service says about itself.
+    pub(crate) problems: Vec<DnsProblem>,
+    /// The wan gets its address by DHCP, and has none.
+    pub(crate) no_lease: bool,
 }
 
 /// Whether the router runs.
@@ -89,6 +132,10 @@ pub(crate) struct Wan {
     pub(crate) gateway_answers: Option<bool>,
     /// Another machine claimed an external address lately: what the router said about that.
     pub(crate) conflict: Option<String>,
+    /// Why the lease that it holds is not used.
+    pub(crate) refused: Option<String>,
+    /// What a DHCP server gives, and another machine on the link has.
+    pub(crate) taken: Option<Ipv4Addr>,
 }
 
 /// One protocol of one forward.
@@ -114,6 +161,8 @@ pub(crate) struct Forward {
     pub(crate) state: State,
     /// When it opens again, in words.
     pub(crate) opens: Option<String>,
+    /// Where the device that it leads to is, where it leads to one.
+    pub(crate) device: Option<TargetDevice>,
     /// What the rules do with the packet.
     pub(crate) ruling: Ruling,
     /// What the rules do with an answer to it.

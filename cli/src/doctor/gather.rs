@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use genkan_config::openings::State;
 use genkan_config::{Loaded, WanFacts};
 use genkan_control::api::{
-    ClosedBy, EventKind, EventQuery, EventRow, ForwardRow, NeighborRow, NewProbe, ProbeKind, ProbeSource,
-    Status,
+    ClosedBy, DdnsRow, DhcpRow, DnsReport, EventKind, EventQuery, EventRow, ForwardRow, NeighborRow,
+    NewProbe, ProbeKind, ProbeSource, Status,
 };
 use genkan_control::client::{Client, ClientError};
 use genkan_engine::plan::{self, ForwardRule};
@@ -19,6 +19,7 @@ use super::asked::{self, target_facts};
 use super::facts::{Counts, Facts, Forward, Loading, Ruling, Running, Wan};
 use super::ports::{self, Port};
 use super::rules::{Judged, Rules, join};
+use super::services::services;
 use super::{boxed, evidence};
 
 /// What happened in this time before now still counts.
@@ -44,11 +45,14 @@ pub(crate) struct Question {
 /// What the running router told.
 pub(crate) struct Live {
     pub(super) client: Client,
-    status: Status,
+    pub(super) status: Status,
     forwards: Vec<ForwardRow>,
     events: Vec<EventRow>,
     pub(super) neighbors: Vec<NeighborRow>,
     hairpins_refused: u64,
+    pub(super) ddns: Vec<DdnsRow>,
+    pub(super) dns: DnsReport,
+    pub(super) dhcp: Vec<DhcpRow>,
 }
 
 impl Live {
@@ -68,6 +72,9 @@ impl Live {
             forwards: client.forwards().await?,
             events: client.events(&events).await?.rows,
             neighbors: client.neighbors().await?,
+            ddns: client.ddns().await?,
+            dns: client.dns().await?,
+            dhcp: client.dhcp().await?,
             hairpins_refused: hairpins.map_or(0, |row| row.value),
             status,
             client,
@@ -133,7 +140,10 @@ pub(crate) async fn gather(
         Ok::<_, ClientError>(forwards)
     };
     let wan = &loaded.plan.wan;
-    let (forwards, gateway_answers) = tokio::try_join!(walks, gateway_answers(wan, live))?;
+    let is_of_one = question.forward.is_some();
+    let services = async { Ok::<_, ClientError>(services(loaded, live, is_of_one).await) };
+    let (forwards, gateway_answers, services) =
+        tokio::try_join!(walks, gateway_answers(wan, live), services)?;
     let router = match live {
         Some(live) => Running::Yes { sessions: live.status.sessions, max_sessions: live.status.max_sessions },
         None => Running::No { socket },
@@ -147,8 +157,11 @@ pub(crate) async fn gather(
             gateway: wan.gateway,
             gateway_answers,
             conflict: live.and_then(|live| live.lately(EventKind::AddressConflict, None)),
+            refused: live.and_then(|live| live.status.wan_lease.as_ref()?.refused.clone()),
+            taken: live.and_then(|live| live.status.wan_lease.as_ref()?.taken),
         },
         forwards,
+        services,
     })
 }
 
@@ -222,6 +235,7 @@ async fn walk(
         },
         state,
         opens: opens.map(genkan_config::rfc3339),
+        device: row.and_then(|row| row.device.clone()),
         ruling: judged.ruling,
         answer: judged.answer,
         to_box,

@@ -4,12 +4,16 @@
 use std::net::Ipv4Addr;
 
 use genkan_config::openings::State;
+use genkan_engine::UnixTime;
 use ipnet::Ipv4Net;
 
 use super::cause::{Cause, Step};
 use super::facts::{Facts, Forward, Loading, Ruling, Running};
 
+mod services;
 mod target;
+
+pub(crate) use self::services::there as services_there;
 
 /// How sure it is that packets do not get through because of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +80,7 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Found> {
         let found = Found::new(Cause::SessionsFull, [("most", max_sessions.to_string())]);
         all.push(found.at("nat", 0, "max_sessions"));
     }
+    all.extend(facts.services.iter().flat_map(services::of_services));
     all.sort_by_key(|found| (found.severity, found.cause, found.walk));
     all
 }
@@ -188,7 +193,13 @@ fn of_wan(facts: &Facts) -> Vec<Found> {
     if let Some(message) = &wan.conflict {
         all.push(Found::new(Cause::AddressConflict, [("message", message.clone())]).at("wan", 0, "address"));
     }
-    if let Some(cause) = kind_of_address(wan.address) {
+    if let Some(reason) = wan.refused.as_ref().filter(|_| wan.address.is_unspecified()) {
+        let found = Found::new(Cause::WanLeaseRefused, [("message", reason.clone())]);
+        all.push(found.at("wan", 0, "address"));
+    } else if let Some(taken) = wan.taken.filter(|_| wan.address.is_unspecified()) {
+        let found = Found::new(Cause::WanAddressTaken, [("address", taken.to_string())]);
+        all.push(found.at("wan", 0, "address"));
+    } else if let Some(cause) = kind_of_address(wan.address) {
         // Who has come from outside all the same shows that whatever is in front passes packets on.
         let passes = |forward: &Forward| {
             let source = forward.counts.as_ref().and_then(|counts| counts.last_source);
@@ -236,7 +247,7 @@ fn of_rule(forward: &Forward) -> Option<Found> {
             let found = named(Cause::ClockImplausible).at("forward", at, "schedule");
             return Some(found.commands(["timedatectl set-ntp true".to_owned()]));
         }
-        State::Absent => return Some(named(Cause::TargetAbsent).at("forward", at, "to")),
+        State::Absent => return Some(absent(forward)),
         State::Open => {}
     }
     match &forward.ruling {
@@ -283,6 +294,22 @@ fn of_rule(forward: &Forward) -> Option<Found> {
         return Some(hairpin_off());
     }
     None
+}
+
+/// The device that it leads to is nowhere.
+fn absent(forward: &Forward) -> Found {
+    let device = forward.device.as_ref();
+    let host = ("host", device.map_or_else(|| forward.target.ip().to_string(), |it| it.host.clone()));
+    let forward_name = ("forward", forward.name.clone());
+    let seen = device.and_then(|device| device.last_seen.zip(device.last_address));
+    let found = match seen {
+        Some((seen, address)) => {
+            let seen = ("seen", genkan_config::rfc3339(UnixTime(seen)));
+            Found::new(Cause::TargetAbsent, [forward_name, host, seen, ("last", address.to_string())])
+        }
+        None => Found::new(Cause::TargetNeverSeen, [forward_name, host]),
+    };
+    found.at("forward", forward.index, "to")
 }
 
 fn shadowed(forward: &Forward, ports: String, other: usize, by: &str) -> Found {
@@ -360,6 +387,8 @@ pub(crate) fn looked_at(facts: &Facts, walk: usize) -> Vec<Step> {
         Step::WayBack => {
             is_box || is_answered || target.is_some_and(|it| it.far.came() || it.far_echo.came())
         }
+        // No steps of a walk.
+        Step::Ddns | Step::Dns | Step::Dhcp => false,
     };
     Step::ALL.into_iter().filter(is_known).collect()
 }

@@ -7,8 +7,10 @@ pub(crate) mod evidence;
 pub(crate) mod facts;
 pub(crate) mod gather;
 pub(crate) mod judgement;
+mod names;
 pub(crate) mod ports;
 mod rules;
+mod services;
 
 use genkan_config::Places;
 use serde::Serialize;
@@ -30,6 +32,8 @@ pub(crate) struct Diagnosis {
     pub(crate) findings: Vec<Finding>,
     /// Each protocol of each forward, step by step.
     pub(crate) walks: Vec<Walk>,
+    /// The services that the running router has.
+    pub(crate) services: Vec<StepTaken>,
     /// What a reflector sees, where one was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) outside: Option<Outside>,
@@ -38,7 +42,13 @@ pub(crate) struct Diagnosis {
 impl Diagnosis {
     /// Of a machine that is no router: nothing was looked at.
     pub(crate) fn of_nothing() -> Diagnosis {
-        Diagnosis { works: true, findings: Vec::new(), walks: Vec::new(), outside: None }
+        Diagnosis {
+            works: true,
+            findings: Vec::new(),
+            walks: Vec::new(),
+            services: Vec::new(),
+            outside: None,
+        }
     }
 
     /// Adds what a reflector sees.
@@ -162,6 +172,7 @@ impl Examined<'_> {
             works: self.found.iter().all(|found| found.severity != Severity::Broken),
             findings: self.found.iter().map(finding).collect(),
             walks: forwards.iter().enumerate().map(walk).collect(),
+            services: self.services(words),
             outside: None,
         }
     }
@@ -169,7 +180,24 @@ impl Examined<'_> {
     fn step(&self, step: Step, walk: usize, words: &Words) -> StepTaken {
         let here = |found: &&Found| found.cause.step() == step && found.walk.is_none_or(|of| of == walk);
         let is_seen = self.facts.is_some_and(|facts| judgement::looked_at(facts, walk).contains(&step));
-        let (state, text) = match self.found.iter().find(here) {
+        self.taken(step, here, is_seen, words)
+    }
+
+    /// Those that there are, each as one step.
+    fn services(&self, words: &Words) -> Vec<StepTaken> {
+        let there = self.facts.and_then(|facts| facts.services.as_ref()).map(judgement::services_there);
+        let service = |step| self.taken(step, |found: &&Found| found.cause.step() == step, true, words);
+        there.unwrap_or_default().into_iter().map(service).collect()
+    }
+
+    fn taken(
+        &self,
+        step: Step,
+        is_about_it: impl Fn(&&Found) -> bool,
+        is_seen: bool,
+        words: &Words,
+    ) -> StepTaken {
+        let (state, text) = match self.found.iter().find(is_about_it) {
             Some(found) if found.severity == Severity::Broken => (StepState::Broken, what(found, words)),
             Some(found) => (StepState::Unknown, what(found, words)),
             None if is_seen => (StepState::Well, words.say(&format!("doctor-step-{}", step.id()), &[])),

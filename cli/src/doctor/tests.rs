@@ -7,12 +7,15 @@ use super::facts::Answer;
 #[test]
 fn no_message_is_missing_and_none_is_idle() {
     let mut asked: BTreeSet<String> =
-        ["doctor-works", "doctor-remedy", "doctor-ports", "doctor-sessions"].map(str::to_owned).into();
+        ["doctor-works", "doctor-remedy", "doctor-ports", "doctor-sessions", "doctor-services"]
+            .map(str::to_owned)
+            .into();
     let answers = [Answer::Unasked, Answer::Open, Answer::Closed, Answer::Prohibited, Answer::Silence];
     asked.extend(answers.map(|answer| format!("doctor-port-{}", answer.id())));
     for cause in Cause::ALL {
         asked.extend(["cause", "remedy"].map(|kind| format!("doctor-{kind}-{}", cause.id())));
     }
+    asked.extend(Step::SERVICES.map(|step| format!("doctor-step-{}", step.id())));
     for step in Step::ALL {
         asked.extend(["step", "unknown"].map(|kind| format!("doctor-{kind}-{}", step.id())));
     }

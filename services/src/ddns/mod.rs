@@ -15,6 +15,7 @@ mod dns_name;
 mod dyndns2;
 pub mod echo;
 mod entry;
+pub mod lookup;
 mod providers;
 mod reason;
 mod request;

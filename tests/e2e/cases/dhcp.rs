@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use genkan_lab::Namespace;
 use genkan_lab::topology::Role::{self, Console, Laptop, Nas, Remote};
 
+use super::doctor::doctor;
 use crate::cases;
 use crate::dhcp_client::{
     ACK, Client, DECLINE, DISCOVER, INFORM, NAK, NOBODY, OFFER, RELEASE, REQUEST, SERVER, crowd, socket,
@@ -265,6 +266,14 @@ fn an_address_that_somebody_uses_is_not_given() -> Outcome {
     other.send(DISCOVER, NOBODY, Ipv4Addr::BROADCAST, &[]);
     assert!(other.hear(SILENCE).is_none());
     wait_for("status tells", || lab.genkan(&["status"]).stdout.contains("every address of the DHCP pool"));
+    doctor(&lab, &[]).expect("dhcp-exhausted");
+    // Somebody takes the offer of another server, which everybody on the lan can hear.
+    let taken: [(u8, &[u8]); 2] = [(50, &[192, 168, 0, 77]), (54, &[192, 168, 0, 254])];
+    other.send(REQUEST, NOBODY, Ipv4Addr::BROADCAST, &taken);
+    wait_for("status tells", || {
+        lab.genkan(&["status"]).stdout.contains("another DHCP server, 192.168.0.254")
+    });
+    assert_eq!(doctor(&lab, &[]).causes(), ["dhcp-exhausted", "dhcp-other-server"]);
     Ok(())
 }
 
@@ -341,6 +350,7 @@ fn without_a_disk_nobody_gets_an_address() -> Outcome {
     };
     let asked = asked.each_ref().map(|(code, value)| (*code, &value[..]));
     wait_for("status tells why", || lab.genkan(&["status"]).stdout.contains("leases cannot be written"));
+    doctor(&lab, &[]).expect("dhcp-disk");
     client.send(REQUEST, NOBODY, Ipv4Addr::BROADCAST, &asked);
     assert!(client.hear(SILENCE).is_none(), "it would not survive");
     fs::remove_file(&filler).expect("it is ours");

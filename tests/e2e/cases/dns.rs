@@ -7,6 +7,7 @@ use genkan_lab::topology::Role::{Laptop, Nas, Remote};
 use genkan_lab::{Namespace, Options};
 use serde_json::Value;
 
+use super::doctor::doctor;
 use crate::cases;
 use crate::fixture::{Lab, wait_for};
 use crate::outcome::{Outcome, Skip};
@@ -209,6 +210,8 @@ fn a_resolver_that_dies_is_replaced_and_then_missed() -> Outcome {
     });
     let events = lab.genkan(&["events"]).expect_ok().stdout;
     assert!(events.contains("the resolver 198.51.100.7:53 does not answer"), "{events}");
+    let told = doctor(&lab, &[]);
+    assert_eq!((told.causes(), told.code), (vec!["dns-resolver-down"], Some(0)), "{:#}", told.json);
 
     drop(second);
     wait_for("both are taken to be down", || {
@@ -217,6 +220,7 @@ fn a_resolver_that_dies_is_replaced_and_then_missed() -> Outcome {
         lab.genkan(&["status"]).stdout.contains("dns: no resolver answers")
     });
     assert!(!lab.genkan(&["dns"]).ok, "nobody answers");
+    doctor(&lab, &[]).expect("dns-silent");
     // Its second has long gone by.
     assert_eq!(short(&lab, &["short.example.net"]), "198.51.100.10", "stale");
     assert!(asked(&lab, &["nothing.example.net"]).contains("status: SERVFAIL"));

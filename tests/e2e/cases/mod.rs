@@ -20,6 +20,7 @@ mod doctor_box;
 mod doctor_evidence;
 mod doctor_ports;
 mod doctor_rules;
+mod doctor_services;
 mod doctor_targets;
 mod flood;
 mod forward;
@@ -86,6 +87,7 @@ pub(crate) fn all() -> Vec<Case> {
         doctor_box::all(),
         doctor_evidence::all(),
         doctor_ports::all(),
+        doctor_services::all(),
         sandbox::all(),
         service::all(),
         flood::all(),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote};
 use serde_json::{Value, json};
 
+use super::doctor::doctor;
 use crate::cases;
 use crate::fixture::{Lab, SILENCE, WEB, wait_for};
 use crate::outcome::Outcome;
@@ -347,6 +348,7 @@ fn a_lease_that_overlaps_a_lan_is_refused_and_the_lan_keeps_working() -> Outcome
     assert_eq!(said["forwarding"], false);
     let problems = said["problems"].to_string();
     assert!(problems.contains("192.168.0.150/24, which overlaps lan home (192.168.0.0/24)"), "{problems}");
+    doctor(&lab, &[]).expect("wan-lease-refused");
     assert!(lab.run(Laptop, "ping", &["-c1", "-W5", &lab.address.lan.to_string()]).ok);
     // The lan gives way: the lease is used at once.
     let lan = "\n[[lan]]\nname = \"home\"\ndevice = \"DEVICE\"\naddress = \"192.168.7.1/24\"\n";
@@ -365,6 +367,12 @@ fn an_address_that_somebody_has_is_declined() -> Outcome {
     wait_for("the server is told", || dhcp.log().contains(&format!("DHCPDECLINE of {FIRST}")));
     assert!(!has(&lab, FIRST));
     assert_eq!(events(&lab, "wan-address-obtained"), 0);
+    // That it has none is not for want of a server.
+    let said = status(&lab);
+    assert_eq!(said["wan_lease"]["taken"], FIRST.to_string(), "{said:#}");
+    let problem = format!("the DHCP server gives {FIRST}, which another machine there uses");
+    assert!(said["problems"].to_string().contains(&problem), "{said:#}");
+    doctor(&lab, &[]).expect("wan-address-taken");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! One thing at a time is changed in a set-up in which all is well.
 
+use genkan_control::devices::{DeviceState, TargetDevice};
 use genkan_engine::DropReason;
 
 use super::*;
@@ -51,6 +52,7 @@ fn forward(name: &str) -> Forward {
         loading: Loading::Same,
         state: State::Open,
         opens: None,
+        device: None,
         ruling: Ruling::Takes,
         answer: None,
         to_box: None,
@@ -72,8 +74,11 @@ fn facts() -> Facts {
             gateway: Some(Ipv4Addr::new(203, 0, 113, 2)),
             gateway_answers: Some(true),
             conflict: None,
+            refused: None,
+            taken: None,
         },
         forwards: vec![forward("web")],
+        services: None,
     }
 }
 
@@ -181,6 +186,20 @@ fn external_addresses_that_the_internet_does_not_lead_to() {
 }
 
 #[test]
+fn a_lease_that_is_not_used_is_not_one_that_is_missing() {
+    let refused = |facts: &mut Facts| {
+        facts.wan.address = Ipv4Addr::UNSPECIFIED;
+        facts.wan.refused = Some("it overlaps lan home".to_owned());
+    };
+    assert_eq!(found(refused), ["wan-lease-refused"]);
+    let taken = |facts: &mut Facts| {
+        facts.wan.address = Ipv4Addr::UNSPECIFIED;
+        facts.wan.taken = Some(Ipv4Addr::new(203, 0, 113, 7));
+    };
+    assert_eq!(found(taken), ["wan-address-taken"]);
+}
+
+#[test]
 fn the_line_outside() {
     assert_eq!(found(|facts| facts.wan.gateway_answers = Some(false)), ["gateway-silent"]);
     assert_eq!(found(|facts| facts.wan.conflict = Some("02:…".to_owned())), ["address-conflict"]);
@@ -199,7 +218,7 @@ fn rules() {
         (State::Expired, "forward-expired"),
         (State::OutOfHours, "out-of-hours"),
         (State::ClockUnknown, "clock-implausible"),
-        (State::Absent, "target-absent"),
+        (State::Absent, "target-never-seen"),
     ] {
         assert_eq!(of_forward(|forward| forward.state = state), [cause]);
     }
@@ -218,6 +237,23 @@ fn rules() {
     let loading = |loading| of_forward(|forward| forward.loading = loading);
     assert_eq!(loading(Loading::Absent), ["forward-not-loaded"]);
     assert_eq!(loading(Loading::Differs), ["forward-not-loaded"]);
+}
+
+#[test]
+fn a_device_that_left_was_somewhere_before() {
+    let absent = |last_seen: Option<i64>| {
+        of_forward(|forward| {
+            forward.state = State::Absent;
+            forward.device = Some(TargetDevice {
+                host: "nas".to_owned(),
+                state: DeviceState::Absent,
+                last_seen,
+                last_address: last_seen.map(|_| Ipv4Addr::new(192, 168, 0, 10)),
+            });
+        })
+    };
+    assert_eq!(absent(Some(1_000)), ["target-absent"]);
+    assert_eq!(absent(None), ["target-never-seen"]);
 }
 
 #[test]

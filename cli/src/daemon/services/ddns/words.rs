@@ -91,3 +91,27 @@ fn tsig(error: TsigError) -> String {
     };
     words.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_says_who_has_to_do_something() {
+        for (reason, expected) in [
+            (Reason::BadAuth, DdnsFault::Credentials),
+            (Reason::Tsig(TsigError::BadSig), DdnsFault::Credentials),
+            (Reason::Tsig(TsigError::BadTime), DdnsFault::Clock),
+            (Reason::Rcode(5), DdnsFault::Credentials),
+            (Reason::Rcode(2), DdnsFault::Service),
+            (Reason::HttpStatus(403), DdnsFault::Credentials),
+            (Reason::HttpStatus(503), DdnsFault::Service),
+            (Reason::Abuse, DdnsFault::Blocked),
+            (Reason::ServiceDown, DdnsFault::Service),
+            (Reason::NoHost, DdnsFault::Name),
+            (Reason::NoAnswer, DdnsFault::Unreachable),
+        ] {
+            assert_eq!(fault(reason), expected, "{reason:?}");
+        }
+    }
+}

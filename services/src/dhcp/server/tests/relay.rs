@@ -84,3 +84,17 @@ fn addresses_behind_an_agent_are_probed_from_afar() {
     assert!(probes.iter().all(|probe| probe.relayed == (probe.address.octets()[0] == 198)));
     assert!(probes.iter().any(|probe| probe.relayed));
 }
+
+#[test]
+fn one_network_is_used_up_while_another_has_room() {
+    let mut bench = Bench::new(relayed());
+    for number in 1..=10 {
+        let address = bench.answer(by_agent(Ask::discover(number))).1.yiaddr();
+        bench.answer(by_agent(Ask::selecting(number, address)));
+    }
+    assert_eq!(bench.kind(by_agent(Ask::discover(11))), None);
+    assert!(bench.events.contains(&Event::Exhausted { subnet: 1 }));
+    let (of_lan, behind) = (bench.server.pooled_in(0), bench.server.pooled_in(1));
+    assert_eq!((behind, of_lan.0, of_lan.1), ((10, 0), of_lan.0, of_lan.0));
+    assert_eq!(bench.server.pooled(), (of_lan.0 + 10, of_lan.1));
+}
