@@ -1,10 +1,13 @@
 //! Everyday programs, run at a host of the lab.
 
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use genkan_lab::Namespace;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::fixture::PATIENCE;
 use crate::outcome::Skip;
@@ -98,5 +101,41 @@ impl Drop for Background {
         // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A program that runs beside the test, ends with it, and writes what it says to a file.
+pub(crate) struct Logged {
+    process: Background,
+    log: PathBuf,
+}
+
+impl Logged {
+    /// Starts the program of a shell's line.
+    pub(crate) fn start(host: &Namespace, log: PathBuf, line: &str) -> Logged {
+        fs::write(&log, "").expect("/run is ours in here");
+        let shell = format!("PATH=$PATH:/usr/sbin:/sbin; exec {line} >>{} 2>&1", log.display());
+        Logged { process: Background::start(host, "sh", &["-c", &shell]), log }
+    }
+
+    /// All that it has said.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// How often it has said so.
+    pub(crate) fn count(&self, what: &str) -> usize {
+        self.said().matches(what).count()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.0.id()).expect("identifiers are small");
+        kill(Pid::from_raw(pid), signal).expect("it is our child");
+    }
+
+    /// Whether it has not ended by itself.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.is_running()
     }
 }

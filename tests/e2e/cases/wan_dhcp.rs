@@ -12,7 +12,7 @@ use super::doctor::doctor;
 use crate::cases;
 use crate::fixture::{Lab, SILENCE, WEB, wait_for};
 use crate::outcome::Outcome;
-use crate::programs::{Background, need};
+use crate::programs::{Logged, need};
 use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, udp};
 
 cases![
@@ -25,6 +25,7 @@ cases![
     kea_takes_an_address_back,
     a_lease_that_overlaps_a_lan_is_refused_and_the_lan_keeps_working,
     an_address_that_somebody_has_is_declined,
+    a_declined_address_is_followed_by_another,
     dhcp_comes_and_goes_with_a_reload
 ];
 
@@ -43,18 +44,12 @@ fn folder(lab: &Lab) -> PathBuf {
     lab.config_file().parent().expect("it is in a folder").to_owned()
 }
 
-/// A server at the provider's router that writes its log to a file.
-pub(super) struct Dhcp {
-    _process: Background,
-    log: PathBuf,
-}
+/// A server at the provider's router.
+pub(super) struct Dhcp(Logged);
 
 impl Dhcp {
     fn start(lab: &Lab, command: &str) -> Dhcp {
-        let log = folder(lab).join("dhcp.log");
-        fs::write(&log, "").expect("/run is ours in here");
-        let shell = format!("PATH=$PATH:/usr/sbin exec {command} >>{} 2>&1", log.display());
-        Dhcp { _process: Background::start(&lab.host(Isp), "sh", &["-c", &shell]), log }
+        Dhcp(Logged::start(&lab.host(Isp), folder(lab).join("dhcp.log"), command))
     }
 
     /// ISC dhcpd with this pool; leases of 10 s that are to be renewed after 1 s.
@@ -107,11 +102,11 @@ impl Dhcp {
     }
 
     pub(super) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        self.0.said()
     }
 
     pub(super) fn count(&self, what: &str) -> usize {
-        self.log().matches(what).count()
+        self.0.count(what)
     }
 }
 
@@ -373,6 +368,31 @@ fn an_address_that_somebody_has_is_declined() -> Outcome {
     let problem = format!("the DHCP server gives {FIRST}, which another machine there uses");
     assert!(said["problems"].to_string().contains(&problem), "{said:#}");
     doctor(&lab, &[]).expect("wan-address-taken");
+    Ok(())
+}
+
+fn a_declined_address_is_followed_by_another() -> Outcome {
+    need("dhcpd")?;
+    let lab = lab();
+    // Somebody on the link has it already, whichever of the two it is.
+    let both = [FIRST, Ipv4Addr::new(203, 0, 113, 51)];
+    for address in both {
+        lab.run(Isp, "ip", &["address", "add", &format!("{address}/32"), "dev", "eth0"]).expect_ok();
+    }
+    let dhcp = Dhcp::isc(&lab, &format!("{} {}", both[0], both[1]), "");
+    lab.start_router(DHCP).unwrap_or_else(|error| panic!("{error}"));
+    let declined = |address: &Ipv4Addr| dhcp.log().contains(&format!("DHCPDECLINE of {address}"));
+    wait_for("the server is told", || both.iter().any(declined));
+    assert_eq!(events(&lab, "wan-address-obtained"), 0);
+    assert!(!both.iter().any(|address| has(&lab, *address)));
+    // The other one is free, and the server gives it when it is asked again, ten seconds later.
+    let free = if declined(&both[0]) { both[1] } else { both[0] };
+    lab.run(Isp, "ip", &["address", "del", &format!("{free}/32"), "dev", "eth0"]).expect_ok();
+    wait_for("another address", || has(&lab, free));
+    assert_eq!(dhcp.count("DHCPDECLINE"), 1, "{}", dhcp.log());
+    let _server = Server::tcp(&lab.host(Remote), 7);
+    let mut stream = connect(&lab.host(Laptop), SocketAddrV4::new(lab.address.remote, 7)).expect("a way out");
+    assert_eq!(*greeting(&mut stream).ip(), free);
     Ok(())
 }
 
