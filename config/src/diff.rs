@@ -218,10 +218,12 @@ fn wan(loaded: &Loaded) -> Vec<Field> {
         Some(_) => "dhcp".to_owned(),
         None => wan.address.to_string(),
     };
-    let hostname = loaded.config.wan_dhcp.as_ref().and_then(|dhcp| dhcp.hostname.as_ref());
+    let said = loaded.config.wan_dhcp.clone().unwrap_or_default();
     fields.extend([
         field("address", address),
-        field("dhcp.hostname", optional(hostname)),
+        field("dhcp.hostname", optional(said.hostname)),
+        field("dhcp.client_id", optional(said.client_id.as_deref().map(octets))),
+        field("dhcp.vendor_class", optional(said.vendor_class)),
         // With DHCP it is the lease's, and no difference of the file.
         field("gateway", optional(wan.gateway.filter(|_| loaded.config.wan_dhcp.is_none()))),
         field("addresses", join(&wan.addresses)),

@@ -181,6 +181,10 @@ pub struct Host {
 pub struct WanDhcp {
     /// `[wan.dhcp] hostname`: the host name that the server is told, one label.
     pub hostname: Option<String>,
+    /// `[wan.dhcp] client_id`: 2 to 255 octets that the server knows the router by; `None`: 1 and the MAC address.
+    pub client_id: Option<Vec<u8>>,
+    /// `[wan.dhcp] vendor_class`: 1 to 255 octets of ASCII that the server is told.
+    pub vendor_class: Option<String>,
 }
 
 /// What the DHCP service of a lan hands out.

@@ -141,8 +141,12 @@ fn local_services(config: &Config) -> Vec<LocalService> {
 
 fn wan_dhcp(wan: &Wan) -> Option<WanDhcp> {
     wan.address.as_ref().filter(|address| address.value == WanAddress::Dhcp)?;
-    let hostname = wan.dhcp.as_ref().and_then(|dhcp| dhcp.hostname.as_ref());
-    Some(WanDhcp { hostname: hostname.map(|name| name.value.0.clone()) })
+    let said = wan.dhcp.as_ref();
+    Some(WanDhcp {
+        hostname: said.and_then(|dhcp| dhcp.hostname.as_ref()).map(|name| name.value.0.clone()),
+        client_id: said.and_then(|dhcp| dhcp.client_id.as_ref()).map(|id| id.value.0.clone()),
+        vendor_class: said.and_then(|dhcp| dhcp.vendor_class.as_ref()).map(|class| class.value.0.clone()),
+    })
 }
 
 fn domains(names: &Field<List<Domain>>) -> Vec<String> {

@@ -15,6 +15,7 @@ pub(crate) mod address;
 pub(crate) mod address_range;
 pub(crate) mod argument;
 pub(crate) mod ddns;
+pub(crate) mod dhcp;
 pub(crate) mod dns;
 pub(crate) mod duration;
 pub(crate) mod listen;

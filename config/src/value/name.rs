@@ -219,7 +219,7 @@ impl Text for SocketPath {
 }
 
 /// A character for a message.
-fn spell(character: char) -> String {
+pub(super) fn spell(character: char) -> String {
     match character {
         ' ' => "blank".to_owned(),
         c if c.is_control() || c.is_whitespace() => format!("character U+{:04X}", u32::from(c)),

@@ -18,8 +18,11 @@ fn dhcp_of_the_wan_arrives() {
     };
     let fixed = load(&text("address = \"203.0.113.1/24\"\ngateway = \"203.0.113.2\""));
     assert_eq!((&fixed.config.wan_dhcp, &fixed.plan.services), (&None, &vec![]));
+    let said = "dhcp = { client_id = \"ff:00:01\", vendor_class = \"dslforum.org\" }";
+    let client = load(&text(&format!("address = \"dhcp\"\n{said}"))).config.wan_dhcp.expect("it is there");
+    assert_eq!((client.client_id, client.vendor_class), (Some(vec![255, 0, 1]), Some("dslforum.org".into())));
     let leased = load(&text("address = \"dhcp\"\ndhcp.hostname = \"genkan\""));
-    assert_eq!(leased.config.wan_dhcp, Some(WanDhcp { hostname: Some("genkan".into()) }));
+    assert_eq!(leased.config.wan_dhcp, Some(WanDhcp { hostname: Some("genkan".into()), ..WanDhcp::default() }));
     assert_eq!((leased.plan.wan.primary(), leased.plan.wan.gateway), (None, None));
     let client = LocalService { service: Service::DhcpClient, port: PortId::WAN };
     assert_eq!(leased.plan.services, [client]);

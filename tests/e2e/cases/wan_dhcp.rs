@@ -26,6 +26,7 @@ cases![
     a_lease_that_overlaps_a_lan_is_refused_and_the_lan_keeps_working,
     an_address_that_somebody_has_is_declined,
     a_declined_address_is_followed_by_another,
+    a_provider_that_wants_to_hear_who_asks_is_told,
     dhcp_comes_and_goes_with_a_reload
 ];
 
@@ -59,13 +60,18 @@ impl Dhcp {
 
     /// The same for another /24, on which the provider's router is the first machine.
     fn isc_for(lab: &Lab, network: &str, pool: &str, more: &str) -> Dhcp {
+        Dhcp::isc_with(lab, network, &format!("range {pool};"), more)
+    }
+
+    /// The same with a pool in dhcpd's words.
+    fn isc_with(lab: &Lab, network: &str, pool: &str, more: &str) -> Dhcp {
         let router = if network == "203.0.113.0" { "203.0.113.2" } else { "198.18.0.1" };
         let folder = folder(lab);
         let config = format!(
             "authoritative; ping-check false; default-lease-time 10; min-lease-time 10; max-lease-time 10;\n\
              option rfc3442 code 121 = array of unsigned integer 8;\n\
              option dhcp-renewal-time 1; option dhcp-rebinding-time 5;\n{more}\n\
-             subnet {network} netmask 255.255.255.0 {{ range {pool}; option routers {router};\n\
+             subnet {network} netmask 255.255.255.0 {{ {pool} option routers {router};\n\
              option domain-name-servers 198.51.100.53; }}\n"
         );
         let (conf, leases) = (folder.join("dhcpd.conf"), folder.join("dhcpd.leases"));
@@ -393,6 +399,28 @@ fn a_declined_address_is_followed_by_another() -> Outcome {
     let _server = Server::tcp(&lab.host(Remote), 7);
     let mut stream = connect(&lab.host(Laptop), SocketAddrV4::new(lab.address.remote, 7)).expect("a way out");
     assert_eq!(*greeting(&mut stream).ip(), free);
+    Ok(())
+}
+
+/// The provider's server has addresses for one client identifier, vendor class and name alone.
+fn a_provider_that_wants_to_hear_who_asks_is_told() -> Outcome {
+    need("dhcpd")?;
+    let lab = lab();
+    let subscribers = "class \"subscribers\" { match if option dhcp-client-identifier = \"user@line|secret\"\n\
+        and option vendor-class-identifier = \"dslforum.org\" and option host-name = \"genkan\"; }\n";
+    let pool = format!("{FIRST}; allow members of \"subscribers\"");
+    let dhcp = Dhcp::isc_with(&lab, "203.0.113.0", &format!("pool {{ range {pool}; }}"), subscribers);
+    lab.start_router(DHCP).unwrap_or_else(|error| panic!("{error}"));
+    wait_for("the server has nothing for a stranger", || dhcp.log().contains("no free leases"));
+    assert_eq!(dhcp.count("DHCPOFFER"), 0, "{}", dhcp.log());
+    // The server is asked anew at once.
+    let said = "client_id = \"user@line|secret\", vendor_class = \"dslforum.org\", hostname = \"genkan\"";
+    lab.reload(&format!("{DHCP}dhcp = {{ {said} }}\n"));
+    wait_for("an address", || has(&lab, FIRST));
+    // It renews under the same name.
+    let acks = dhcp.count("DHCPACK");
+    wait_for("a renewal", || dhcp.count("DHCPACK") > acks);
+    assert_eq!((events(&lab, "wan-address-obtained"), dhcp.count("DHCPNAK")), (1, 0));
     Ok(())
 }
 

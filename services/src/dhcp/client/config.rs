@@ -9,6 +9,8 @@ pub struct Config {
     pub client_identifier: ClientIdentifier,
     /// Host name (option 12): one label of 1 to 63 letters, digits and inner hyphens.
     pub host_name: Option<String>,
+    /// Vendor class (option 60), 1 to 255 octets, for access networks that give addresses to some classes alone.
+    pub vendor_class: Option<Vec<u8>>,
 }
 
 /// The value of option 61.
@@ -23,6 +25,8 @@ pub enum ClientIdentifier {
         /// Identifier of the box, 3 to 130 octets (RFC 8415 section 11.1).
         duid: Vec<u8>,
     },
+    /// What the access network knows its subscriber by, from the type octet on, 2 to 255 octets.
+    Octets(Vec<u8>),
 }
 
 /// Why a [`Config`] is refused.
@@ -34,6 +38,12 @@ pub enum ConfigError {
     /// The DUID has a length that none has.
     #[error("DUID is not 3 to 130 octets long")]
     Duid,
+    /// The client identifier has a length that none has (RFC 2132 section 9.14).
+    #[error("client identifier is not 2 to 255 octets long")]
+    ClientIdentifier,
+    /// The vendor class has a length that none has (RFC 2132 section 9.13).
+    #[error("vendor class is not 1 to 255 octets long")]
+    VendorClass,
 }
 
 /// A [`Config`] that was checked, as the wire wants it.
@@ -42,6 +52,7 @@ pub(super) struct Identity {
     pub(super) hardware_address: [u8; 6],
     pub(super) client_identifier: Vec<u8>,
     pub(super) host_name: Option<String>,
+    pub(super) vendor_class: Option<Vec<u8>>,
 }
 
 impl TryFrom<Config> for Identity {
@@ -51,17 +62,25 @@ impl TryFrom<Config> for Identity {
         if config.host_name.as_deref().is_some_and(|name| !is_label(name)) {
             return Err(ConfigError::HostName);
         }
+        if config.vendor_class.as_ref().is_some_and(|class| !(1..=255).contains(&class.len())) {
+            return Err(ConfigError::VendorClass);
+        }
         let client_identifier = match config.client_identifier {
             ClientIdentifier::HardwareAddress => [&[1][..], &config.hardware_address].concat(),
             ClientIdentifier::Rfc4361 { duid, .. } if !(3..=130).contains(&duid.len()) => {
                 return Err(ConfigError::Duid);
             }
+            ClientIdentifier::Octets(octets) if !(2..=255).contains(&octets.len()) => {
+                return Err(ConfigError::ClientIdentifier);
+            }
+            ClientIdentifier::Octets(octets) => octets,
             ClientIdentifier::Rfc4361 { iaid, duid } => [&[255][..], &iaid.to_be_bytes(), &duid].concat(),
         };
         Ok(Identity {
             hardware_address: config.hardware_address,
             client_identifier,
             host_name: config.host_name,
+            vendor_class: config.vendor_class,
         })
     }
 }

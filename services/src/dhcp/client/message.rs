@@ -102,6 +102,9 @@ impl Request {
             if let Some(name) = &identity.host_name {
                 options.insert(DhcpOption::Hostname(name.clone()));
             }
+            if let Some(class) = &identity.vendor_class {
+                options.insert(DhcpOption::ClassIdentifier(class.clone()));
+            }
         }
         let mut encoded = Vec::new();
         options.encode(&mut Encoder::new(&mut encoded)).expect("options of bounded lengths are encodable");

@@ -75,6 +75,7 @@ pub(in crate::daemon) fn known(state: &Path, written: &Loaded) -> Option<WanFact
         hardware_address: saved.hardware_address,
         client_identifier: ClientIdentifier::HardwareAddress,
         host_name: None,
+        vendor_class: None,
     };
     // It judges the record; nothing is sent.
     let now = now();

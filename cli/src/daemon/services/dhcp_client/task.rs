@@ -132,8 +132,12 @@ impl Task {
         let now = record::now();
         let config = Config {
             hardware_address: link.mac.0,
-            client_identifier: ClientIdentifier::HardwareAddress,
+            client_identifier: match &dhcp.client_id {
+                Some(octets) => ClientIdentifier::Octets(octets.clone()),
+                None => ClientIdentifier::HardwareAddress,
+            },
             host_name: dhcp.hostname.clone(),
+            vendor_class: dhcp.vendor_class.clone().map(String::into_bytes),
         };
         if self.client.as_ref().is_none_or(|this| this.config != config) {
             let saved = match &self.client {

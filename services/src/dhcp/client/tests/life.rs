@@ -306,3 +306,39 @@ fn client_identifiers_and_names() {
         assert_eq!(Client::new(config, None, 7, Timestamp::ZERO, None).unwrap_err(), ConfigError::HostName);
     }
 }
+
+#[test]
+fn what_a_provider_wants_to_hear_is_said_in_every_message_that_has_a_place_for_it() {
+    let id = b"user@line|secret".to_vec();
+    let config = Config {
+        client_identifier: ClientIdentifier::Octets(id.clone()),
+        vendor_class: Some(b"dslforum.org".to_vec()),
+        ..config()
+    };
+    let mut client = Client::new(config.clone(), None, 7, Timestamp::ZERO, None).unwrap();
+    client.handle_link(at(0), true);
+    let (now, discover) = next_transmit(&mut client);
+    client.handle_datagram(now, &answer(&discover, OFFER, ADDRESS, SERVER, &lease_options(3600))).unwrap();
+    let (now, request) = next_transmit(&mut client);
+    for message in [&discover, &request] {
+        assert_eq!(option(&message.octets, 61).unwrap(), id);
+        assert_eq!(option(&message.octets, 60).unwrap(), b"dslforum.org");
+    }
+    client.handle_datagram(now, &answer(&request, ACK, ADDRESS, SERVER, &lease_options(3600))).unwrap();
+    client.handle_conflict(now, ADDRESS);
+    let decline = client.poll_transmit().unwrap();
+    // RFC 2131 table 5: the identifier may stand there, the class may not.
+    assert_eq!((kind(&decline), option(&decline.octets, 61).unwrap()), (DECLINE, id));
+    assert_eq!(option(&decline.octets, 60), None);
+
+    for octets in [vec![], vec![1], vec![1; 256]] {
+        let id = Config { client_identifier: ClientIdentifier::Octets(octets.clone()), ..config.clone() };
+        let refused = Client::new(id, None, 7, Timestamp::ZERO, None).unwrap_err();
+        assert_eq!(refused, ConfigError::ClientIdentifier);
+        if octets.len() != 1 {
+            let class = Config { vendor_class: Some(octets), ..config.clone() };
+            let refused = Client::new(class, None, 7, Timestamp::ZERO, None).unwrap_err();
+            assert_eq!(refused, ConfigError::VendorClass);
+        }
+    }
+}

@@ -23,6 +23,7 @@ pub(super) fn config() -> Config {
         hardware_address: MAC,
         client_identifier: ClientIdentifier::HardwareAddress,
         host_name: Some("genkan".into()),
+        vendor_class: None,
     }
 }
 
