@@ -22,7 +22,10 @@ fn dhcp_of_the_wan_arrives() {
     let client = load(&text(&format!("address = \"dhcp\"\n{said}"))).config.wan_dhcp.expect("it is there");
     assert_eq!((client.client_id, client.vendor_class), (Some(vec![255, 0, 1]), Some("dslforum.org".into())));
     let leased = load(&text("address = \"dhcp\"\ndhcp.hostname = \"genkan\""));
-    assert_eq!(leased.config.wan_dhcp, Some(WanDhcp { hostname: Some("genkan".into()), ..WanDhcp::default() }));
+    assert_eq!(
+        leased.config.wan_dhcp,
+        Some(WanDhcp { hostname: Some("genkan".into()), ..WanDhcp::default() })
+    );
     assert_eq!((leased.plan.wan.primary(), leased.plan.wan.gateway), (None, None));
     let client = LocalService { service: Service::DhcpClient, port: PortId::WAN };
     assert_eq!(leased.plan.services, [client]);

@@ -9,6 +9,7 @@ use super::entry::{Entry, Family, Service};
 use super::reason::{Reason, Verdict};
 use super::request::{Ask, Outcome, Request, RequestId};
 use super::round::{Progress, Round, Sent, Step, Zone};
+use super::server_clock::ServerClock;
 use super::state::{Known, State, StoredName};
 use genkan_engine::{Timestamp, UnixTime};
 use std::collections::VecDeque;
@@ -113,6 +114,8 @@ pub struct Client {
     pub(super) entry: Entry,
     pub(super) zone: Option<Zone>,
     pub(super) round: Option<Round>,
+    /// Once the server did not take a signature for our clock.
+    pub(super) server_clock: Option<ServerClock>,
     names: Vec<Name>,
     address: Option<IpAddr>,
     settled_at: Timestamp,
@@ -153,6 +156,7 @@ impl Client {
             entry,
             zone,
             round: None,
+            server_clock: None,
             names,
             address: None,
             settled_at: now.at,
@@ -438,5 +442,17 @@ impl Client {
     /// Whether nothing happens until the date is known.
     pub fn waits_for_clock(&self) -> bool {
         self.waits_for_clock
+    }
+
+    /// By how many seconds the server's clock is ahead of ours (negative: behind), where that is more than signatures bear:
+    /// then they are made with the server's time.
+    pub fn server_clock_ahead(&self, now: Now) -> Option<i64> {
+        self.server_clock?.trouble(now)
+    }
+
+    /// The time to sign with.
+    pub(super) fn signing_time(&self, now: Now) -> Option<UnixTime> {
+        let ahead = self.server_clock.map_or(0, |clock| clock.ahead(now));
+        now.wall.map(|wall| UnixTime(wall.0.saturating_add(ahead)))
     }
 }

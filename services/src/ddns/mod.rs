@@ -21,6 +21,7 @@ mod reason;
 mod request;
 mod round;
 mod secret;
+mod server_clock;
 mod state;
 pub mod stun;
 mod template;

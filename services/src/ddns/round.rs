@@ -9,9 +9,11 @@ use super::entry::{DnsUpdate, Http, Service};
 use super::reason::{Reason, Verdict};
 use super::request::{Ask, DnsRequest, HttpRequest, Method, Outcome, USER_AGENT};
 use super::secret::Secret;
+use super::server_clock::ServerClock;
 use super::state::Known;
 use super::template::Values;
 use super::{base64, tsig};
+use genkan_engine::UnixTime;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ pub(super) struct Round {
     zone_asked: bool,
     /// Whether anything reached the service.
     pub(super) reached: bool,
+    /// Whether the server has told its clock, since ours did not do.
+    told_clock: bool,
 }
 
 /// What is kept to understand the answer to the request under way.
@@ -78,6 +82,7 @@ impl Round {
             record: None,
             zone_asked: false,
             reached: false,
+            told_clock: false,
         }
     }
 
@@ -150,7 +155,7 @@ impl Client {
                     _ => return None,
                 };
                 if let (Step::Update(_), Some(key)) = (step, &server.key) {
-                    sent.mac = tsig::sign(&mut sent.octets, key, now.wall?);
+                    sent.mac = tsig::sign(&mut sent.octets, key, self.signing_time(now)?);
                 }
                 let octets = sent.octets.clone();
                 Ask::Dns(DnsRequest { server: server.server.clone(), port: server.port, octets })
@@ -233,8 +238,17 @@ impl Client {
                     Err(verdict) => all(verdict),
                 }
             }
-            (Outcome::Dns(octets), Service::DnsUpdate(server), Step::Update(_)) => {
-                all(dns_verdict(server, sent, octets, now))
+            (Outcome::Dns(octets), Service::DnsUpdate(server), Step::Update(of)) => {
+                match dns_verdict(server, sent, octets, self.signing_time(now)) {
+                    // The same again, signed with the server's time: nothing was changed yet.
+                    (_, Some(time)) if !round.told_clock => {
+                        round.told_clock = true;
+                        self.server_clock = ServerClock::told(now, time);
+                        of.iter().for_each(|i| round.tried[*i] = false);
+                        Progress::Next
+                    }
+                    (verdict, _) => all(verdict),
+                }
             }
             _ => all(Verdict::retry(Reason::Unintelligible)),
         }
@@ -290,26 +304,35 @@ fn zone_of(octets: &[u8], sent: &[u8], name: &DnsName) -> Result<DnsName, Verdic
     }
 }
 
-fn dns_verdict(server: &DnsUpdate, sent: &Sent, octets: &[u8], now: Now) -> Verdict {
+/// The verdict, and the server's time where it does not take ours.
+fn dns_verdict(
+    server: &DnsUpdate,
+    sent: &Sent,
+    octets: &[u8],
+    now: Option<UnixTime>,
+) -> (Verdict, Option<UnixTime>) {
     let Ok(reply) = dns_message::reply(octets, &sent.octets) else {
-        return Verdict::retry(Reason::Unintelligible);
+        return (Verdict::retry(Reason::Unintelligible), None);
     };
     if let Some(key) = &server.key {
-        let verified = match (&reply.tsig, now.wall) {
-            (Some(record), Some(wall)) => {
-                tsig::verify(&reply, record, key, &sent.mac, wall).map_err(Reason::Tsig)
-            }
+        let mut time = None;
+        let verified = match (&reply.tsig, now) {
+            (Some(record), Some(now)) => tsig::verify(&reply, record, key, &sent.mac, now).map_err(|error| {
+                time = tsig::server_time(record, error);
+                Reason::Tsig(error)
+            }),
             (Some(_), None) => Err(Reason::NoAnswer),
             (None, _) if reply.rcode != 0 => Err(Reason::Rcode(reply.rcode)),
             (None, _) => Err(Reason::Unsigned),
         };
         if let Err(reason) = verified {
             let floor = if matches!(reason, Reason::Tsig(_)) { UNTRUSTED } else { Duration::ZERO };
-            return Verdict::Retry { reason, floor };
+            return (Verdict::Retry { reason, floor }, time);
         }
     }
-    match reply.rcode {
+    let verdict = match reply.rcode {
         0 => Verdict::Good { changed: true },
         rcode => Verdict::retry(Reason::Rcode(rcode)),
-    }
+    };
+    (verdict, None)
 }

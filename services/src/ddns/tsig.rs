@@ -10,7 +10,7 @@ use std::fmt;
 use thiserror::Error;
 
 /// Seconds that the clocks of both sides may differ (RFC 8945 §10: 300 recommended).
-const FUDGE: u16 = 300;
+pub(super) const FUDGE: u16 = 300;
 const ARCOUNT: usize = 10;
 
 /// What this crate signs with.
@@ -83,6 +83,8 @@ impl fmt::Debug for TsigKey {
     }
 }
 
+const BADTIME: u16 = 18;
+
 /// What is wrong with a signature (RFC 8945 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum TsigError {
@@ -108,7 +110,7 @@ impl From<u16> for TsigError {
         match code {
             16 => TsigError::BadSig,
             17 => TsigError::BadKey,
-            18 => TsigError::BadTime,
+            BADTIME => TsigError::BadTime,
             22 => TsigError::BadTrunc,
             code => TsigError::Other(code),
         }
@@ -210,4 +212,15 @@ pub(super) fn verify(
     }
     let now = u64::try_from(now.0).unwrap_or(0);
     if now.abs_diff(record.time) > u64::from(record.fudge) { Err(TsigError::BadTime) } else { Ok(()) }
+}
+
+/// The server's clock, as a reply tells it for which [`verify`] gave `error`: one that the server has signed, which says
+/// BADTIME (RFC 8945 §5.2.3).
+pub(super) fn server_time(record: &TsigRecord<'_>, error: TsigError) -> Option<UnixTime> {
+    // Without a MAC, or without an error of the server's, nobody knows who says so.
+    if error != TsigError::BadTime || record.error != BADTIME || record.mac.is_empty() {
+        return None;
+    }
+    let octets: [u8; 6] = record.other.try_into().ok()?;
+    Some(UnixTime(octets.iter().fold(0, |time, octet| time << 8 | i64::from(*octet))))
 }

@@ -23,12 +23,12 @@ cases![;
     behind_another_nat_somebody_outside_is_asked,
 ];
 
-const ROUTER: &str = "[router]\ntun = \"genkan0\"\n";
+pub(super) const ROUTER: &str = "[router]\ntun = \"genkan0\"\n";
 const SECRET: &str = "Z2Vua2FuLWdlbmthbi1nZW5rYW4tZ2Vua2FuLWdlbmth";
 const HTTPS: u16 = 8443;
 
 /// A folder of the test's own, where servers keep what is theirs.
-fn folder(lab: &Lab, name: &str) -> PathBuf {
+pub(super) fn folder(lab: &Lab, name: &str) -> PathBuf {
     let folder = lab.config_file().with_file_name(name);
     fs::create_dir_all(&folder).expect("/run is ours in here");
     folder
@@ -40,7 +40,7 @@ fn rows(lab: &Lab) -> Vec<Value> {
 }
 
 #[track_caller]
-fn row(lab: &Lab, name: &str) -> Value {
+pub(super) fn row(lab: &Lab, name: &str) -> Value {
     let rows = rows(lab);
     let found = rows.iter().find(|row| row["name"] == name);
     found.unwrap_or_else(|| panic!("{name} is not listed: {rows:#?}")).clone()
@@ -59,6 +59,11 @@ fn seconds_now() -> i64 {
 
 /// BIND 9 at the remote host, with two keys for example.net.
 pub(super) fn bind(lab: &Lab) -> Background {
+    bind_with(lab, &[], "", "")
+}
+
+/// The same with further variables of its environment, lines of its configuration and records.
+pub(super) fn bind_with(lab: &Lab, environment: &[&str], config: &str, records: &str) -> Background {
     let folder = folder(lab, "bind");
     let path = folder.display();
     let config = format!(
@@ -67,14 +72,16 @@ pub(super) fn bind(lab: &Lab) -> Background {
          controls {{ }};\n\
          key genkan {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n\
          key strong {{ algorithm hmac-sha512; secret \"{SECRET}\"; }};\n\
-         zone example.net {{ type primary; file \"zone\"; allow-update {{ key genkan; key strong; }}; }};\n"
+         zone example.net {{ type primary; file \"zone\"; allow-update {{ key genkan; key strong; }}; }};\n{config}"
     );
     let zone = "$TTL 60\n@ IN SOA ns.example.net. admin.example.net. 1 3600 600 86400 60\n@ IN NS ns\n\
                 ns IN A 198.51.100.2\nkept IN A 203.0.113.1\n";
+    let zone = zone.to_owned() + records;
     fs::write(folder.join("named.conf"), config).expect("it is ours");
     fs::write(folder.join("zone"), zone).expect("it is ours");
     let conf = folder.join("named.conf").display().to_string();
-    let bind = Background::start(&lab.host(Remote), "/usr/sbin/named", &["-g", "-4", "-n", "1", "-c", &conf]);
+    let named = ["/usr/sbin/named", "-f", "-4", "-n", "1", "-c", &conf];
+    let bind = Background::start(&lab.host(Remote), "env", &[environment, &named].concat());
     wait_for("BIND answers", || address_at_bind(lab, "ns.example.net") == "198.51.100.2");
     bind
 }

@@ -12,6 +12,7 @@ mod changes_beside_traffic;
 mod changes_under_load;
 mod conformance;
 mod ddns;
+mod ddns_bind;
 mod devices;
 mod dhcp;
 mod dns;
@@ -78,6 +79,7 @@ pub(crate) fn all() -> Vec<Case> {
         conformance::all(),
         dns::all(),
         ddns::all(),
+        ddns_bind::all(),
         capture::all(),
         devices::all(),
         dhcp::all(),

@@ -190,6 +190,106 @@ fn an_unsigned_reply_to_a_signed_update_does_not_count() {
     assert!(client.status().all(|n| n.failure == Some(Reason::Unsigned) && !n.good && !n.stopped));
 }
 
+#[test]
+fn what_the_server_does_not_take_for_its_time_is_signed_with_the_servers_time() {
+    let mut client = Client::new(at(0), entry(Kind::Dns), None);
+    let mut server = Server { ahead: 7_500, ..Server::default() };
+    client.address(at(0), Some(ip("203.0.113.7")));
+    // The zone, both lookups, the update, and again at once.
+    assert_eq!(run(&mut client, &mut server, at(5)).len(), 5);
+    assert_eq!((server.updates, client.server_clock_ahead(at(5))), (1, Some(7_500)));
+    assert!(client.status().all(|name| name.good && name.failure.is_none()));
+    // It is remembered.
+    client.address(at(100), Some(ip("203.0.113.8")));
+    assert_eq!(run(&mut client, &mut server, at(105)).len(), 1);
+    assert_eq!(server.updates, 2);
+    // Our clock is set: there is nothing to remember any more, whatever it is set to.
+    let set = |seconds: u64| Now { wall: Some(UnixTime(EPOCH + seconds as i64 + 7_500)), ..at(seconds) };
+    server.ahead = 0;
+    assert_eq!(client.server_clock_ahead(set(106)), None);
+    client.address(set(200), Some(ip("203.0.113.9")));
+    assert_eq!(run(&mut client, &mut server, set(205)).len(), 1);
+    assert_eq!((server.updates, client.server_clock_ahead(set(205))), (3, None));
+    // A server behind us; one that is a little off needs no help.
+    server.ahead = -4_000;
+    client.address(set(300), Some(ip("203.0.113.7")));
+    assert_eq!(run(&mut client, &mut server, set(305)).len(), 2);
+    assert_eq!((server.updates, client.server_clock_ahead(set(305))), (4, Some(-4_000)));
+}
+
+/// Answers every update with BADTIME; gives how many there were.
+fn refuse(client: &mut Client, mut badtime: impl FnMut(&mut Vec<u8>, &[u8])) -> usize {
+    let mut updates = 0;
+    let mut server = Server::default();
+    client.address(at(0), Some(ip("203.0.113.7")));
+    while let Some(request) = client.poll(at(5), 7) {
+        let Ask::Dns(ask) = &request.ask else { panic!("{request:?}") };
+        let answer = if ask.octets[2] & 0x78 == 0 {
+            server.respond(&request.ask, at(5))
+        } else {
+            updates += 1;
+            assert!(updates < 10, "without end");
+            let (_, zone) = DnsName::read(&ask.octets, 12).unwrap();
+            let mut reply = ask.octets[..zone + 4].to_vec();
+            reply[2] |= 0x80;
+            reply[3] |= 9;
+            reply[6..12].fill(0);
+            badtime(&mut reply, &ask.octets);
+            super::server::Answer::Dns(reply)
+        };
+        client.answer(at(5), request.id, &answer.outcome(), 0);
+    }
+    updates
+}
+
+#[test]
+fn a_server_that_takes_no_time_at_all_is_asked_twice_and_then_much_later() {
+    let mut client = Client::new(at(0), entry(Kind::Dns), None);
+    let mut ahead = 0;
+    let updates = refuse(&mut client, |reply, sent| {
+        // Its clock runs away.
+        ahead += 1_000_000;
+        let (mac, time) = super::server::signature(sent);
+        super::server::sign_error(reply, &mac, time, 18, &(EPOCH + ahead).to_be_bytes()[2..]);
+    });
+    assert_eq!(updates, 2);
+    let bad_time = Some(Reason::Tsig(TsigError::BadTime));
+    assert!(client.status().all(|name| !name.good && name.failure == bad_time));
+    assert!(client.poll_timeout(at(5)).unwrap() >= at(3_605).at);
+}
+
+#[test]
+fn a_time_that_anybody_can_have_told_is_not_believed() {
+    // Without a signature, with a wrong one, and signed, but without a time.
+    for case in 0..3 {
+        let mut client = Client::new(at(0), entry(Kind::Dns), None);
+        let updates = refuse(&mut client, |reply, sent| {
+            let (mac, time) = super::server::signature(sent);
+            let clock = (EPOCH + 7_500).to_be_bytes();
+            let other = if case == 2 { &[][..] } else { &clock[2..] };
+            super::server::sign_error(reply, &mac, time, 18, other);
+            // The MAC stands before the identifier, the error, the length of the rest and the rest.
+            let end = reply.len() - 6 - other.len();
+            match case {
+                0 => {
+                    reply.drain(end - 32..end);
+                    let size = end - 32 - 2;
+                    reply[size..size + 2].fill(0);
+                    let rdata = reply.len() - (13 + 6 + 2 + 2 + 6 + other.len());
+                    reply[rdata - 1] -= 32;
+                }
+                1 => reply[end - 1] ^= 1,
+                _ => {}
+            }
+        });
+        assert_eq!(updates, 1, "case {case}");
+        assert_eq!(client.server_clock_ahead(at(5)), None, "case {case}");
+        let failure = client.status().next().unwrap().failure;
+        let wanted = if case == 1 { TsigError::BadSig } else { TsigError::BadTime };
+        assert_eq!(failure, Some(Reason::Tsig(wanted)), "case {case}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_octets_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {

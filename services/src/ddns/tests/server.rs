@@ -56,6 +56,8 @@ pub(super) struct Server {
     pub(super) records: BTreeMap<String, IpAddr>,
     /// Updates that it has seen.
     pub(super) updates: usize,
+    /// Seconds that its clock is ahead of the client's.
+    pub(super) ahead: i64,
 }
 
 fn decoded(text: &str) -> String {
@@ -174,18 +176,26 @@ impl Server {
         }
         // Pairs of a deletion and an addition, as this crate writes them, then the TSIG record.
         let mut at = at + 4;
+        let mut records = self.records.clone();
         for i in 0..u16::from_be_bytes([octets[8], octets[9]]) {
             let (name, head) = DnsName::read(octets, at).unwrap();
             let length = usize::from(u16::from_be_bytes([octets[head + 8], octets[head + 9]]));
             at = head + 10 + length;
             if i % 2 == 1 {
                 let address: [u8; 4] = octets[head + 10..at].try_into().unwrap();
-                self.records.insert(text_of(&name), IpAddr::from(address));
+                records.insert(text_of(&name), IpAddr::from(address));
             }
         }
+        let (mac, signed_at) = (mac_of(octets, at), time_of(octets, at));
+        let clock = UnixTime(now.wall.unwrap().0 + self.ahead);
+        if clock.0.abs_diff(signed_at.0) > 300 {
+            reply[3] |= 9;
+            sign_error(&mut reply, &mac, signed_at, 18, &clock.0.to_be_bytes()[2..]);
+            return Answer::Dns(reply);
+        }
+        self.records = records;
         self.updates += 1;
-        let mac = mac_of(octets, at);
-        sign_reply(&mut reply, &mac, now.wall.unwrap(), 0);
+        sign_reply(&mut reply, &mac, clock, 0);
         Answer::Dns(reply)
     }
 }
@@ -197,8 +207,31 @@ pub(super) fn mac_of(octets: &[u8], at: usize) -> Vec<u8> {
     octets[data + 10..data + 42].to_vec()
 }
 
+/// When a request was signed, by its TSIG record.
+fn time_of(octets: &[u8], at: usize) -> UnixTime {
+    let (_, head) = DnsName::read(octets, at).unwrap();
+    let (_, data) = DnsName::read(octets, head + 10).unwrap();
+    UnixTime(octets[data..data + 6].iter().fold(0, |time, octet| time << 8 | i64::from(*octet)))
+}
+
+/// The MAC of a signed update of one or two names, and when it was signed.
+pub(super) fn signature(octets: &[u8]) -> (Vec<u8>, UnixTime) {
+    let (_, zone) = DnsName::read(octets, 12).unwrap();
+    let mut at = zone + 4;
+    for _ in 0..u16::from_be_bytes([octets[8], octets[9]]) {
+        let (_, head) = DnsName::read(octets, at).unwrap();
+        at = head + 10 + usize::from(u16::from_be_bytes([octets[head + 8], octets[head + 9]]));
+    }
+    (mac_of(octets, at), time_of(octets, at))
+}
+
 /// Signs as a server does (RFC 8945 §5.3): the request's MAC goes in front.
 pub(super) fn sign_reply(reply: &mut Vec<u8>, request_mac: &[u8], time: UnixTime, error: u16) {
+    sign_error(reply, request_mac, time, error, &[]);
+}
+
+/// The same, with more to say about the error.
+pub(super) fn sign_error(reply: &mut Vec<u8>, request_mac: &[u8], time: UnixTime, error: u16, other: &[u8]) {
     let secret = super::super::base64::decode(SECRET).unwrap();
     let signer = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret);
     let mut covered = (request_mac.len() as u16).to_be_bytes().to_vec();
@@ -210,7 +243,8 @@ pub(super) fn sign_reply(reply: &mut Vec<u8>, request_mac: &[u8], time: UnixTime
     covered.extend_from_slice(&time.0.to_be_bytes()[2..]);
     covered.extend_from_slice(&300u16.to_be_bytes());
     covered.extend_from_slice(&error.to_be_bytes());
-    covered.extend_from_slice(&[0, 0]);
+    covered.extend_from_slice(&(other.len() as u16).to_be_bytes());
+    covered.extend_from_slice(other);
     let mac = ring::hmac::sign(&signer, &covered);
     let record = TsigRecord {
         start: reply.len(),
@@ -221,7 +255,7 @@ pub(super) fn sign_reply(reply: &mut Vec<u8>, request_mac: &[u8], time: UnixTime
         mac: mac.as_ref(),
         original_id: u16::from_be_bytes([reply[0], reply[1]]),
         error,
-        other: &[],
+        other,
     };
     tsig::append(reply, &record);
 }

@@ -20,7 +20,7 @@ use tracing::warn;
 
 use super::store::{Saved, Store, Told};
 use super::transport::{self, Answered, TransportError};
-use super::{Wanted, source};
+use super::{Wanted, source, words};
 use crate::daemon::changes::wall_seconds;
 use crate::daemon::privileges::why_unreadable;
 
@@ -308,7 +308,11 @@ impl Account {
                     Outcome::NotSent
                 }
             };
+            let was_in_time = ready.client.server_clock_ahead(now).is_none();
             ready.client.answer(now, id, &outcome, random);
+            if let Some(ahead) = ready.client.server_clock_ahead(now).filter(|_| was_in_time) {
+                warn!("ddns: {}", words::clock(ahead));
+            }
             self.tell_events();
             self.keep_if_new();
             self.show();

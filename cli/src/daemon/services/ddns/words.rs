@@ -1,5 +1,8 @@
 //! Why a name outside does not have the address, in words.
 
+use std::time::Duration;
+
+use genkan_config::humane;
 use genkan_control::api::DdnsFault;
 use genkan_services::ddns::{Reason, TsigError};
 
@@ -31,6 +34,13 @@ pub(super) fn fault(reason: Reason) -> DdnsFault {
         | Reason::Unintelligible
         | Reason::Rcode(_) => DdnsFault::Service,
     }
+}
+
+/// What is to be said of a server's clock that is so many seconds ahead of ours.
+pub(super) fn clock(ahead: i64) -> String {
+    let difference = humane(Duration::from_secs(ahead.unsigned_abs()));
+    let which = if ahead < 0 { "ahead of" } else { "behind" };
+    format!("the router's clock is {difference} {which} the server's, by which updates are signed (BADTIME)")
 }
 
 /// A sentence without its end; no secret is in it.

@@ -131,8 +131,10 @@ impl Account {
             }
             (_, Some(reason)) => (DdnsState::Failed, Some(DdnsFault::Address), Some(reason.clone())),
             (NameStatus { good: true, .. }, None) => {
-                let fault = self.source_problem.as_ref().map(|_| DdnsFault::Address);
-                (DdnsState::Good, fault, self.source_problem.clone())
+                let source = self.source_problem.clone().map(|problem| (DdnsFault::Address, problem));
+                let clock = || Some((DdnsFault::Clock, words::clock(ready.client.server_clock_ahead(now)?)));
+                let (fault, reason) = source.or_else(clock).unzip();
+                (DdnsState::Good, fault, reason)
             }
             (NameStatus { failure: Some(_), .. }, None) => (DdnsState::Failed, fault, failure),
             _ if ready.client.waits_for_clock() => {
