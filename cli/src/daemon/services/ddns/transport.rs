@@ -19,6 +19,7 @@ use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -252,16 +253,51 @@ async fn exchange(stream: TlsStream<TcpStream>, message: Request<Full<Bytes>>) -
     }
 }
 
-/// Asks a DNS server: by UDP, and by TCP what is too long for that.
+/// Asks a DNS server: by UDP, and by TCP what is too long for that, or has an answer that is, or gets none: there are
+/// servers, and ways to them, that let TCP alone through.
 pub(super) async fn dns(host: &str, port: u16, octets: &[u8]) -> Result<Vec<u8>, TransportError> {
-    if octets.len() <= MOST_UDP {
-        let is_reply = |reply: &[u8]| reply.len() >= 12 && reply[..2] == octets[..2] && reply[2] & 0x80 != 0;
-        let reply = datagram(host, port, octets, is_reply).await?;
-        let is_truncated = reply[2] & 0x02 != 0;
-        if !is_truncated {
-            return Ok(reply);
-        }
+    if octets.len() > MOST_UDP {
+        return stream(host, port, octets).await;
     }
+    let is_reply = |reply: &[u8]| reply.len() >= 12 && reply[..2] == octets[..2] && reply[2] & 0x80 != 0;
+    let udp_is_over = Notify::new();
+    let by_udp = async {
+        let answer = datagram(host, port, octets, is_reply).await.and_then(|reply| match reply[2] & 0x02 {
+            0 => Ok(reply),
+            _ => Err(TransportError::NoAnswer(other("it is too long for UDP, and TCP does not serve"))),
+        });
+        udp_is_over.notify_one();
+        answer
+    };
+    let by_tcp = async {
+        // A datagram may still be answered when it is repeated. An update that is heard twice says the same twice.
+        let _ = timeout(AGAIN[0], udp_is_over.notified()).await;
+        stream(host, port, octets).await
+    };
+    either(by_udp, by_tcp).await
+}
+
+/// The first answer of two. Where both fail: the error of the request that may have been received, if one was.
+async fn either<T>(
+    one: impl Future<Output = Result<T, TransportError>>,
+    other: impl Future<Output = Result<T, TransportError>>,
+) -> Result<T, TransportError> {
+    tokio::pin!(one, other);
+    let (first, is_one) = tokio::select! {
+        biased;
+        answer = &mut one => (answer, true),
+        answer = &mut other => (answer, false),
+    };
+    let failed = match first {
+        Ok(answer) => return Ok(answer),
+        Err(error) => error,
+    };
+    let second = if is_one { other.await } else { one.await };
+    second.map_err(|error| if error.not_sent() { failed } else { error })
+}
+
+/// Asks by TCP.
+async fn stream(host: &str, port: u16, octets: &[u8]) -> Result<Vec<u8>, TransportError> {
     let mut stream = connect(host, port).await?;
     within(ANSWER, dns_over_tcp(&mut stream, octets)).await.map_err(TransportError::NoAnswer)
 }
@@ -357,6 +393,49 @@ mod tests {
         let error = https(trust(None).expect("Mozilla's list"), &request).await.expect_err("no TLS");
         assert!(error.not_sent() && !format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         server.await.expect("no panic");
+    }
+
+    /// Answers one query by TCP with its own octets, marked as a reply.
+    async fn answer_by_tcp(listener: tokio::net::TcpListener) {
+        let (mut stream, _) = listener.accept().await.expect("it comes");
+        let mut octets = vec![0; usize::from(stream.read_u16().await.expect("a length"))];
+        stream.read_exact(&mut octets).await.expect("all of it");
+        octets[2] |= 0x80;
+        let reply = [&(octets.len() as u16).to_be_bytes()[..], &octets].concat();
+        stream.write_all(&reply).await.expect("it listens");
+    }
+
+    /// Answers one query by UDP with its own octets, marked as a reply that is cut.
+    fn cut_by_udp(udp: &std::net::UdpSocket) {
+        let mut buffer = [0; 64];
+        let (length, from) = udp.recv_from(&mut buffer).expect("a query");
+        buffer[2] |= 0x82;
+        udp.send_to(&buffer[..length], from).expect("it listens");
+    }
+
+    #[tokio::test]
+    async fn tcp_is_asked_where_udp_is_cut_refused_or_silent() {
+        let query: Vec<u8> = (0..20).collect();
+        for mood in ["cut", "refused", "silent"] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let port = listener.local_addr().expect("it has one").port();
+            let server = tokio::spawn(answer_by_tcp(listener));
+            let udp = (mood != "refused").then(|| std::net::UdpSocket::bind(("127.0.0.1", port)));
+            let udp = udp.map(|udp| udp.expect("nobody else takes the same number"));
+            let cut = udp.as_ref().filter(|_| mood == "cut").map(|udp| udp.try_clone().expect("a copy"));
+            let cut = tokio::task::spawn_blocking(move || cut.iter().for_each(cut_by_udp));
+            let reply = dns("127.0.0.1", port, &query).await.expect("by TCP");
+            assert_eq!((reply[2], &reply[3..]), (query[2] | 0x80, &query[3..]), "{mood}");
+            cut.await.expect("no panic");
+            server.await.expect("no panic");
+        }
+        // What may have been received over UDP may have been done, though TCP is refused.
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let port = udp.local_addr().expect("it has one").port();
+        let cut = tokio::task::spawn_blocking(move || cut_by_udp(&udp));
+        let error = dns("127.0.0.1", port, &query).await.expect_err("it was cut");
+        assert!(!error.not_sent(), "{error}");
+        cut.await.expect("no panic");
     }
 
     #[test]
