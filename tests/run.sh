@@ -15,6 +15,7 @@ declare -A packages=(
     [curl]=curl [nc]=netcat-openbsd [iperf3]=iperf3 [dig]=dnsutils [tcpdump]=tcpdump [python3]=python3
     [cc]='gcc libc6-dev' [unbound]=unbound [named]=bind9 [openssl]=openssl
     [udhcpc]=udhcpc [dhclient]=isc-dhcp-client [dhcpcd]=dhcpcd-base
+    [dhcrelay]=isc-dhcp-relay [/lib/systemd/systemd-networkd]=systemd
 )
 missing=()
 for program in "${!packages[@]}"; do

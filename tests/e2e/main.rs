@@ -21,6 +21,7 @@ mod counted;
 mod dhcp_client;
 mod fixture;
 mod flood;
+mod leases;
 mod outcome;
 mod programs;
 mod servers;

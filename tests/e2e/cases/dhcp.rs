@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use genkan_lab::Namespace;
 use genkan_lab::topology::Role::{self, Console, Laptop, Nas, Remote};
 
 use super::doctor::doctor;
@@ -17,6 +14,7 @@ use crate::dhcp_client::{
     ACK, Client, DECLINE, DISCOVER, INFORM, NAK, NOBODY, OFFER, RELEASE, REQUEST, SERVER, crowd, socket,
 };
 use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
+use crate::leases::{DHCLIENT, UDHCPC, forget_address, lease_of, leases, mac, path, script, served};
 use crate::outcome::Outcome;
 use crate::programs::{need, run};
 use crate::servers::{Server, connect, exchange, greeting};
@@ -32,60 +30,6 @@ cases![
     no_address_is_given_twice_whenever_the_router_is_killed,
     without_a_disk_nobody_gets_an_address,
 ];
-
-/// The lan with a service, its keys and further rules.
-fn served(keys: &str, rules: &str) -> String {
-    let tun = "device = \"lan0\"\naddress = \"192.168.0.1/24\"\n";
-    format!(
-        "[[lan]]\nname = \"home\"\n{tun}[lan.dhcp]\npool = \"192.168.0.100-192.168.0.119\"\n{keys}\n{rules}"
-    )
-}
-
-fn leases(lab: &Lab) -> Vec<serde_json::Value> {
-    let said = lab.genkan(&["leases", "--format", "json"]).expect_ok();
-    serde_json::from_str(&said.stdout).expect("it is JSON")
-}
-
-fn lease_of(lab: &Lab, mac: &str) -> Option<serde_json::Value> {
-    leases(lab).into_iter().find(|row| row["mac"] == mac && row["state"] == "leased")
-}
-
-fn mac(host: &Namespace) -> String {
-    let said = run(host, "ip", &["-o", "link", "show", "eth0"]).expect_ok().stdout;
-    let (_, rest) = said.split_once("link/ether ").expect("it is Ethernet");
-    rest.split_whitespace().next().expect("a MAC address").to_owned()
-}
-
-/// Takes its address from a host: it is to ask for one.
-fn forget_address(host: &Namespace) {
-    run(host, "ip", &["addr", "flush", "dev", "eth0"]).expect_ok();
-}
-
-/// A program in a folder of this test.
-fn script(lab: &Lab, name: &str, text: &str) -> PathBuf {
-    let path = lab.config_file().with_file_name(name);
-    fs::write(&path, text).expect("there is room");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    path
-}
-
-const UDHCPC: &str = r#"#!/bin/sh
-[ "$1" = bound ] || exit 0
-ip addr add "$ip/$mask" dev "$interface"
-ip route add default via "$router"
-echo "bound $ip router $router dns $dns domain $domain lease $lease mtu $mtu"
-"#;
-
-const DHCLIENT: &str = r#"#!/bin/sh
-[ "$reason" = BOUND ] || exit 0
-ip addr add "$new_ip_address/$new_subnet_mask" dev "$interface"
-ip route add default via "$new_routers"
-echo "bound $new_ip_address router $new_routers dns $new_domain_name_servers domain $new_domain_name"
-"#;
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("it is UTF-8")
-}
 
 fn everyday_clients_get_addresses_and_keep_them() -> Outcome {
     need("udhcpc")?;

@@ -15,6 +15,7 @@ mod ddns;
 mod ddns_bind;
 mod devices;
 mod dhcp;
+mod dhcp_clients;
 mod dns;
 mod doctor;
 mod doctor_box;
@@ -83,6 +84,7 @@ pub(crate) fn all() -> Vec<Case> {
         capture::all(),
         devices::all(),
         dhcp::all(),
+        dhcp_clients::all(),
         doctor::all(),
         doctor_rules::all(),
         doctor_targets::all(),

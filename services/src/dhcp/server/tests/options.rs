@@ -121,6 +121,46 @@ fn a_full_name_is_answered_with_the_name_given() {
     assert!(ack.windows(wanted.len()).any(|octets| octets == wanted), "{ack:x?}");
 }
 
+/// What Windows, Android and network boot loaders send, option by option.
+#[test]
+fn what_is_not_there_is_not_promised() {
+    let mut config = told();
+    config.local.options.routes.clear();
+    config.local.options.vendor.clear();
+    config.local.options.others.clear();
+    let windows = [1, 3, 6, 15, 31, 33, 43, 44, 46, 47, 119, 121, 249, 252];
+    let answer = payload(config.clone(), Ask::discover(5).option(60, b"MSFT 5.0").option(55, &windows));
+    assert_eq!(codes(&answer), [53, 54, 51, 58, 59, 1, 3, 6, 15]);
+    // The option of rapid commit (RFC 4039) is empty: an offer, not a lease, is the answer of who does not do that.
+    let android = Ask::discover(5).option(80, &[]).option(60, b"android-dhcp-14");
+    let android = android.option(55, &[1, 3, 6, 15, 26, 28, 51, 58, 59, 43, 114, 108]);
+    let answer = payload(config.clone(), android);
+    assert_eq!(codes(&answer), [53, 54, 51, 58, 59, 1, 3, 6, 15, 26, 28]);
+    assert_eq!(decode(&answer).opts().msg_type(), Some(MessageType::Offer));
+    // Without its own class in the answer a boot loader does not take it for that of a boot server (RFC 4578, PXE 2.1).
+    let loader = Ask::discover(5).option(60, b"PXEClient:Arch:00007:UNDI:003016").option(93, &[0, 7]);
+    let loader = loader.option(94, &[1, 3, 16]).option(97, &[0; 17]);
+    let loader = loader.option(55, &[1, 2, 3, 4, 5, 6, 12, 13, 15, 43, 54, 60, 66, 67, 128, 129, 130, 150]);
+    let answer = payload(config, loader);
+    assert_eq!(codes(&answer), [53, 54, 51, 58, 59, 1, 3, 6, 15]);
+    assert_eq!((&answer[20..24], answer[44..236].iter().any(|octet| *octet != 0)), (&[0; 4][..], false));
+}
+
+#[test]
+fn a_full_name_in_plain_text_is_answered_in_plain_text() {
+    let mut bench = Bench::new(told());
+    let address = bench.answer(Ask::discover(5)).1.yiaddr();
+    let ask = Ask::selecting(5, address).option(12, b"OTHER").option(81, b"\0\0\0DESKTOP-7A3B.corp.example");
+    let datagram = Datagram { source: NONE, destination: Ipv4Addr::BROADCAST, payload: &ask.payload() };
+    bench.server.handle_datagram(at(1), &datagram);
+    bench.settle();
+    let ack = bench.server.poll_transmit().unwrap().payload;
+    // The server looks after the name, although the client wished otherwise (RFC 4702 §4): S and O.
+    let wanted = b"\x03\xff\xffdesktop-7a3b.home.arpa";
+    assert!(ack.windows(wanted.len()).any(|octets| octets == wanted), "{ack:x?}");
+    assert_eq!(bench.server.lease(address).unwrap().name, Some("desktop-7a3b"));
+}
+
 #[test]
 fn what_is_no_request_is_dropped_by_name() {
     use crate::dhcp::message::MessageError::{Header, Length, MessageType as Kind, Option as Bad};
