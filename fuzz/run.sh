@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: fuzz/run.sh [SECONDS [TARGET...]]
 #
-# Fuzzes each target (parse, router, lab, dns, dhcp, config) for SECONDS (default 60), on the stable toolchain and without
+# Fuzzes each target (parse, router, lab, dns, dhcp, ddns, config) for SECONDS (default 60), on the stable toolchain and without
 # cargo-fuzz: the flags are the ones that `cargo fuzz -s none` passes. Seeds are in fuzz/corpus/TARGET; what
 # is found on the way is kept in the target directory for the next run. A crash is written to
 # fuzz/artifacts/TARGET and ends the script with status 1: give the file to the target's program to see it
@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(parse router lab dns dhcp config)
+[ ${#targets[@]} -gt 0 ] || targets=(parse router lab dns dhcp ddns config)
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 triple=$(rustc -vV | sed -n 's/^host: //p')

@@ -41,6 +41,11 @@ fn dhcp() {
 }
 
 #[test]
+fn ddns() {
+    corpus("ddns", genkan_fuzz::ddns::check);
+}
+
+#[test]
 fn config() {
     corpus("config", genkan_fuzz::config::check);
 }
