@@ -1,51 +1,21 @@
 #!/usr/bin/env bash
-# dhcp-fuzz.sh GENKAN [SECONDS [SEED]]: made-up and bent DHCP messages to a running Genkan, in namespaces of their own.
+# dhcp-fuzz.sh GENKAN [SECONDS [SEED]]: made-up and bent DHCP messages to a running Genkan, in a private lab.
 #
 # For SECONDS (600) a host of the lan sends messages of made-up clients of every kind, with options, addresses and lengths
 # that are right, bent or nonsense, from several thousand MAC addresses. Memory of the process is told before, every half
 # minute and after; at the end the process has to be the same one, its log without a panic, and an honest client served.
 set -euo pipefail
 [ $# -ge 1 ] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2; }
-genkan=$(realpath "$1") seconds=${2:-600} seed=${3:-1}
-export PATH="$PATH:/usr/sbin:/sbin"
-if [ "${DHCP_FUZZ_INSIDE:-}" != 1 ]; then
-    DHCP_FUZZ_INSIDE=1 exec unshare --net --mount --ipc -- "$0" "$@"
-fi
-folder=$(mktemp -d)
-mount -t tmpfs none /run
-mkdir -p /run/netns
-end() {
-    kill "$server" 2>/dev/null || true
-    wait 2>/dev/null || true
-    ip netns del client 2>/dev/null || true
-    rm -rf "$folder"
-}
-ip link set lo up
-ip netns add client
-ip link add lan0 type veth peer name eth0 netns client
-ip link add wan0 type veth peer name wan1
-ip link set wan0 up; ip link set wan1 up; ip link set lan0 up
-ip netns exec client ip link set eth0 up
-ip netns exec client ip addr add 10.0.0.2/16 dev eth0
-cat >"$folder/genkan.toml" <<TOML
-[wan]
-device = "wan0"
-address = "203.0.113.1/24"
-gateway = "203.0.113.2"
-[[lan]]
-name = "home"
-device = "lan0"
-address = "10.0.0.1/16"
-dhcp = { pool = "10.0.1.0-10.0.8.255", lease = "2m" }
-[services]
-socket = "$folder/socket"
-state = "$folder/state"
-TOML
-"$genkan" run --config "$folder/genkan.toml" >"$folder/log" 2>&1 &
-server=$!
-trap end EXIT
-until "$genkan" status --socket "$folder/socket" >/dev/null 2>&1; do sleep 0.1; done
-cat >"$folder/fuzz.py" <<'PY'
+GENKAN=$(realpath "$1") seconds=${2:-600} seed=${3:-1}
+export GENKAN
+lab_options='--hosts 1'
+. "$(dirname "$0")/lib.sh"
+private "$@"
+need python3
+wide_lan
+trap 'rm -rf "$files"' EXIT
+router 'dhcp = { pool = "10.0.1.0-10.0.8.255", lease = "2m" }'
+cat >"$files/fuzz.py" <<'PY'
 import random, socket, struct, sys, time
 pid, seconds, seed = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 random.seed(seed)
@@ -125,10 +95,11 @@ while time.time() - start < seconds:
         print(f"after {told} s: {rss()} kB, {sent} messages", flush=True)
 print(f"at the end: {rss()} kB, {sent} messages", flush=True)
 PY
-mac=$(ip -o link show lan0 | sed 's/.*ether \([0-9a-f:]*\).*/\1/')
-ip netns exec client python3 "$folder/fuzz.py" "$server" "$seconds" "$seed" "$mac"
-kill -0 "$server" || { echo "the router has ended"; tail -20 "$folder/log"; exit 1; }
-! grep -i panicked "$folder/log" || exit 1
-"$genkan" status --socket "$folder/socket" | head -8
-"$genkan" leases --socket "$folder/socket" --limit 0 | tail -1
-echo "no panic, the same process"
+mac=$(ip -n "$router" -o link show "$lan_device" | sed 's/.*ether \([0-9a-f:]*\).*/\1/')
+at nas python3 "$files/fuzz.py" "$router_pid" "$seconds" "$seed" "$mac"
+kill -0 "$router_pid" || { tail -20 "$files/log"; fail 'the router has ended'; }
+! grep -i panicked "$files/log" || exit 1
+genkan status | head -8
+genkan leases --limit 0 | tail -1
+stop_router
+echo 'no panic, the same process'

@@ -81,8 +81,10 @@ for number in $(seq 100000); do echo "n$number.cold A"; done >"$DIR/cold"
 declare -A at=([genkan]=192.168.0.1 [dnsmasq]=192.168.1.1)
 client() { ip netns exec "$P-client" "$@"; }
 for who in genkan dnsmasq; do
-    for _ in $(seq 100); do
-        client dig +tries=1 +time=1 "@${at[$who]}" first.warm 2>/dev/null | grep -q 198.51.100.9 && break
+    attempts=0
+    until client dig +tries=1 +time=1 "@${at[$who]}" first.warm 2>/dev/null | grep -q 198.51.100.9; do
+        attempts=$((attempts + 1))
+        [ $attempts -lt 100 ] || { echo "dns.sh: $who does not answer" >&2; exit 1; }
         sleep 0.1
     done
     # All names are known from now on.

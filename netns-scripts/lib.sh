@@ -3,6 +3,8 @@
 # private "$@"      runs the script again in a private lab (unless it runs there already)
 # router RULES      starts Genkan in the lab with [wan], one [[lan]] and these rules; again: with other rules
 # at ROLE COMMAND   runs a command at a host of the lab
+# wide_lan          makes the lan 10.0.0.0/14, for hundreds of thousands of clients at the host `nas`, and has the files of
+#                   the router in a new folder on a disk, $files; before `router`, with lab_options='--hosts 1'
 # need PROGRAM...   ends the script when a program is missing
 #
 # GENKAN=PATH names the program; default: target/release/genkan, target/debug/genkan, or the one in PATH.
@@ -48,6 +50,14 @@ at() {
     eval "lab_namespace=\$$1"
     shift
     nsenter --net="/run/netns/$lab_namespace" "$@"
+}
+
+wide_lan() {
+    lan_address=10.0.0.1 lan_prefix=14
+    ip -n "$nas" address flush dev eth0
+    ip -n "$nas" address add "10.0.0.2/$lan_prefix" dev eth0
+    files=$(mktemp -d)
+    mkdir "$files/state"
 }
 
 genkan() { "$genkan" "$@" --socket "$files/control.sock"; }
