@@ -14,13 +14,15 @@ pub(crate) struct Client {
     socket: UdpSocket,
     mac: [u8; 6],
     id: Vec<u8>,
-    xid: u32,
+    /// Of the last message.
+    pub(crate) xid: u32,
 }
 
 /// A message of the server.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) kind: u8,
+    pub(crate) xid: u32,
     pub(crate) address: Ipv4Addr,
     pub(crate) options: BTreeMap<u8, Vec<u8>>,
 }
@@ -39,6 +41,10 @@ pub(crate) const INFORM: u8 = 8;
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 pub(crate) const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
+/// Transaction IDs of clients begin here, and are so far apart.
+const FIRST_XID: u32 = 0x1000;
+const NEXT_XID: u32 = 0x10_0000;
+
 /// A socket that broadcasts.
 pub(crate) fn socket(host: &Namespace, port: u16) -> UdpSocket {
     let socket = host.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))).expect("the port is free");
@@ -52,7 +58,12 @@ impl Client {
         // RFC 4361 §6.1: 255, IAID, DUID; as systemd-networkd makes it.
         let id = [&[255, a, b, c, d, 0, 2, 0, 0, 0xab, 0x11][..], &number.to_be_bytes(), &[7; 4]].concat();
         let socket = socket.try_clone().expect("there are descriptors");
-        Client { socket, mac: [2, 0xdc, a, b, c, d], id, xid: 0x1000 + number }
+        Client { socket, mac: [2, 0xdc, a, b, c, d], id, xid: FIRST_XID + number }
+    }
+
+    /// The number of the client whose transaction it is; for the first million clients.
+    pub(crate) fn number(xid: u32) -> Option<u32> {
+        (xid % NEXT_XID).checked_sub(FIRST_XID)
     }
 
     pub(crate) fn message(
@@ -82,7 +93,7 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, kind: u8, ciaddr: Ipv4Addr, to: Ipv4Addr, options: &[(u8, &[u8])]) {
-        self.xid = self.xid.wrapping_add(0x10_0000);
+        self.xid = self.xid.wrapping_add(NEXT_XID);
         let message = self.message(kind, ciaddr, NOBODY, options);
         self.socket.send_to(&message, (to, 67)).expect("the link is up");
     }
@@ -99,9 +110,8 @@ impl Client {
                 // An error about what was sent before.
                 Err(_) => continue,
             };
-            let message = &buffer[..length];
-            if length > 240 && message[0] == 2 && message[4..8] == self.xid.to_be_bytes() {
-                return Some(reply(message));
+            if let Some(reply) = reply(&buffer[..length]).filter(|reply| reply.xid == self.xid) {
+                return Some(reply);
             }
         }
         None
@@ -135,7 +145,11 @@ impl Client {
     }
 }
 
-fn reply(message: &[u8]) -> Reply {
+/// Reads a message of the server; `None` when it is none.
+pub(crate) fn reply(message: &[u8]) -> Option<Reply> {
+    if message.len() <= 240 || message[0] != 2 {
+        return None;
+    }
     let mut options = BTreeMap::new();
     let mut rest = &message[240..];
     while let [code, length, behind @ ..] = rest {
@@ -151,7 +165,9 @@ fn reply(message: &[u8]) -> Reply {
         rest = behind;
     }
     let kind = options.get(&53).and_then(|value| value.first()).copied().unwrap_or(0);
-    Reply { kind, address: Ipv4Addr::new(message[16], message[17], message[18], message[19]), options }
+    let address = Ipv4Addr::new(message[16], message[17], message[18], message[19]);
+    let xid = u32::from_be_bytes([message[4], message[5], message[6], message[7]]);
+    Some(Reply { kind, xid, address, options })
 }
 
 /// Clients without end, from a thread of their own, as long as it goes on. Who was told to have which address.

@@ -68,6 +68,7 @@ const ALONE: &[&str] = &[
     "chain",
     "changes_beside_traffic",
     "changes_under_load",
+    "dhcp_kills",
     "flood",
     "listing",
     "nat_log",

@@ -16,6 +16,7 @@ mod ddns_bind;
 mod devices;
 mod dhcp;
 mod dhcp_clients;
+mod dhcp_kills;
 mod dns;
 mod doctor;
 mod doctor_box;
@@ -85,6 +86,7 @@ pub(crate) fn all() -> Vec<Case> {
         devices::all(),
         dhcp::all(),
         dhcp_clients::all(),
+        dhcp_kills::all(),
         doctor::all(),
         doctor_rules::all(),
         doctor_targets::all(),
