@@ -42,6 +42,7 @@ mod reflector;
 mod rule_tests;
 mod sandbox;
 mod service;
+mod services_reload;
 mod tables;
 mod tap;
 mod top;
@@ -96,6 +97,7 @@ pub(crate) fn all() -> Vec<Case> {
         doctor_services::all(),
         sandbox::all(),
         service::all(),
+        services_reload::all(),
         flood::all(),
         lab::all(),
         labs::all(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dhcproto::v4::MessageType;
 
-use super::{Datagram, Event, Held, Now, Reason, Server};
+use super::{Datagram, Event, Held, Now, Reason, Server, names};
 use crate::dhcp::journal::Record;
 use crate::dhcp::lease::{ClientKey, Lease};
 use crate::dhcp::message::{Request, code};
@@ -92,7 +92,11 @@ impl Server {
             && (known || self.was_its_own(address, &client))
         {
             true => self.grant(now, request, subnet, address, client),
-            false if known => self.refuse(request, subnet, address),
+            false if known => {
+                // It has to leave an address that it may not have any longer, and asks for another one.
+                self.end_own(now, address, &client);
+                self.refuse(request, subnet, address);
+            }
             false => self.dropped(Reason::UnknownClient),
         }
     }
@@ -139,6 +143,13 @@ impl Server {
         if !self.has_room() {
             return self.dropped(Reason::Overloaded);
         }
+        // A client has one address in a network: the one of before, which it may have no longer, does not keep its name.
+        if let Some(old) = names::asked(request).and_then(|name| self.table.named(&name))
+            && old != address
+            && self.table.subnet_of(old) == Some(subnet)
+        {
+            self.end_own(now, old, &client);
+        }
         let seconds = self.lease_time(request, subnet);
         let before = self.table.slot(address).filter(|slot| slot.state == State::Leased);
         let renewed = before.is_some_and(|slot| slot.is_held_by(&client));
@@ -164,6 +175,19 @@ impl Server {
         let transmit = self.reply(request, subnet, MessageType::Ack, address, Some(seconds), name.as_deref());
         let event = Event::Leased { address, hardware, name, expires, renewed };
         self.held.push_back(Held { sequence: self.sequence, client, address, expires, transmit, event });
+    }
+
+    /// Ends the lease of an address, if it is this client's.
+    fn end_own(&mut self, now: Now, address: Ipv4Addr, client: &ClientKey) {
+        let slot =
+            self.table.slot(address).filter(|slot| slot.state == State::Leased && slot.is_held_by(client));
+        if let Some(holder) = slot.map(|slot| slot.holder.clone())
+            && self.has_room()
+        {
+            self.record(&Record::Freed(address));
+            self.table.set(address, Slot { state: State::Idle, until: now.monotonic, holder });
+            self.event(Event::Expired { address });
+        }
     }
 
     fn refuse(&mut self, request: &Request<'_>, subnet: usize, address: Ipv4Addr) {

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// The folder of all files.
 const FOLDER: &str = "dhcp";
+const EXTENSION: &str = "leases";
 const MODE: u32 = 0o600;
 
 /// What the thread is to do, in this order.
@@ -142,7 +143,7 @@ fn replace(path: &Path, octets: &[u8]) -> io::Result<File> {
 
 /// The file of a lan.
 pub(super) fn path(state: &Path, lan: &str) -> PathBuf {
-    state.join(FOLDER).join(format!("{lan}.leases"))
+    state.join(FOLDER).join(format!("{lan}.{EXTENSION}"))
 }
 
 /// What it holds; nothing if there is none.
@@ -154,6 +155,37 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         outcome => outcome,
     }
+}
+
+/// The files beside this one that belong to none of these lans, in the order of their names.
+///
+/// # Errors
+/// When the folder is there and cannot be read.
+pub(super) fn of_others(path: &Path, lans: &[String]) -> io::Result<Vec<PathBuf>> {
+    let folder = match path.parent().map(fs::read_dir) {
+        Some(Ok(folder)) => folder,
+        Some(Err(error)) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => return Ok(Vec::new()),
+    };
+    let mut files = Vec::new();
+    for entry in folder {
+        let file = entry?.path();
+        let is_of_one =
+            |lan: &String| file.file_name() == path.with_file_name(format!("{lan}.{EXTENSION}")).file_name();
+        if file.extension().is_some_and(|extension| extension == EXTENSION) && !lans.iter().any(is_of_one) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Gives a file another name, for good.
+///
+/// # Errors
+/// When it cannot be renamed.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    atomic_file::rename(from, to)
 }
 
 /// Puts a file aside that is of no use here, but may be to somebody: one of another version.

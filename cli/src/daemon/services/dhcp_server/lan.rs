@@ -14,7 +14,7 @@ use genkan_engine::wire::ethernet::MacAddr;
 use genkan_services::dhcp::journal;
 use genkan_services::dhcp::lease::ClientKey;
 use genkan_services::dhcp::server::{
-    ConfigError, Datagram, Delivery, LeaseView, Now, ProbeOutcome, Server, Transmit,
+    Config, ConfigError, Datagram, Delivery, LeaseView, Now, ProbeOutcome, Server, Transmit,
 };
 use ipnet::Ipv4Net;
 use tokio::time::Instant;
@@ -83,8 +83,12 @@ impl LanServer {
         disk: &Disk,
     ) -> Result<LanServer, LanError> {
         let path = disk::path(state, &settings.name);
-        let to_read = path.clone();
-        let read = tokio::task::spawn_blocking(move || disk::read(&to_read)).await;
+        let (to_read, lans, config) = (path.clone(), settings.lans.clone(), settings.config.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            take_over(&to_read, &lans, &config)?;
+            disk::read(&to_read)
+        });
+        let read = read.await;
         let octets = read
             .map_err(io::Error::other)
             .flatten()
@@ -301,6 +305,23 @@ impl LanServer {
             other_server: self.other_server.map(|(server, _)| server),
         }
     }
+}
+
+/// A lan that has another name now goes on with the leases that it had under the old one: a lan without a file takes
+/// that of a lan that is no more, if there are leases of its own networks in it.
+fn take_over(path: &Path, lans: &[String], config: &Config) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let networks = || std::iter::once(&config.local).chain(&config.relayed);
+    let is_here = |address: &Ipv4Addr| networks().any(|network| network.prefix.contains(address));
+    for old in disk::of_others(path, lans)? {
+        if journal::replay(&disk::read(&old)?).leases.keys().any(is_here) {
+            tracing::info!(from = %old.display(), to = %path.display(), "the lan has another name: its leases are taken along");
+            return disk::rename(&old, path);
+        }
+    }
+    Ok(())
 }
 
 fn ends(at: Timestamp, now: Now) -> SystemTime {

@@ -11,6 +11,7 @@ mod prober;
 mod settings;
 mod telling;
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
@@ -179,6 +180,7 @@ impl Task {
                 let stays = |name: &String| self.wanted.iter().any(|settings| settings.name == *name);
                 // Also those that could not be served.
                 for gone in before.into_iter().map(|settings| settings.name).filter(|name| !stays(name)) {
+                    self.telling.found(&gone, &BTreeMap::new(), &self.context.snapshot);
                     telling::forget(&self.context.snapshot, &gone);
                     self.context.snapshot.set_problem(&key(&gone), None);
                 }
@@ -248,7 +250,7 @@ impl Task {
                         lan.views(now(self.origin))
                     });
                     let views = views.unwrap_or_default();
-                    self.telling.found(&views);
+                    self.telling.found(&name, &views, snapshot);
                     snapshot.leases.replace(&name, views);
                     trouble(snapshot, &name, None);
                 }

@@ -14,6 +14,8 @@ pub(super) struct Settings {
     pub(super) port: PortId,
     /// The lan's name.
     pub(super) name: String,
+    /// The names of all lans, served or not.
+    pub(super) lans: Vec<String>,
     pub(super) config: Config,
 }
 
@@ -21,9 +23,11 @@ pub(super) struct Settings {
 pub(super) fn of(loaded: &Loaded) -> Vec<Settings> {
     let lans = loaded.plan.lans.iter().zip(&loaded.config.dhcp).enumerate();
     let served = lans.filter(|(index, (_, dhcp))| dhcp.is_some() || relayed(loaded, *index).next().is_some());
+    let names: Vec<String> = loaded.plan.lans.iter().map(|lan| lan.name.clone()).collect();
     let settings = |(index, (lan, dhcp)): (usize, (&Lan, &Option<Dhcp>))| Settings {
         port: PortId::lan(index),
         name: lan.name.clone(),
+        lans: names.clone(),
         config: config(loaded, index, lan, dhcp.as_ref()),
     };
     served.map(settings).collect()
@@ -127,7 +131,8 @@ router = "10.9.0.1"
         let loaded = genkan_config::parse(text, "genkan.toml").expect("it is right");
         let all = of(&loaded);
         assert_eq!(all.len(), 1, "the guests are not served");
-        let Settings { port, name, config } = &all[0];
+        let Settings { port, name, lans, config } = &all[0];
+        assert_eq!(lans[..], ["home", "guests"]);
         assert_eq!(
             (*port, name.as_str(), config.address.to_string()),
             (PortId::lan(0), "home", "192.168.0.1".into())

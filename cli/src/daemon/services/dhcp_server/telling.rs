@@ -104,8 +104,13 @@ impl Telling {
         }
     }
 
-    /// Tells where the holders of all these leases are.
-    pub(super) fn found(&mut self, leases: &BTreeMap<Ipv4Addr, Lease>) {
+    /// Tells where the holders of all leases of a lan are, and who had one before that nobody vouches for any more.
+    pub(super) fn found(&mut self, lan: &str, leases: &BTreeMap<Ipv4Addr, Lease>, snapshot: &Snapshot) {
+        let stays =
+            |address: &Ipv4Addr, lease: &Lease| leases.get(address).is_some_and(|now| now.mac == lease.mac);
+        let before = snapshot.leases.all().into_iter().filter(|(_, lease)| lease.lan == lan);
+        let gone = before.filter(|(address, lease)| !stays(address, lease));
+        self.seen.extend(gone.filter_map(|(address, lease)| host(address, &lease, false)));
         let held = leases.iter().filter(|(_, lease)| lease.state == LeaseState::Leased);
         self.seen.extend(held.filter_map(|(address, lease)| host(*address, lease, true)));
     }

@@ -332,6 +332,30 @@ fn a_shorter_lease_does_not_end_the_one_that_the_client_has() {
     assert_eq!(bench.server.leases().count(), 0);
 }
 
+/// Of a client whose address is outside of the pool by now: asked about it (NAK), or after a start without a memory.
+#[test]
+fn who_gets_another_address_has_the_one_of_before_no_longer() {
+    for asks_to_keep_it in [true, false] {
+        let mut bench = Bench::new(config());
+        let named = |ask: Ask| ask.option(12, b"tv");
+        let address = bench.lease(5);
+        bench.answer(named(Ask::init_reboot(5, address)));
+        let mut other = config();
+        other.local.pool = Some(host(200)..=host(209));
+        bench.server.reconfigure(at(1), other.clone()).unwrap();
+        bench.settle();
+        if asks_to_keep_it {
+            assert_eq!(bench.kind(Ask::init_reboot(5, address)), Some(MessageType::Nak));
+            assert_eq!(bench.server.leases().count(), 0);
+        }
+        let moved = bench.lease(5);
+        bench.answer(named(Ask::init_reboot(5, moved)));
+        bench.restart(other);
+        let leases: Vec<_> = bench.server.leases().map(|lease| (lease.address, lease.name)).collect();
+        assert_eq!(leases, [(moved, Some("tv"))]);
+    }
+}
+
 #[test]
 fn no_reply_goes_to_an_address_outside_the_networks() {
     let mut bench = Bench::new(config());

@@ -1,0 +1,118 @@
+//! Services that a reload takes away, changes and brings back while machines use them.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use genkan_lab::topology::Role::{Console, Laptop};
+
+use crate::cases;
+use crate::dhcp_client::{ACK, Client, NAK, NOBODY, REQUEST, socket};
+use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::outcome::Outcome;
+use crate::programs::{need, need_tun, run};
+
+cases![
+    ;
+    only_genkan:
+    leases_and_their_names_go_with_the_service_and_come_back,
+    a_lan_with_another_name_keeps_its_leases,
+];
+
+const POOL: &str = "[lan.dhcp]\npool = \"192.168.0.100-192.168.0.119\"\n";
+const OTHER_POOL: &str = "[lan.dhcp]\npool = \"192.168.0.200-192.168.0.219\"\n";
+const DNS: &str = "[dns]\nupstreams = [\"198.51.100.7\"]\n";
+
+/// The lan, with what stands below it and further rules.
+fn rules(more: &str) -> String {
+    let lan = "[[lan]]\nname = \"home\"\ndevice = \"lan0\"\naddress = \"192.168.0.1/24\"\n";
+    format!("{lan}{more}[router]\ntun = \"genkan0\"\n")
+}
+
+fn leases(lab: &Lab) -> Vec<serde_json::Value> {
+    let said = lab.genkan(&["leases", "--format", "json"]).expect_ok();
+    serde_json::from_str(&said.stdout).expect("it is JSON")
+}
+
+/// What a host is told of a name; nothing without an answer, or when there is no such name.
+fn asked(lab: &Lab, name: &str) -> String {
+    let arguments = ["+short", "+tries=1", "+time=1", "@192.168.0.1", name];
+    run(&lab.host(Console), "dig", &arguments).stdout.lines().filter(|line| !line.starts_with(';')).collect()
+}
+
+/// Asks for the address that it had, with its name.
+fn renew(client: &mut Client, address: Ipv4Addr) -> (u8, Ipv4Addr) {
+    let reply = client.ask(REQUEST, NOBODY, &[(50, &address.octets()), (12, b"tv")]);
+    (reply.kind, reply.address)
+}
+
+fn is_silent(client: &mut Client, address: Ipv4Addr) -> bool {
+    client.send(REQUEST, NOBODY, Ipv4Addr::BROADCAST, &[(50, &address.octets())]);
+    client.hear(SILENCE).is_none()
+}
+
+fn leases_and_their_names_go_with_the_service_and_come_back() -> Outcome {
+    need_tun()?;
+    need("dig")?;
+    let lab = Lab::start(&rules(&format!("{POOL}{DNS}")));
+    let socket = socket(&lab.host(Laptop), 68);
+    let mut tv = Client::new(&socket, 1);
+    let address = tv.lease();
+    assert_eq!(renew(&mut tv, address), (ACK, address));
+    wait_for("it has its name", || asked(&lab, "tv.home.arpa") == address.to_string());
+
+    // Without the service nobody vouches for the lease any more.
+    lab.reload(&rules(DNS));
+    wait_for("the name is gone", || asked(&lab, "tv.home.arpa").is_empty());
+    assert!(leases(&lab).is_empty());
+    assert!(is_silent(&mut tv, address));
+    lab.reload(&rules(&format!("{POOL}{DNS}")));
+    wait_for("it is all back", || asked(&lab, "tv.home.arpa") == address.to_string());
+    assert_eq!(renew(&mut tv, address), (ACK, address));
+    let mut other = Client::new(&socket, 2);
+    assert_ne!(other.lease(), address);
+
+    // Another pool: it is told so when it asks, and then has another address under its name.
+    lab.reload(&rules(&format!("{OTHER_POOL}{DNS}")));
+    assert_eq!(renew(&mut tv, address).0, NAK);
+    let moved = tv.lease();
+    assert!(moved.octets()[3] >= 200);
+    assert_eq!(renew(&mut tv, moved), (ACK, moved));
+    wait_for("its name has followed", || asked(&lab, "tv.home.arpa") == moved.to_string());
+    let id = tv.hex_id();
+    let of_tv = || leases(&lab).into_iter().filter(|row| row["client_id"] == id.as_str()).count();
+    wait_for("it has one address", || of_tv() == 1);
+
+    // Another network: what was leased in the one of before is no more.
+    let away =
+        |text: String| text.replace("192.168.0.1/24", "192.168.7.1/24").replace("192.168.0.", "192.168.7.");
+    lab.reload(&away(rules(&format!("{OTHER_POOL}{DNS}"))));
+    wait_for("no lease is left", || leases(&lab).is_empty());
+    lab.reload(&rules(&format!("{OTHER_POOL}{DNS}")));
+    assert!(asked(&lab, "tv.home.arpa").is_empty(), "nobody has it");
+
+    lab.reload(&rules(OTHER_POOL));
+    assert!(asked(&lab, "router.home.arpa").is_empty(), "without the service there is no answer");
+    assert!(!lab.genkan(&["status"]).stdout.contains("dns"), "nor anything wrong with it");
+    Ok(())
+}
+
+fn a_lan_with_another_name_keeps_its_leases() -> Outcome {
+    need_tun()?;
+    let lab = Lab::start(&rules(POOL));
+    let socket = socket(&lab.host(Laptop), 68);
+    let mut client = Client::new(&socket, 1);
+    let address = client.lease();
+    // A lan gets another name with a restart only, and it is said so.
+    let text = fs::read_to_string(lab.config_file()).expect("there is a file");
+    fs::write(lab.config_file(), text.replace("name = \"home\"", "name = \"house\"")).expect("it is ours");
+    let said = lab.genkan(&["reload"]);
+    assert!(said.code == Some(1) && said.stderr.contains("restart"), "{said:#?}");
+    assert_eq!(renew(&mut client, address), (ACK, address));
+    assert_eq!(lab.stop_router(), Some(0));
+    lab.start_router_again().unwrap_or_else(|error| panic!("{error}"));
+    wait_for("its lease is known", || leases(&lab).iter().any(|row| row["address"] == address.to_string()));
+    let mut other = Client::new(&socket, 2);
+    assert_ne!(other.lease(), address);
+    assert_eq!(renew(&mut client, address), (ACK, address));
+    Ok(())
+}
