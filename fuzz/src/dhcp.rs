@@ -3,8 +3,9 @@
 //! What has to hold, exactly:
 //! - An acknowledgement leaves when its record is on the disk, and while the lease is in force that it tells of: of that
 //!   client, and for as long as it says, counted from when the client asked (RFC 2131 §4.4.1).
-//! - Until then, unless that client gives it up (RELEASE, DECLINE), nobody else is acknowledged the same address, and the
-//!   server knows of it, also after a restart from what the disk has, torn anywhere behind what was synced.
+//! - Until then, unless that client gives it up (RELEASE, DECLINE, REQUEST of another one under the name that it has
+//!   there), nobody else is acknowledged the same address, and the server knows of it, also after a restart from what the
+//!   disk has, torn anywhere behind what was synced.
 //! - Replies are well formed.
 
 use std::collections::BTreeMap;
@@ -147,7 +148,7 @@ impl World {
             }
             let says = |part: &[u8]| payload.windows(part.len()).any(|octets| octets == part);
             assert!(
-                says(&[53, 1, 7]) || says(&[53, 1, 4]),
+                says(&[53, 1, 7]) || says(&[53, 1, 4]) || says(&[53, 1, 3]),
                 "{address} is taken from {client:?} by {payload:?}"
             );
             let by_holder =
