@@ -7,6 +7,7 @@
 //!                 \-> Resting -> Idle                   Ready, Offered -> Idle when they get old
 //! ```
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -41,6 +42,15 @@ pub(crate) struct Holder {
     pub(crate) name: Option<String>,
     /// Lease time in seconds.
     pub(crate) seconds: u32,
+}
+
+/// Which address is a client's in a subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    /// The one that it has, was offered or had last.
+    address: Ipv4Addr,
+    /// The one that it has.
+    leased: Option<Ipv4Addr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +104,7 @@ pub(crate) struct Table {
     slots: BTreeMap<Ipv4Addr, Slot>,
     /// Deadlines of everything that is not idle.
     deadlines: BTreeSet<(Timestamp, Ipv4Addr)>,
-    clients: BTreeMap<(usize, ClientKey), Ipv4Addr>,
+    clients: BTreeMap<(usize, ClientKey), Known>,
     names: BTreeMap<String, Ipv4Addr>,
     lines: Vec<Line>,
 }
@@ -154,7 +164,12 @@ impl Table {
 
     /// The address that a client has, was offered or had last.
     pub(crate) fn address_of(&self, subnet: usize, client: &ClientKey) -> Option<Ipv4Addr> {
-        self.clients.get(&(subnet, client.clone())).copied()
+        self.clients.get(&(subnet, client.clone())).map(|known| known.address)
+    }
+
+    /// The address that a client has; of several, the one that it got last.
+    pub(crate) fn leased_to(&self, subnet: usize, client: &ClientKey) -> Option<Ipv4Addr> {
+        self.clients.get(&(subnet, client.clone()))?.leased
     }
 
     /// The address of the lease that goes by a name.
@@ -182,11 +197,13 @@ impl Table {
             self.deadlines.insert((slot.until, address));
         }
         if let Some(holder) = &slot.holder {
-            let key = (subnet, holder.client.clone());
+            let known = self.clients.entry((subnet, holder.client.clone()));
+            // A memory does not hide the address that the client has now.
+            let known = known.or_insert(Known { address, leased: None });
             match slot.state {
-                State::Offered | State::Leased => _ = self.clients.insert(key, address),
-                // A memory does not hide the address that the client has now.
-                _ => _ = self.clients.entry(key).or_insert(address),
+                State::Leased => *known = Known { address, leased: Some(address) },
+                State::Offered => known.address = address,
+                State::Idle | State::Probing | State::Ready | State::Resting => {}
             }
             if let Some(name) = holder.name.as_ref().filter(|_| slot.state == State::Leased) {
                 self.names.insert(name.clone(), address);
@@ -216,9 +233,15 @@ impl Table {
             if let Some(name) = holder.name.filter(|name| self.names.get(name) == Some(&address)) {
                 self.names.remove(&name);
             }
-            let key = (subnet, holder.client);
-            if self.clients.get(&key) == Some(&address) {
-                self.clients.remove(&key);
+            if let Entry::Occupied(mut known) = self.clients.entry((subnet, holder.client)) {
+                let leased = known.get().leased.filter(|leased| *leased != address);
+                known.get_mut().leased = leased;
+                match leased {
+                    _ if known.get().address != address => {}
+                    // What was offered beside a lease, and is not any more, does not hide it.
+                    Some(leased) => known.get_mut().address = leased,
+                    None => _ = known.remove(),
+                }
             }
         }
     }
@@ -292,9 +315,14 @@ impl Table {
             let busy = busy.filter(|(address, _)| line.is_pooled(*address)).count();
             assert_eq!(line.busy as usize, busy);
         }
-        for ((subnet, client), address) in &self.clients {
+        for ((subnet, client), Known { address, leased }) in &self.clients {
             assert_eq!(self.subnet_of(*address), Some(*subnet));
             assert!(self.slots[address].is_held_by(client));
+            let of_client = |leased: &Ipv4Addr| {
+                let slot = &self.slots[leased];
+                slot.state == State::Leased && slot.is_held_by(client)
+            };
+            assert!(leased.as_ref().is_none_or(of_client));
         }
         for (name, address) in &self.names {
             let slot = &self.slots[address];

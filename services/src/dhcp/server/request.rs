@@ -1,11 +1,12 @@
 //! REQUEST, DECLINE, RELEASE and INFORM (RFC 2131 §4.3.2 to §4.3.5).
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use dhcproto::v4::MessageType;
 
-use super::{Datagram, Event, Held, Now, Reason, Server, names};
+use super::{Datagram, Event, Held, Now, Reason, Server};
 use crate::dhcp::journal::Record;
 use crate::dhcp::lease::{ClientKey, Lease};
 use crate::dhcp::message::{Request, code};
@@ -131,7 +132,8 @@ impl Server {
         }
     }
 
-    /// Binds the address; the acknowledgement waits for the record.
+    /// Binds the address; the acknowledgement waits for the record. Who asks for another address than its own has given that
+    /// up (RFC 2131 section 4.4.1): the lease of it ends.
     fn grant(
         &mut self,
         now: Now,
@@ -143,12 +145,9 @@ impl Server {
         if !self.has_room() {
             return self.dropped(Reason::Overloaded);
         }
-        // A client has one address in a network: the one of before, which it may have no longer, does not keep its name.
-        if let Some(old) = names::asked(request).and_then(|name| self.table.named(&name))
-            && old != address
-            && self.table.subnet_of(old) == Some(subnet)
-        {
-            self.end_own(now, old, &client);
+        for former in self.other_leases(request, subnet, address, &client) {
+            self.end_lease(now, former);
+            self.event(Event::Expired { address: former });
         }
         let seconds = self.lease_time(request, subnet);
         let before = self.table.slot(address).filter(|slot| slot.state == State::Leased);
@@ -179,15 +178,32 @@ impl Server {
 
     /// Ends the lease of an address, if it is this client's.
     fn end_own(&mut self, now: Now, address: Ipv4Addr, client: &ClientKey) {
-        let slot =
-            self.table.slot(address).filter(|slot| slot.state == State::Leased && slot.is_held_by(client));
-        if let Some(holder) = slot.map(|slot| slot.holder.clone())
-            && self.has_room()
-        {
-            self.record(&Record::Freed(address));
-            self.table.set(address, Slot { state: State::Idle, until: now.monotonic, holder });
+        let is_own = |slot: &Slot| slot.state == State::Leased && slot.is_held_by(client);
+        if self.table.slot(address).is_some_and(is_own) && self.has_room() {
+            self.end_lease(now, address);
             self.event(Event::Expired { address });
         }
+    }
+
+    /// What the client has beside `address`: by what it is known by now, and, at the same link-layer address, by what it was
+    /// known by before a reservation came or went.
+    fn other_leases(
+        &self,
+        request: &Request<'_>,
+        subnet: usize,
+        address: Ipv4Addr,
+        client: &ClientKey,
+    ) -> BTreeSet<Ipv4Addr> {
+        let identifier = request.client_identifier().map(|id| ClientKey::Identifier(id.into()));
+        let keys = [Some(client.clone()), identifier, Some(ClientKey::Hardware(request.hardware))];
+        let leased = keys.iter().flatten().filter_map(|key| self.table.leased_to(subnet, key));
+        let is_its = |other: &Ipv4Addr| {
+            self.table.slot(*other).is_some_and(|slot| {
+                let here = |holder: &Holder| holder.hardware == request.hardware;
+                slot.is_held_by(client) || slot.holder.as_ref().is_some_and(here)
+            })
+        };
+        leased.filter(|other| *other != address && is_its(other)).collect()
     }
 
     fn refuse(&mut self, request: &Request<'_>, subnet: usize, address: Ipv4Addr) {
@@ -204,7 +220,7 @@ impl Server {
 
     /// The client found out that somebody else uses its address.
     pub(super) fn handle_decline(&mut self, now: Now, request: &Request<'_>, subnet: usize) {
-        let Some((address, _)) = request
+        let Some(address) = request
             .address(code::REQUESTED_ADDRESS)
             .and_then(|address| self.own_lease(request, subnet, address))
         else {
@@ -219,26 +235,32 @@ impl Server {
 
     /// The client has no more use for its address.
     pub(super) fn handle_release(&mut self, now: Now, request: &Request<'_>, subnet: usize) {
-        let Some((address, slot)) = self.own_lease(request, subnet, request.ciaddr()) else {
+        let Some(address) = self.own_lease(request, subnet, request.ciaddr()) else {
             return self.dropped(Reason::UnknownClient);
         };
         if !self.has_room() {
             return self.dropped(Reason::Overloaded);
         }
-        self.record(&Record::Freed(address));
-        self.table.set(address, Slot { state: State::Idle, until: now.monotonic, holder: slot.holder });
+        self.end_lease(now, address);
         self.event(Event::Released { address });
     }
 
+    /// The address is free, and its holder remembered.
+    fn end_lease(&mut self, now: Now, address: Ipv4Addr) {
+        let holder = self.table.slot(address).and_then(|slot| slot.holder.clone());
+        self.record(&Record::Freed(address));
+        self.table.set(address, Slot { state: State::Idle, until: now.monotonic, holder });
+    }
+
     /// The lease that a client speaks of, if it is its own and of this server.
-    fn own_lease(&self, request: &Request<'_>, subnet: usize, address: Ipv4Addr) -> Option<(Ipv4Addr, Slot)> {
+    fn own_lease(&self, request: &Request<'_>, subnet: usize, address: Ipv4Addr) -> Option<Ipv4Addr> {
         if request.address(code::SERVER_IDENTIFIER).is_some_and(|server| server != self.config.address) {
             return None;
         }
         let (client, _) = self.identify(request, subnet);
         let slot = self.table.slot(address).filter(|_| self.table.subnet_of(address) == Some(subnet))?;
         let own = slot.state == State::Leased && self.holds(address, slot, &client, &request.hardware);
-        own.then(|| (address, slot.clone()))
+        own.then_some(address)
     }
 
     /// The client has an address from elsewhere and wants the options alone.

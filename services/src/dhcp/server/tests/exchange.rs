@@ -258,6 +258,68 @@ fn a_lease_moves_to_its_new_reservation() {
     assert_eq!(bench.lease(5), b);
 }
 
+/// A machine has one address of a network, under its own name, however it got from one to the other.
+#[test]
+fn the_lease_of_before_ends_with_the_next_one() {
+    const ID: &[u8] = &[1, 2, 0, 0, 0, 0, 5];
+    let mut bench = Bench::new(config());
+    let exchange = |bench: &mut Bench| {
+        let offered = bench.answer(Ask::discover(5).option(61, ID)).1.yiaddr();
+        let ask = Ask::selecting(5, offered).option(61, ID).option(12, b"tv");
+        assert_eq!(bench.kind(ask), Some(MessageType::Ack));
+        offered
+    };
+    let has = |bench: &Bench| {
+        let leases = bench.server.leases().map(|lease| (lease.address, lease.name.map(str::to_owned)));
+        leases.collect::<Vec<_>>()
+    };
+    let own = |address| vec![(address, Some("tv".to_owned()))];
+    let first = exchange(&mut bench);
+    assert_eq!(has(&bench), own(first));
+    // Another pool.
+    let mut other = config();
+    other.local.pool = Some(host(200)..=host(209));
+    bench.server.reconfigure(at(1), other.clone()).unwrap();
+    bench.settle();
+    let second = exchange(&mut bench);
+    assert!(second != first && has(&bench) == own(second), "{:?}", has(&bench));
+    assert!(bench.events.contains(&Event::Expired { address: first }));
+    // A reservation by MAC address comes, and goes again.
+    let mut reserved = other.clone();
+    let client = ReservedFor::Mac(mac(5));
+    reserved.reservations = vec![Reservation { client, address: host(10), name: Some("tv".into()) }];
+    bench.server.reconfigure(at(1), reserved).unwrap();
+    bench.settle();
+    assert_eq!((exchange(&mut bench), has(&bench)), (host(10), own(host(10))));
+    bench.server.reconfigure(at(1), other.clone()).unwrap();
+    bench.settle();
+    let last = exchange(&mut bench);
+    assert!(last != host(10) && has(&bench) == own(last), "{:?}", has(&bench));
+    bench.restart(other);
+    assert_eq!(has(&bench), own(last));
+    // Nobody else's ends.
+    let neighbour = bench.lease(6);
+    exchange(&mut bench);
+    assert_eq!(has(&bench).len(), 2);
+    assert!(bench.server.lease(neighbour).is_some());
+}
+
+#[test]
+fn an_offer_beside_a_lease_that_lapses_leaves_the_lease_known() {
+    let mut bench = Bench::new(config());
+    let address = bench.lease(5);
+    let mut reserved = config();
+    let client = ReservedFor::Mac(mac(5));
+    reserved.reservations = vec![Reservation { client, address: host(10), name: None }];
+    bench.server.reconfigure(at(1), reserved).unwrap();
+    bench.settle();
+    assert_eq!(bench.answer(Ask::discover(5)).1.yiaddr(), host(10));
+    bench.pass(30);
+    bench.server.reconfigure(at(bench.now), config()).unwrap();
+    bench.settle();
+    assert_eq!(bench.answer(Ask::discover(5)).1.yiaddr(), address);
+}
+
 #[test]
 fn leases_survive_a_restart_and_a_snapshot() {
     let mut bench = Bench::new(config());

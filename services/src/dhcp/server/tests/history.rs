@@ -143,6 +143,8 @@ impl World {
             }
             Step::Select(n) => {
                 if let Some(address) = self.clients[usize::from(*n)].offered.take() {
+                    // Nor does who takes an offer.
+                    self.clients[usize::from(*n)].lease = None;
                     self.ask(*n, Ask::selecting(*n, address).option(51, &900u32.to_be_bytes()));
                 }
             }
