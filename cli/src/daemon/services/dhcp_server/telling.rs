@@ -74,10 +74,6 @@ impl Telling {
     /// Tells what has happened at a lan.
     pub(super) fn tell(&mut self, lan: &mut LanServer, snapshot: &Snapshot, now: Now) {
         let mut changes = Vec::new();
-        let gone = |address: &Ipv4Addr, seen: &mut Vec<HostSeen>| {
-            let last = snapshot.leases.last(*address).filter(|lease| lease.state == LeaseState::Leased);
-            seen.extend(last.and_then(|lease| host(*address, &lease, false)));
-        };
         while let Some(event) = lan.server.poll_event() {
             match &event {
                 Event::Leased { address, .. } => {
@@ -87,12 +83,22 @@ impl Telling {
                     }
                     changes.push((*address, view));
                 }
-                Event::Released { address } | Event::Expired { address } => {
-                    gone(address, &mut self.seen);
-                    changes.push((*address, None));
+                Event::Released { address }
+                | Event::Expired { address }
+                | Event::Declined { address, .. }
+                | Event::Conflict { address, .. } => {
+                    // As it was before this event.
+                    snapshot.leases.change(changes.drain(..));
+                    if let Some(lease) = snapshot.leases.last(*address) {
+                        self.ended(*address, &lease);
+                    }
+                    let view = match &event {
+                        Event::Declined { .. } => rests(lan, *address, None, now),
+                        Event::Conflict { mac, .. } => rests(lan, *address, *mac, now),
+                        _ => None,
+                    };
+                    changes.push((*address, view));
                 }
-                Event::Declined { address, .. } => changes.push((*address, rests(lan, *address, None, now))),
-                Event::Conflict { address, mac } => changes.push((*address, rests(lan, *address, *mac, now))),
                 Event::Exhausted { subnet } => lan.exhausted(*subnet),
                 Event::OtherServer { server, .. } => lan.other_server(*server),
                 _ => {}
@@ -101,6 +107,13 @@ impl Telling {
         }
         if !changes.is_empty() {
             snapshot.leases.change(changes);
+        }
+    }
+
+    /// Tells that the holder of a lease has it no longer.
+    fn ended(&mut self, address: Ipv4Addr, lease: &Lease) {
+        if lease.state == LeaseState::Leased {
+            self.seen.extend(host(address, lease, false));
         }
     }
 
