@@ -4,6 +4,9 @@
 //! attempts: one message to one upstream, with an identifier of its own, over UDP from a port of its own and with the
 //! case of the name's letters drawn by chance ("0x20"), so that somebody who does not see the question has to guess all
 //! three. An attempt that timed out is still listened for until the exchange ends.
+//!
+//! An exchange that ends leaves behind what it was still waiting for from other upstreams: a laggard of each, so that one that
+//! is slower than another can be told from one that is dead. One at a time is enough for that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -45,7 +48,7 @@ pub(crate) struct Waiter {
 pub(crate) struct Attempt {
     pub(crate) upstream: UpstreamId,
     pub(crate) transport: Transport,
-    id: u16,
+    pub(crate) id: u16,
     /// As it was sent, letter by letter.
     pub(crate) question: Box<[u8]>,
     pub(crate) with_edns: bool,
@@ -110,6 +113,8 @@ pub(crate) enum NoRoom {
 pub(crate) struct Exchanges {
     by_key: BTreeMap<Key, Exchange>,
     by_attempt: BTreeMap<(UpstreamId, Transport, u16), Key>,
+    /// Attempts whose exchange has ended, and that have not timed out.
+    laggards: BTreeMap<UpstreamId, Attempt>,
     ports: BTreeSet<u16>,
     timers: BTreeSet<(Timestamp, Key)>,
     waiting: usize,
@@ -123,6 +128,7 @@ impl Exchanges {
         Exchanges {
             by_key: BTreeMap::new(),
             by_attempt: BTreeMap::new(),
+            laggards: BTreeMap::new(),
             ports: BTreeSet::new(),
             timers: BTreeSet::new(),
             waiting: 0,
@@ -207,11 +213,49 @@ impl Exchanges {
         let waiters = self.take_waiters(key);
         if let Some(exchange) = self.by_key.remove(key) {
             self.timers.remove(&(exchange.wake, key.clone()));
-            for attempt in &exchange.attempts {
-                self.forget(attempt, actions);
+            for attempt in exchange.attempts {
+                if attempt.timeout.is_some() && !self.laggards.contains_key(&attempt.upstream) {
+                    self.by_attempt.remove(&(attempt.upstream, attempt.transport, attempt.id));
+                    self.laggards.insert(attempt.upstream, attempt);
+                } else {
+                    self.forget(&attempt, actions);
+                }
             }
         }
         waiters
+    }
+
+    /// Whether anything of an upstream may still come.
+    pub(crate) fn is_listening(&self) -> bool {
+        !self.by_key.is_empty() || !self.laggards.is_empty()
+    }
+
+    /// The laggard of `upstream`, if it is meant; it is one no longer.
+    pub(crate) fn take_laggard(
+        &mut self,
+        upstream: UpstreamId,
+        is_meant: impl Fn(&Attempt) -> bool,
+        actions: &mut Vec<Action>,
+    ) -> Option<Attempt> {
+        self.laggards.get(&upstream).filter(|attempt| is_meant(attempt))?;
+        let attempt = self.laggards.remove(&upstream)?;
+        self.forget(&attempt, actions);
+        Some(attempt)
+    }
+
+    /// The upstreams whose laggard has timed out; it is one no longer.
+    pub(crate) fn silent_laggards(&mut self, now: Timestamp, actions: &mut Vec<Action>) -> Vec<UpstreamId> {
+        let is_due = |_: &UpstreamId, attempt: &mut Attempt| attempt.timeout.is_none_or(|at| at <= now);
+        let silent: Vec<_> = self.laggards.extract_if(.., is_due).collect();
+        silent.iter().for_each(|(_, attempt)| self.forget(attempt, actions));
+        silent.into_iter().map(|(upstream, _)| upstream).collect()
+    }
+
+    /// Listens for no laggard any more.
+    pub(crate) fn drop_laggards(&mut self, actions: &mut Vec<Action>) {
+        for (_, attempt) in std::mem::take(&mut self.laggards) {
+            self.forget(&attempt, actions);
+        }
     }
 
     /// The questions that are being asked.
@@ -359,7 +403,8 @@ impl Exchanges {
     }
 
     pub(crate) fn next_wake(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        let laggards = self.laggards.values().filter_map(|attempt| attempt.timeout);
+        self.timers.first().map(|(at, _)| *at).into_iter().chain(laggards).min()
     }
 
     /// One whose timer is due.

@@ -224,6 +224,7 @@ impl Forwarder {
             self.cache.clear();
             // While the identifiers of upstreams still mean those that they were asked of.
             let keys = self.exchanges.keys();
+            self.exchanges.drop_laggards(actions);
             for key in &keys {
                 self.exchanges.drop_all_attempts(key, actions);
             }
@@ -299,6 +300,11 @@ impl Forwarder {
     }
 
     /// When [`Forwarder::handle_timeout`] wants to be called.
+    /// Whether answers may come: to what is outstanding, or of upstreams that another one was faster than.
+    pub fn is_listening(&self) -> bool {
+        self.exchanges.is_listening()
+    }
+
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         self.exchanges.next_wake()
     }

@@ -11,7 +11,7 @@ use genkan_engine::Timestamp;
 use super::answer::Answer;
 use super::authored;
 use super::cache::Found;
-use super::exchange::Waiter;
+use super::exchange::{Attempt, Waiter};
 use super::forwarder::{Action, Event, Forwarder, aged, reply, stale};
 use super::message::{
     Body, Key, RCODE_FORMAT_ERROR, RCODE_NAME_ERROR, RCODE_NO_ERROR, RCODE_NOT_IMPLEMENTED,
@@ -60,7 +60,9 @@ impl Forwarder {
     ) -> Option<()> {
         let upstream = self.upstreams.by_source(source, transport)?;
         let id = u16_at(octets, 0)?;
-        let key = self.exchanges.find(upstream, transport, id)?;
+        let Some(key) = self.exchanges.find(upstream, transport, id) else {
+            return self.late_answer(now, upstream, transport, octets, actions);
+        };
         let answer = Answer::parse(octets).ok()?;
         let attempt = self.exchanges.attempt_of(&key, upstream, transport, id)?;
         let (asked, with_edns, sent_at) = (&*attempt.question, attempt.with_edns, attempt.sent_at);
@@ -99,12 +101,38 @@ impl Forwarder {
         }
         self.upstream_succeeded(upstream, actions);
         self.upstreams.answered(upstream, now.saturating_since(sent_at));
+        self.exchanges.drop_attempts(&key, upstream, transport, Some(id), actions);
         let (body, lifetime) = self.admit(&key, &answer, actions);
         for Waiter { client, query } in self.exchanges.end(&key, actions) {
             actions.push(reply(client, &query, &body, |ttl| aged(ttl, 0)));
             self.count(client, |counters| counters.forwarded += 1);
         }
         self.cache.insert(&key, body, lifetime, now);
+        Some(())
+    }
+
+    /// An answer that another upstream was faster with: it tells how this one does.
+    fn late_answer(
+        &mut self,
+        now: Timestamp,
+        upstream: UpstreamId,
+        transport: Transport,
+        octets: &[u8],
+        actions: &mut Vec<Action>,
+    ) -> Option<()> {
+        let (id, answer) = (u16_at(octets, 0)?, Answer::parse(octets).ok()?);
+        let is_meant = |attempt: &Attempt| {
+            (attempt.transport, attempt.id) == (transport, id)
+                && equal_but_for_case(answer.question(), &attempt.question)
+        };
+        let attempt = self.exchanges.take_laggard(upstream, is_meant, actions)?;
+        let counts = [RCODE_NO_ERROR, RCODE_NAME_ERROR, RCODE_SERVER_FAILURE].map(u16::from);
+        if counts.contains(&answer.rcode) {
+            self.upstream_succeeded(upstream, actions);
+            self.upstreams.answered(upstream, now.saturating_since(attempt.sent_at));
+        } else {
+            self.upstream_failed(upstream, now, actions);
+        }
         Some(())
     }
 
@@ -137,8 +165,10 @@ impl Forwarder {
             return;
         }
         let keys = self.exchanges.all_by(upstream, transport);
+        let is_meant = |attempt: &Attempt| attempt.transport == transport;
+        let laggard = self.exchanges.take_laggard(upstream, is_meant, actions);
         // A connection that ends while nobody waits on it is no failure.
-        if !keys.is_empty() {
+        if !keys.is_empty() || laggard.is_some() {
             self.upstream_failed(upstream, now, actions);
         }
         for key in keys {
@@ -181,6 +211,9 @@ impl Forwarder {
                 }
             }
             self.advance(now, random, &key, actions);
+        }
+        for upstream in self.exchanges.silent_laggards(now, actions) {
+            self.upstream_failed(upstream, now, actions);
         }
     }
 

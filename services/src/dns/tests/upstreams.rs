@@ -144,11 +144,14 @@ fn the_next_upstream_is_asked_when_one_is_silent_and_the_late_answer_still_count
     let first = bench.sent[0].clone();
     bench.answer(&first, &first.response_a(300, [198, 51, 100, 7]));
     bench.reply();
-    assert_eq!(bench.closed.len(), 2);
-    // The other's comes too late.
+    // The other's comes too late: it tells only that this one is well.
+    assert_eq!((bench.closed.len(), bench.forwarder.is_listening()), (1, true));
     let second = bench.last_sent();
     bench.answer(&second, &second.response_a(300, [198, 51, 100, 8]));
-    assert_eq!((bench.replies.len(), bench.forwarder.statistics().ignored_answers), (0, 1));
+    assert_eq!((bench.closed.len(), bench.forwarder.is_listening()), (2, false));
+    assert_eq!((bench.replies.len(), bench.forwarder.statistics().ignored_answers), (0, 0));
+    bench.answer(&second, &second.response_a(300, [198, 51, 100, 8]));
+    assert_eq!(bench.forwarder.statistics().ignored_answers, 1, "once");
 }
 
 #[test]
@@ -206,6 +209,46 @@ fn in_parallel_the_first_answer_counts() {
     bench.answer(&second, &second.response_a(300, [198, 51, 100, 7]));
     assert_eq!(addresses(&bench.reply()), ["198.51.100.7"]);
     assert_eq!((bench.sent.len(), bench.closed.len()), (2, 2));
+}
+
+#[test]
+fn who_is_slower_is_told_from_who_is_dead() {
+    let settings = Settings {
+        upstreams: (1..=3).map(upstream).collect(),
+        strategy: Strategy::Parallel,
+        ..Settings::default()
+    };
+    let mut bench = Bench::new(&settings);
+    for number in 0..4 {
+        bench.sent.clear();
+        bench.query(client(1), number, &format!("{number}.example."), RecordType::A);
+        let sent = bench.sent.clone();
+        bench.answer(&sent[0], &sent[0].response_a(300, [198, 51, 100, 7]));
+        bench.reply();
+        if number == 3 {
+            assert_eq!(sent.len(), 2, "the dead one is left out");
+            break;
+        }
+        assert_eq!(sent.len(), 3);
+        // More questions at the same time find out no more.
+        bench.query(client(1), 100 + number, &format!("more-{number}.example."), RecordType::A);
+        let more = bench.sent[3..].to_vec();
+        bench.answer(&more[0], &more[0].response_a(300, [198, 51, 100, 7]));
+        bench.reply();
+        bench.pass(MILLISECOND * 900);
+        bench.answer(&sent[1], &sent[1].response_a(300, [198, 51, 100, 7]));
+        bench.pass(MILLISECOND * 99);
+        assert_eq!(bench.forwarder.upstream_reports()[2].failed, u64::from(number));
+        bench.pass(MILLISECOND);
+    }
+    let [fast, slow, dead] = bench.forwarder.upstream_reports()[..] else { panic!("three") };
+    assert_eq!((fast.is_down, slow.is_down, dead.is_down), (false, false, true));
+    assert_eq!((slow.answered, slow.failed, slow.round_trip), (3, 0, Some(MILLISECOND * 900)));
+    assert_eq!((dead.answered, dead.failed), (0, 3));
+    assert_eq!(bench.events, [Event::UpstreamDown(UpstreamId(2))]);
+    // What is not awaited any more is closed, all of it.
+    bench.pass(SECOND);
+    assert!(!bench.forwarder.is_listening() && bench.replies.is_empty());
 }
 
 #[test]

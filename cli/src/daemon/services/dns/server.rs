@@ -203,7 +203,7 @@ impl Server {
 
     /// Answers to our ports, and what has become due meanwhile.
     fn take_answers(&mut self) {
-        if self.forwarder.outstanding() == 0 && !self.ports_have_more {
+        if !self.forwarder.is_listening() && !self.ports_have_more {
             return;
         }
         let now = self.now();
