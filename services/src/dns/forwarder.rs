@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use genkan_engine::Timestamp;
+use genkan_engine::wire::ethernet::MacAddr;
 use hickory_proto::rr::Name;
 use thiserror::Error;
 
@@ -223,8 +224,8 @@ impl Forwarder {
         if !self.upstreams.are(&settings.upstreams) {
             self.cache.clear();
             // While the identifiers of upstreams still mean those that they were asked of.
-            let keys = self.exchanges.keys();
             self.exchanges.drop_laggards(actions);
+            let keys = self.exchanges.keys();
             for key in &keys {
                 self.exchanges.drop_all_attempts(key, actions);
             }
@@ -263,10 +264,10 @@ impl Forwarder {
         self.local.set_split(names);
     }
 
-    /// A DHCP client calls itself `host_name`. Whether it is known by that now: not, when that is no host name, taken, or a
-    /// name that would draw the traffic of others (`wpad`, `isatap`, ...).
-    pub fn add_lease(&mut self, address: Ipv4Addr, host_name: &str) -> bool {
-        self.local.add_lease(address, host_name)
+    /// A DHCP client calls itself `host_name`. Whether it is known by that now: not, when that is no host name, another
+    /// device's, or a name that would draw the traffic of others (`wpad`, `isatap`, ...).
+    pub fn add_lease(&mut self, address: Ipv4Addr, device: MacAddr, host_name: &str) -> bool {
+        self.local.add_lease(address, device, host_name)
     }
 
     /// A lease has ended.
@@ -299,12 +300,12 @@ impl Forwarder {
         self.exchanges.len()
     }
 
-    /// When [`Forwarder::handle_timeout`] wants to be called.
     /// Whether answers may come: to what is outstanding, or of upstreams that another one was faster than.
     pub fn is_listening(&self) -> bool {
         self.exchanges.is_listening()
     }
 
+    /// When [`Forwarder::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         self.exchanges.next_wake()
     }

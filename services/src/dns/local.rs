@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use genkan_engine::wire::ethernet::MacAddr;
 use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 
@@ -30,9 +31,10 @@ pub(crate) struct LocalNames {
     hosts: BTreeMap<LowerName, Vec<IpAddr>>,
     /// By address, the name of a host.
     host_pointers: BTreeMap<IpAddr, LowerName>,
-    leases: BTreeMap<LowerName, Ipv4Addr>,
-    /// By address, the name of a lease.
-    lease_pointers: BTreeMap<Ipv4Addr, LowerName>,
+    /// By name, the addresses of those who call themselves so: the first has the name, the others wait for it.
+    leases: BTreeMap<LowerName, Vec<Ipv4Addr>>,
+    /// By address, the name of a lease, also of one that waits for it, and the device.
+    lease_pointers: BTreeMap<Ipv4Addr, (LowerName, MacAddr)>,
     /// Names of the public DNS whose server is inside.
     split: BTreeMap<LowerName, Ipv4Addr>,
 }
@@ -94,31 +96,35 @@ impl LocalNames {
         self.split = known.collect();
     }
 
-    /// The client at `address` calls itself `host_name`. Of a name with dots the first label counts. Whether it has the
-    /// name now: not, when it is no host name, another's already, or one that is never given.
-    pub(crate) fn add_lease(&mut self, address: Ipv4Addr, host_name: &str) -> bool {
-        self.remove_lease(address);
+    /// A device calls itself `host_name` at `address`. Of a name with dots the first label counts. Whether it has the name
+    /// there now: not, when it is no host name, another's already, or one that is never given. A device that has gone to
+    /// another lan has two leases for a while: its name goes with it.
+    pub(crate) fn add_lease(&mut self, address: Ipv4Addr, device: MacAddr, host_name: &str) -> bool {
         let label = host_name.split('.').next().unwrap_or("");
         let lower = label.to_ascii_lowercase();
-        if !is_host_label(label)
-            || NOT_FOR_LEASES.contains(&lower.as_str())
-            || self.leases.len() >= MAX_LEASES
-        {
-            return false;
+        let is_fit = is_host_label(label) && !NOT_FOR_LEASES.contains(&lower.as_str());
+        let name = self.qualified(label).filter(|name| is_fit && !self.hosts.contains_key(name));
+        if name.is_none() || self.lease_pointers.get(&address).map(|(known, _)| known) != name.as_ref() {
+            self.remove_lease(address);
         }
-        let Some(name) = self.qualified(label) else { return false };
-        if self.hosts.contains_key(&name) || self.leases.contains_key(&name) {
-            return false;
+        let Some(name) = name.filter(|_| self.lease_pointers.len() < MAX_LEASES) else { return false };
+        let bearers = self.leases.entry(name.clone()).or_default();
+        if self.lease_pointers.insert(address, (name, device)).is_none() {
+            let first = bearers.first().and_then(|first| self.lease_pointers.get(first));
+            let is_own = first.is_some_and(|(_, other)| *other == device);
+            bearers.insert(if is_own { 0 } else { bearers.len() }, address);
         }
-        self.leases.insert(name.clone(), address);
-        self.lease_pointers.insert(address, name);
-        true
+        bearers.first() == Some(&address)
     }
 
     /// The lease of `address` has ended.
     pub(crate) fn remove_lease(&mut self, address: Ipv4Addr) {
-        if let Some(name) = self.lease_pointers.remove(&address) {
-            self.leases.remove(&name);
+        let Some((name, _)) = self.lease_pointers.remove(&address) else { return };
+        if let Some(bearers) = self.leases.get_mut(&name) {
+            bearers.retain(|bearer| *bearer != address);
+            if bearers.is_empty() {
+                self.leases.remove(&name);
+            }
         }
     }
 
@@ -158,14 +164,17 @@ impl LocalNames {
     }
 
     fn addresses(&self, name: &[u8]) -> Option<Vec<IpAddr>> {
-        let lease = || self.leases.get(name).map(|address| vec![IpAddr::V4(*address)]);
+        let lease = || self.leases.get(name)?.first().map(|address| vec![IpAddr::V4(*address)]);
         self.hosts.get(name).cloned().or_else(lease)
     }
 
     fn pointer(&self, reverse: &[u8]) -> Option<&LowerName> {
         let address = address_of(reverse)?;
         let lease = || match address {
-            IpAddr::V4(v4) => self.lease_pointers.get(&v4),
+            IpAddr::V4(v4) => {
+                let (name, _) = self.lease_pointers.get(&v4)?;
+                Some(name).filter(|name| self.leases[*name].first() == Some(&v4))
+            }
             IpAddr::V6(_) => None,
         };
         self.host_pointers.get(&address).or_else(lease)

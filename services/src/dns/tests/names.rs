@@ -1,16 +1,20 @@
 //! What is answered without an upstream.
 
+use genkan_engine::wire::ethernet::MacAddr;
 use hickory_proto::op::Edns;
 
 use super::*;
+
+const DEVICE: MacAddr = MacAddr([2, 0, 0, 0, 0, 100]);
 
 fn with_names() -> Bench {
     let mut bench = Bench::plain();
     bench.forwarder.set_hosts(&[
         ("nas".to_owned(), vec!["192.168.0.10".parse().unwrap(), "fd00::10".parse().unwrap()]),
         ("genkan".to_owned(), vec!["192.168.0.1".parse().unwrap()]),
+        ("absent".to_owned(), vec![]),
     ]);
-    assert!(bench.forwarder.add_lease([192, 168, 0, 100].into(), "Laptop.example.net"));
+    assert!(bench.forwarder.add_lease([192, 168, 0, 100].into(), DEVICE, "Laptop.example.net"));
     bench
 }
 
@@ -42,11 +46,14 @@ fn hosts_and_leases_have_addresses_and_pointers() {
     ] {
         assert_eq!(addresses(&ask(&mut bench, text, kind)), [data], "{text}");
     }
-    let reply = ask(&mut bench, "laptop.home.arpa.", RecordType::AAAA);
-    assert_eq!(
-        (reply.metadata.response_code, reply.answers.len(), reply.authorities.len()),
-        (ResponseCode::NoError, 0, 1)
-    );
+    for (text, kind) in [("laptop.home.arpa.", RecordType::AAAA), ("absent.", RecordType::A)] {
+        let reply = ask(&mut bench, text, kind);
+        assert_eq!(
+            (reply.metadata.response_code, reply.answers.len(), reply.authorities.len()),
+            (ResponseCode::NoError, 0, 1),
+            "{text}"
+        );
+    }
     bench.forwarder.remove_lease([192, 168, 0, 100].into());
     assert_eq!(ask(&mut bench, "laptop.", RecordType::A).metadata.response_code, ResponseCode::NXDomain);
 }
@@ -54,14 +61,40 @@ fn hosts_and_leases_have_addresses_and_pointers() {
 #[test]
 fn a_lease_takes_no_name_from_others_and_none_that_draws_traffic() {
     let mut bench = with_names();
-    let mut lease = |last, text| bench.forwarder.add_lease([192, 168, 0, last].into(), text);
+    let mut lease = |last, text| {
+        bench.forwarder.add_lease([192, 168, 0, last].into(), MacAddr([2, 0, 0, 0, 0, last]), text)
+    };
     let long = "a".repeat(64);
-    for wrong in ["nas", "laptop", "WPAD", "isatap", "localhost", "", "-a", "a_b", "a b", &long, "日本"] {
+    for wrong in
+        ["nas", "absent", "laptop", "WPAD", "isatap", "localhost", "", "-a", "a_b", "a b", &long, "日本"]
+    {
         assert!(!lease(101, wrong), "{wrong}");
     }
     assert!(lease(101, "phone"));
     assert!(lease(101, "tablet"), "the same client under another name");
     assert!(lease(102, "phone"));
+    // Who came second has the name once it is free, and not because the first one renews its lease.
+    assert!(!lease(103, "phone"));
+    assert!(lease(102, "phone"));
+    assert_eq!(addresses(&ask(&mut bench, "phone.", RecordType::A)), ["192.168.0.102"]);
+    let pointer = "103.0.168.192.in-addr.arpa.";
+    assert_eq!(ask(&mut bench, pointer, RecordType::PTR).metadata.response_code, ResponseCode::NXDomain);
+    bench.forwarder.remove_lease([192, 168, 0, 102].into());
+    assert_eq!(addresses(&ask(&mut bench, "phone.", RecordType::A)), ["192.168.0.103"]);
+    assert_eq!(addresses(&ask(&mut bench, pointer, RecordType::PTR)), ["phone.home.arpa."]);
+    bench.forwarder.remove_lease([192, 168, 0, 103].into());
+    assert_eq!(ask(&mut bench, "phone.", RecordType::A).metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[test]
+fn a_name_goes_along_with_its_device() {
+    let mut bench = with_names();
+    let mut lease = |last, device| bench.forwarder.add_lease([192, 168, 1, last].into(), device, "laptop");
+    assert!(lease(50, DEVICE), "it has gone to another lan");
+    assert!(!lease(51, MacAddr([2, 0, 0, 0, 0, 9])), "one of the same name has not");
+    assert_eq!(addresses(&ask(&mut bench, "laptop.", RecordType::A)), ["192.168.1.50"]);
+    bench.forwarder.remove_lease([192, 168, 1, 50].into());
+    assert_eq!(addresses(&ask(&mut bench, "laptop.", RecordType::A)), ["192.168.0.100"], "and came back");
 }
 
 #[test]

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use genkan_config::Loaded;
 use genkan_control::api::DnsReport;
 use genkan_control::snapshot::Snapshot;
+use genkan_engine::wire::ethernet::MacAddr;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
@@ -34,7 +35,7 @@ enum Command {
     /// Do that; `None`: nothing.
     Follow(Option<Box<Wanted>>),
     /// A client of DHCP has this address and name, or has it no longer.
-    Lease(Ipv4Addr, Option<String>),
+    Lease(Ipv4Addr, MacAddr, Option<String>),
     /// Do nothing until further notice, and say when that is so.
     Pause(oneshot::Sender<()>),
 }
@@ -77,7 +78,7 @@ impl Dns {
     /// Who has got or lost an address by DHCP.
     pub(super) fn seen(&mut self, hosts: &[HostSeen]) {
         for host in hosts {
-            self.tell(Command::Lease(host.address, host.name.clone().filter(|_| host.holds)));
+            self.tell(Command::Lease(host.address, host.mac, host.name.clone().filter(|_| host.holds)));
         }
     }
 

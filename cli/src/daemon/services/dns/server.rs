@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use genkan_control::api::{DnsFault, DnsReport};
 use genkan_control::snapshot::Snapshot;
 use genkan_engine::local_datagram::{LocalDatagram, LocalSend, Service};
+use genkan_engine::wire::ethernet::MacAddr;
 use genkan_engine::{PortId, Timestamp};
 use genkan_services::dns::{Action, Client, ClientTransport, Forwarder, Settings, Transport, UpstreamId};
 use tokio::sync::{mpsc, oneshot};
@@ -81,7 +82,7 @@ pub(super) struct Server {
     stream_events: Option<mpsc::Receiver<StreamEvent>>,
     clients: Clients,
     client_events: Option<mpsc::Receiver<ClientEvent>>,
-    leases: BTreeMap<Ipv4Addr, String>,
+    leases: BTreeMap<Ipv4Addr, (MacAddr, String)>,
     reading: Option<JoinHandle<Option<(Marks, Lists)>>>,
     /// What the block list in force was read from.
     marks: Marks,
@@ -315,10 +316,10 @@ impl Server {
                 // Who waited may have gone.
                 let _ = reply.send(());
             }
-            Command::Lease(address, name) => match name {
+            Command::Lease(address, device, name) => match name {
                 Some(name) => {
-                    self.forwarder.add_lease(address, &name);
-                    self.leases.insert(address, name);
+                    self.forwarder.add_lease(address, device, &name);
+                    self.leases.insert(address, (device, name));
                 }
                 None => {
                     self.forwarder.remove_lease(address);
@@ -375,8 +376,8 @@ impl Server {
         let Some(wanted) = &self.wanted else { return };
         self.forwarder.set_hosts(&wanted.hosts);
         self.forwarder.set_split_names(&wanted.split);
-        for (address, name) in &self.leases {
-            self.forwarder.add_lease(*address, name);
+        for (address, (device, name)) in &self.leases {
+            self.forwarder.add_lease(*address, *device, name);
         }
     }
 

@@ -60,7 +60,7 @@ impl Wanted {
             block: dns.block.clone(),
             statistics: dns.statistics,
             admits: lans.chain(plan.routes.iter().map(|route| route.to)).collect(),
-            hosts: hosts(plan, &addresses),
+            hosts: hosts(loaded, &addresses),
             addresses,
             split: split.collect(),
         })
@@ -88,11 +88,13 @@ impl Wanted {
     }
 }
 
-fn hosts(plan: &Plan, own: &[Ipv4Addr]) -> Vec<(String, Vec<IpAddr>)> {
-    let known = plan.hosts.iter().filter(|host| !host.address.is_unspecified());
+/// Every `[[host]]`, also one that is nowhere: nobody else is to have its name meanwhile.
+fn hosts(loaded: &Loaded, own: &[Ipv4Addr]) -> Vec<(String, Vec<IpAddr>)> {
+    let known = loaded.plan.hosts.iter().filter(|host| !host.address.is_unspecified());
     let mut hosts: Vec<(String, Vec<IpAddr>)> =
         known.map(|host| (host.name.clone(), vec![IpAddr::V4(host.address)])).collect();
-    if !plan.hosts.iter().any(|host| host.name.eq_ignore_ascii_case(OWN_NAME)) {
+    hosts.extend(loaded.config.hosts.iter().map(|host| (host.name.clone(), Vec::new())));
+    if !loaded.config.hosts.iter().any(|host| host.name.eq_ignore_ascii_case(OWN_NAME)) {
         hosts.push((OWN_NAME.to_owned(), own.iter().copied().map(IpAddr::V4).collect()));
     }
     hosts
@@ -157,5 +159,8 @@ mod tests {
         assert_eq!(own(wanted("")), [IpAddr::from([192, 168, 0, 1])]);
         let host = "[[host]]\nname = \"router\"\naddress = \"192.168.0.2\"\n";
         assert_eq!(own(wanted(host)), [IpAddr::from([192, 168, 0, 2])]);
+        // Wherever that is: not the router, nor whoever calls itself so.
+        let host = "[[host]]\nname = \"router\"\nmac = \"02:00:00:00:00:09\"\n";
+        assert!(own(wanted(host)).is_empty());
     }
 }
