@@ -200,7 +200,8 @@ impl Task {
                     let Ok(Answer { host, address, macs }) = answer else { continue };
                     self.asking.remove(&host);
                     let soon = self.whereabouts.answered(&host, address, &macs, wall());
-                    self.due.insert(host, Instant::now() + if soon { LOOK_SOON } else { LOOK });
+                    self.due.insert(host.clone(), Instant::now() + if soon { LOOK_SOON } else { LOOK });
+                    self.ask_because_of(Some(host).filter(|host| self.whereabouts.is_open(host)));
                 }
                 _ = ticks.tick() => {
                     tick = tick.wrapping_add(1);

@@ -4,6 +4,9 @@
 //! addresses, and anybody on a lan can say anything; so the place that is known is asked for by ARP first. While the device
 //! answers there, it stays there. When it does not, it is where it was told of. When a stranger answers there, it is nowhere,
 //! and nothing is forwarded to the stranger. One that merely does not answer is at its last place: it may be asleep.
+//!
+//! One that is nowhere is where it shows itself, without a question; where its lease says only after one, as a stranger may
+//! be there, which the device then declines. One that has got another lease after that of its place was over has moved.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -41,6 +44,8 @@ struct Followed {
     place: Option<Ipv4Addr>,
     /// It was told of from there.
     elsewhere: Option<Ipv4Addr>,
+    /// The lease that it got last, while it has that.
+    lease: Option<Ipv4Addr>,
     /// Its lease for its place is over.
     unleased: bool,
     unanswered: u32,
@@ -85,6 +90,7 @@ impl Whereabouts {
                     mac: host.mac.or_else(|| known?.mac.parse().ok()),
                     place: known.map_or(host.address, |known| known.place),
                     elsewhere: None,
+                    lease: None,
                     unleased: false,
                     unanswered: 0,
                     last_seen: known.and_then(|known| known.last_seen),
@@ -155,15 +161,15 @@ impl Whereabouts {
             None => one.mac == Some(mac),
         };
         let one = self.followed.values_mut().find(is_it)?;
-        if !holds {
-            one.unleased = one.place == Some(address);
-            return one.unleased.then(|| one.host.name.clone());
-        }
-        if one.host.mac.is_none() {
+        if holds && one.host.mac.is_none() {
             one.mac = Some(mac);
         }
-        one.unleased &= one.place != Some(address);
-        one.told_of(address, now, &mut self.moved).then(|| one.host.name.clone())
+        one.is_to_be_asked_for(address, holds, now, &mut self.moved).then(|| one.host.name.clone())
+    }
+
+    /// Whether a host that is nowhere was told of somewhere, and nobody has been asked there.
+    pub(crate) fn is_open(&self, host: &str) -> bool {
+        self.followed.get(host).is_some_and(|one| one.place.is_none() && one.elsewhere.is_some())
     }
 
     /// The address that is to be asked for next because of a host, if any; the last resort of one that is nowhere is what is
@@ -177,11 +183,17 @@ impl Whereabouts {
     pub(crate) fn answered(&mut self, host: &str, address: Ipv4Addr, macs: &[MacAddr], now: i64) -> bool {
         let Some(one) = self.followed.get_mut(host) else { return false };
         let moved = &mut self.moved;
-        if one.mac.is_some_and(|mac| macs.contains(&mac)) {
+        // It has moved while its former place was asked for.
+        let is_outdated = one.place.is_some_and(|place| place != address);
+        if !is_outdated && one.mac.is_some_and(|mac| macs.contains(&mac)) {
             one.seen_at(address, now, moved);
-            return false;
+            // It may be about to take down the address that it has just given back.
+            return one.unleased;
         }
         if one.place != Some(address) {
+            if one.place.is_none() && one.lease == Some(address) && macs.is_empty() {
+                one.seen_at(address, now, moved);
+            }
             // Not there either.
             one.elsewhere = one.elsewhere.filter(|elsewhere| *elsewhere != address);
             return false;
@@ -243,11 +255,39 @@ impl Followed {
         }
     }
 
+    /// Whether its place is to be asked for, now that it has the lease of `address` or has it no longer.
+    fn is_to_be_asked_for(
+        &mut self,
+        address: Ipv4Addr,
+        holds: bool,
+        now: i64,
+        moved: &mut Vec<Moved>,
+    ) -> bool {
+        if holds {
+            self.lease = Some(address);
+        } else {
+            let is_other = |known: &Ipv4Addr| *known != address;
+            self.lease = self.lease.filter(is_other);
+            self.elsewhere = self.elsewhere.filter(is_other);
+        }
+        if self.place == Some(address) {
+            self.unleased = !holds;
+        } else if holds {
+            self.elsewhere = Some(address);
+        } else {
+            return false;
+        }
+        match self.lease.filter(|lease| self.unleased || self.place == Some(*lease)) {
+            Some(lease) => self.seen_at(lease, now, moved),
+            None => return true,
+        }
+        false
+    }
+
     fn seen_at(&mut self, address: Ipv4Addr, now: i64, moved: &mut Vec<Moved>) {
         if self.place != Some(address) {
             self.go(Some(address), moved);
             self.elsewhere = None;
-            self.unleased = false;
         }
         self.unanswered = 0;
         (self.last_seen, self.last_address) = (Some(now), Some(address));
@@ -256,6 +296,7 @@ impl Followed {
     fn go(&mut self, to: Option<Ipv4Addr>, moved: &mut Vec<Moved>) {
         moved.push(Moved { host: self.host.name.clone(), from: self.place, to });
         self.place = to;
+        self.unleased = false;
     }
 
     fn problem(&self, loaded: &Loaded) -> Option<String> {

@@ -111,8 +111,10 @@ fn one_that_is_asleep_keeps_its_place() {
 fn leases_are_believed_when_nobody_says_otherwise() {
     let mut whereabouts = following(ROAMING);
     assert_eq!(whereabouts.leased(TV, None, at(100), true, 1), None);
-    assert_eq!(whereabouts.leased(NAS, None, at(100), true, 1), None);
-    assert_eq!(place(&whereabouts), Some(at(100)));
+    assert_eq!(whereabouts.leased(NAS, None, at(100), true, 1).as_deref(), Some("nas"));
+    assert_eq!((place(&whereabouts), whereabouts.question("nas")), (None, Some(at(100))));
+    whereabouts.answered("nas", at(100), &[], 1);
+    assert_eq!((place(&whereabouts), whereabouts.is_open("nas")), (Some(at(100)), false));
     // Renewed, then another one.
     assert_eq!(whereabouts.leased(NAS, None, at(100), true, 2), None);
     assert!(whereabouts.leased(NAS, None, at(101), true, 3).is_some());
@@ -122,10 +124,55 @@ fn leases_are_believed_when_nobody_says_otherwise() {
     assert_eq!(whereabouts.leased(NAS, None, at(100), false, 5), None);
     assert!(whereabouts.leased(NAS, None, at(101), false, 6).is_some());
     let mut stays = whereabouts.clone();
-    stays.answered("nas", at(101), &[NAS], 7);
+    assert!(stays.answered("nas", at(101), &[NAS], 7), "it is asked for again soon");
     assert_eq!(place(&stays), Some(at(101)), "it uses the address all the same");
     whereabouts.answered("nas", at(101), &[], 7);
     assert_eq!(place(&whereabouts), None);
+}
+
+#[test]
+fn another_lease_after_the_last_one_is_where_it_is() {
+    // In either order, and without a question: no 400 ms.
+    for ended_first in [true, false] {
+        let mut whereabouts = following(ROAMING);
+        whereabouts.leased(NAS, None, at(100), true, 1);
+        whereabouts.answered("nas", at(100), &[NAS], 1);
+        let ended = |whereabouts: &mut Whereabouts| whereabouts.leased(NAS, None, at(100), false, 2);
+        let leased = |whereabouts: &mut Whereabouts| whereabouts.leased(NAS, None, at(101), true, 2);
+        let said = match ended_first {
+            true => [ended(&mut whereabouts), leased(&mut whereabouts)],
+            false => [leased(&mut whereabouts), ended(&mut whereabouts)],
+        };
+        assert_eq!(said, [Some("nas".to_owned()), None], "asked for while it was only half known");
+        assert_eq!(place(&whereabouts), Some(at(101)));
+        // What is answered to that makes no difference.
+        whereabouts.answered("nas", at(100), &[NAS], 3);
+        assert_eq!(place(&whereabouts), Some(at(101)));
+        whereabouts.answered("nas", at(101), &[], 4);
+        assert_eq!(place(&whereabouts), Some(at(101)), "it has a lease");
+    }
+}
+
+#[test]
+fn a_lease_of_an_address_that_a_stranger_has_is_nowhere() {
+    let mut whereabouts = following(ROAMING);
+    assert!(whereabouts.leased(NAS, None, at(100), true, 1).is_some());
+    whereabouts.answered("nas", at(100), &[STRANGER], 2);
+    assert_eq!((place(&whereabouts), whereabouts.is_open("nas")), (None, false));
+    // It declines it, and gets another one while somebody is still being asked.
+    assert_eq!(whereabouts.leased(NAS, None, at(100), false, 3), None);
+    assert!(whereabouts.leased(NAS, None, at(101), true, 4).is_some());
+    whereabouts.answered("nas", at(100), &[STRANGER], 5);
+    assert!(whereabouts.is_open("nas"));
+    assert_eq!(whereabouts.question("nas"), Some(at(101)));
+    whereabouts.answered("nas", at(101), &[NAS], 6);
+    assert_eq!(place(&whereabouts), Some(at(101)));
+    // A lease that was given up elsewhere is not where it goes next.
+    assert!(whereabouts.leased(NAS, None, at(102), true, 7).is_some());
+    whereabouts.answered("nas", at(101), &[NAS], 8);
+    assert_eq!(whereabouts.leased(NAS, None, at(102), false, 9), None);
+    whereabouts.answered("nas", at(101), &[], 10);
+    assert_eq!(place(&whereabouts), Some(at(101)));
 }
 
 #[test]
@@ -142,6 +189,7 @@ fn who_is_known_by_a_client_identifier_shows_its_link_address_by_a_lease() {
     assert_eq!(whereabouts.leased(NAS, Some(&[0, 0x70]), at(100), true, 1), None);
     assert_eq!((place(&whereabouts), whereabouts.watched()), (None, vec![]));
     whereabouts.leased(NAS, Some(&[0, 0x6e]), at(101), true, 2);
+    whereabouts.answered("nas", at(101), &[NAS], 2);
     assert_eq!(place(&whereabouts), Some(at(101)));
     assert!(whereabouts.sighted(NAS, at(102), 3).is_some());
 }
