@@ -21,6 +21,7 @@ mod counted;
 mod dhcp_client;
 mod fixture;
 mod flood;
+mod leaseholder;
 mod leases;
 mod outcome;
 mod programs;
@@ -68,7 +69,9 @@ const ALONE: &[&str] = &[
     "chain",
     "changes_beside_traffic",
     "changes_under_load",
+    "devices_leased",
     "dhcp_kills",
+    "dns_resolvers",
     "flood",
     "listing",
     "nat_log",

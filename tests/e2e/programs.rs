@@ -90,6 +90,12 @@ impl Background {
         Background(host.start(&mut command).unwrap_or_else(|error| panic!("cannot start {program}: {error}")))
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.0.id().try_into().expect("process numbers are small"));
+        kill(pid, signal).expect("it runs");
+    }
+
     /// Whether it has not ended by itself.
     pub(crate) fn is_running(&mut self) -> bool {
         self.0.try_wait().is_ok_and(|status| status.is_none())

@@ -1,5 +1,6 @@
 //! Small servers that say whom they see.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
@@ -102,15 +103,30 @@ impl Server {
         address: SocketAddrV4,
         answer: impl Fn(&[u8], SocketAddrV4) -> Vec<u8> + Send + 'static,
     ) -> Server {
+        Server::udp_after(host, address, Duration::ZERO, answer)
+    }
+
+    /// The same, but each answer comes only after `delay`, give or take [`NAP`].
+    pub(crate) fn udp_after(
+        host: &Namespace,
+        address: SocketAddrV4,
+        delay: Duration,
+        answer: impl Fn(&[u8], SocketAddrV4) -> Vec<u8> + Send + 'static,
+    ) -> Server {
         let socket = host.run(|| UdpSocket::bind(address)).expect("the port is free");
         socket.set_read_timeout(Some(NAP)).expect("the timeout is not zero");
         Server::start(move |ending, seen| {
             let mut buffer = vec![0; 65_536];
+            let mut answers = VecDeque::new();
             while !ending.load(Ordering::Acquire) {
-                let Ok((length, SocketAddr::V4(peer))) = socket.recv_from(&mut buffer) else { continue };
-                seen.lock().expect("no server panics").push(peer);
-                // An answer that cannot be sent is missed by the test.
-                let _ = socket.send_to(&answer(&buffer[..length], peer), peer);
+                if let Ok((length, SocketAddr::V4(peer))) = socket.recv_from(&mut buffer) {
+                    seen.lock().expect("no server panics").push(peer);
+                    answers.push_back((Instant::now() + delay, answer(&buffer[..length], peer), peer));
+                }
+                while let Some((_, answer, peer)) = answers.pop_front_if(|(due, ..)| *due <= Instant::now()) {
+                    // An answer that cannot be sent is missed by the test.
+                    let _ = socket.send_to(&answer, peer);
+                }
             }
         })
     }

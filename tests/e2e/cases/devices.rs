@@ -7,6 +7,7 @@ use genkan_lab::topology::Role::{self, Console, Nas, Remote};
 
 use crate::cases;
 use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
+use crate::leases::mac;
 use crate::outcome::Outcome;
 use crate::programs::{need, run};
 use crate::servers::{Server, ask, connect, connect_within, exchange, greeting, udp};
@@ -20,14 +21,7 @@ cases![
 ];
 
 /// How long one attempt to get through may take.
-const ATTEMPT: Duration = Duration::from_millis(50);
-
-/// The address of the network card of a host.
-fn mac(lab: &Lab, role: Role) -> String {
-    let said = run(&lab.host(role), "ip", &["-json", "link", "show", "dev", "eth0"]).expect_ok();
-    let links: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
-    links[0]["address"].as_str().expect("an address").to_owned()
-}
+pub(super) const ATTEMPT: Duration = Duration::from_millis(50);
 
 /// Gives a host this address in place of any other, and has it ask for its router from there.
 fn move_to(lab: &Lab, role: Role, address: &str) {
@@ -39,19 +33,20 @@ fn move_to(lab: &Lab, role: Role, address: &str) {
     run(&host, "ping", &["-c", "1", "-W", "5", "192.168.0.1"]).expect_ok();
 }
 
-fn rules(host: &str) -> String {
+/// Forwards to the nas, which is this host.
+pub(super) fn rules(host: &str) -> String {
     format!(
         "{host}[[forward]]\nname = \"web\"\nprotocol = \"tcp\"\nport = 80\nto = \"nas:8080\"\n\
          [[forward]]\nname = \"game\"\nprotocol = \"udp\"\nport = 5000\nto = \"nas\"\n"
     )
 }
 
-fn listing(lab: &Lab, what: &str) -> serde_json::Value {
+pub(super) fn listing(lab: &Lab, what: &str) -> serde_json::Value {
     let said = lab.genkan(&[what, "--format", "json"]).expect_ok();
     serde_json::from_str(&said.stdout).expect("it is JSON")
 }
 
-fn has_event(lab: &Lab, text: &str) -> bool {
+pub(super) fn has_event(lab: &Lab, text: &str) -> bool {
     lab.genkan(&["events"]).expect_ok().stdout.contains(text)
 }
 
@@ -60,7 +55,7 @@ fn has_event(lab: &Lab, text: &str) -> bool {
 fn a_forward_follows_its_device() -> Outcome {
     need("ping")?;
     let lab = Lab::start("");
-    let written = format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\n", mac(&lab, Nas));
+    let written = format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\n", mac(&lab.host(Nas)));
     lab.reload(&rules(&written));
     let (_web, _game) = (Server::tcp(&lab.host(Nas), 8080), Server::udp(&lab.host(Nas), 5000));
     let socket = udp(&lab.host(Remote), 0);
@@ -101,7 +96,7 @@ fn who_is_never_seen_is_absent_and_who_takes_its_address_gets_nothing() -> Outco
     let lab = Lab::start("");
     let address = "192.168.0.77";
     let reserved =
-        format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\naddress = \"{address}\"\n", mac(&lab, Nas));
+        format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\naddress = \"{address}\"\n", mac(&lab.host(Nas)));
     let other = format!("[[host]]\nname = \"nas\"\nmac = \"02:00:00:00:77:77\"\n{}", rules(""));
     lab.reload(&other);
     let rows = listing(&lab, "forwards");
@@ -176,7 +171,7 @@ fn an_external_address_is_kept_for_its_device() -> Outcome {
         let said = lab.genkan(&[listing, "--format", "json"]).stdout;
         assert!(!said.contains("\"0.0.0.0"), "{listing}: {said}");
     }
-    lab.reload(&rules(&mac(&lab, Nas)));
+    lab.reload(&rules(&mac(&lab.host(Nas))));
     move_to(&lab, Nas, "192.168.0.10");
     let mut stream = None;
     wait_for("it is found where it shows itself", || {

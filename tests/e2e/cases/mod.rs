@@ -14,10 +14,13 @@ mod conformance;
 mod ddns;
 mod ddns_bind;
 mod devices;
+mod devices_leased;
 mod dhcp;
 mod dhcp_clients;
 mod dhcp_kills;
 mod dns;
+mod dns_inside;
+mod dns_resolvers;
 mod doctor;
 mod doctor_box;
 mod doctor_evidence;
@@ -81,10 +84,13 @@ pub(crate) fn all() -> Vec<Case> {
         api::all(),
         conformance::all(),
         dns::all(),
+        dns_inside::all(),
+        dns_resolvers::all(),
         ddns::all(),
         ddns_bind::all(),
         capture::all(),
         devices::all(),
+        devices_leased::all(),
         dhcp::all(),
         dhcp_clients::all(),
         dhcp_kills::all(),

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote};
 use serde_json::{Value, json};
 
+use super::dns::folder;
 use super::doctor::doctor;
 use crate::cases;
 use crate::fixture::{Lab, SILENCE, WEB, wait_for};
@@ -41,15 +41,11 @@ fn lab() -> Lab {
     Lab::without_router(&genkan_lab::Options::default())
 }
 
-fn folder(lab: &Lab) -> PathBuf {
-    lab.config_file().parent().expect("it is in a folder").to_owned()
-}
-
 /// A server at the provider's router.
 pub(super) struct Dhcp(Logged);
 
 impl Dhcp {
-    fn start(lab: &Lab, command: &str) -> Dhcp {
+    pub(super) fn start(lab: &Lab, command: &str) -> Dhcp {
         Dhcp(Logged::start(&lab.host(Isp), folder(lab).join("dhcp.log"), command))
     }
 
