@@ -122,8 +122,7 @@ fn one_mapping_for_all_remotes() -> Outcome {
 }
 
 fn inside_hosts_are_listed_with_what_they_use() -> Outcome {
-    let lab =
-        Lab::start("[[host]]\nname = \"nas\"\nmac = \"52:54:00:12:34:56\"\naddress = \"192.168.0.10\"\n");
+    let lab = Lab::start("[[host]]\nname = \"nas\"\naddress = \"192.168.0.10\"\n");
     let _server = Server::udp(&lab.host(Remote), 7);
     let remote = SocketAddrV4::new(lab.address.remote, 7);
     let sockets = [5001, 5002].map(|port| udp(&lab.host(Laptop), port));
