@@ -102,7 +102,9 @@ fn the_example_with_its_dmz_has_one_warning() {
 fn the_example_shows_every_key() {
     let (_, text) = example();
     let text = text.replace("# [dmz]", "[dmz]").replace("# to = ", "to = ");
-    let text = text.replace("# [wan.dhcp]", "[wan.dhcp]").replace("# hostname = ", "hostname = ");
+    let text = ["[wan.dhcp]", "hostname = ", "client_id = ", "vendor_class = "]
+        .iter()
+        .fold(text, |text, shown| text.replace(&format!("# {shown}"), shown));
     let schema = genkan_config::schema_json();
     for (table, header) in [
         ("Wan", "[wan]"),
