@@ -16,6 +16,7 @@ cases![
     only_genkan:
     leases_and_their_names_go_with_the_service_and_come_back,
     a_lan_with_another_name_keeps_its_leases,
+    a_name_outside_that_is_taken_out_is_no_problem_any_more,
 ];
 
 const POOL: &str = "[lan.dhcp]\npool = \"192.168.0.100-192.168.0.119\"\n";
@@ -114,5 +115,23 @@ fn a_lan_with_another_name_keeps_its_leases() -> Outcome {
     let mut other = Client::new(&socket, 2);
     assert_ne!(other.lease(), address);
     assert_eq!(renew(&mut client, address), (ACK, address));
+    Ok(())
+}
+
+fn a_name_outside_that_is_taken_out_is_no_problem_any_more() -> Outcome {
+    need_tun()?;
+    let entry = |names: &str| {
+        rules(&format!("[[ddns]]\nprovider = \"rfc2136\"\nserver = \"198.51.100.2\"\nnames = [{names}]\n"))
+    };
+    // Nobody is there to be told.
+    let lab = Lab::start(&entry("\"a.example.net\", \"b.example.net\""));
+    let is_problem =
+        |name: &str| lab.genkan(&["status"]).stdout.contains(&format!("ddns: {name} is not updated"));
+    wait_for("both fail", || is_problem("a.example.net") && is_problem("b.example.net"));
+    lab.reload(&entry("\"a.example.net\""));
+    wait_for("the other one is left alone", || !is_problem("b.example.net"));
+    assert!(!lab.genkan(&["ddns"]).stdout.contains("b.example.net"));
+    lab.reload(&rules(""));
+    wait_for("so is the last one", || !lab.genkan(&["status"]).stdout.contains("ddns"));
     Ok(())
 }

@@ -134,6 +134,11 @@ impl Account {
     fn follow(&mut self) {
         let wanted = self.heard.borrow_and_update().clone();
         let before = std::mem::replace(&mut self.wanted, wanted);
+        for name in &before.settings.names {
+            if !self.wanted.settings.names.contains(name) {
+                self.snapshot.set_problem(&format!("ddns {name}"), None);
+            }
+        }
         if before.wan != self.wanted.wan || before.settings.source != self.wanted.settings.source {
             self.ask_at = Instant::now();
             self.ask_failures = 0;
