@@ -23,7 +23,7 @@ fi
 
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
-cargo bench --quiet --package genkan-benches --bench instructions |
+cargo bench --quiet --workspace --bench instructions |
     awk '/^instructions::/ { name = $1 " " $2; sub(/:\(.*/, "", name); sub(/^instructions::[^:]*::/, "", name); sub(/:$/, "", name) }
          $1 == "Instructions:" { split($2, part, "|"); print part[1], name }' >"$counts"
 [[ -s $counts ]] || { echo 'no counts came out' >&2; exit 1; }

@@ -53,10 +53,10 @@ fn main() -> ExitCode {
             Err(error) => return without_namespaces(&error),
         }
     }
-    // Most tests wait more than they work; each has a lab of its own.
+    // Tests wait four fifths of their time; each has a lab of its own.
     arguments
         .test_threads
-        .get_or_insert_with(|| thread::available_parallelism().map_or(1, usize::from).min(4));
+        .get_or_insert_with(|| thread::available_parallelism().map_or(2, |cpus| 2 * cpus.get()).min(8));
     let trials = cases::all().into_iter().filter(|case| case.applies()).map(trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

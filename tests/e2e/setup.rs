@@ -69,7 +69,8 @@ pub(crate) fn prepare() -> Result<(), String> {
     };
     let target = directory.parent().ok_or("no target directory")?;
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--package", "genkan", "--bin", "genkan", "--profile", profile])
+        // Of the whole workspace, as the features of dependencies go by what is chosen: nothing is built again that way.
+        .args(["build", "--quiet", "--workspace", "--bin", "genkan", "--profile", profile])
         .arg("--target-dir")
         .arg(target)
         .current_dir(root())
