@@ -4,14 +4,16 @@
 //! worker, which sends it. Neither waits for the other: where a service falls behind, its datagrams stay in the engine,
 //! which counts those that it has no room for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use genkan_engine::Timestamp;
 use genkan_engine::local_datagram::{LocalDatagram, LocalSend, Service};
-use genkan_engine::{Router, Timestamp};
 use tokio::sync::mpsc;
 
 use super::forwarder::Forwarder;
 use super::poller::Waker;
+use super::services::dns::Desk;
 
 /// Batches that may wait for a service, from all workers.
 const INCOMING: usize = 16;
@@ -22,6 +24,9 @@ const BATCHES_PER_ROUND: usize = 4;
 
 /// How soon a worker looks whether a service has room again.
 const ROOM: Duration = Duration::from_millis(1);
+
+/// Queries of one round that a worker answers itself, some microseconds each: more would hold packets up.
+const FEW: usize = 8;
 
 /// Most datagrams of one batch for [`Speaker::say`].
 pub(crate) const BATCH: usize = 64;
@@ -41,6 +46,8 @@ pub(crate) struct Doors {
     pub(crate) dhcp_client: Door,
     pub(crate) dhcp_server: Door,
     pub(crate) dns: Door,
+    /// What workers may answer in the name of the DNS service.
+    pub(crate) desk: Arc<Desk>,
 }
 
 /// What services send by.
@@ -65,6 +72,7 @@ impl Speaker {
 #[derive(Debug)]
 pub(crate) struct WorkerEnd {
     doors: [(Service, mpsc::Sender<Vec<LocalDatagram>>); Service::COUNT],
+    desk: Arc<Desk>,
     /// At the worker that sends.
     said: Option<mpsc::Receiver<Vec<LocalSend>>>,
     /// Some service had no room.
@@ -90,26 +98,44 @@ pub(crate) fn ways(wakers: &[Waker]) -> (Vec<WorkerEnd>, Doors) {
         (Service::DhcpServer, to_dhcp_server),
         (Service::Dns, to_dns),
     ];
-    let mut said = Some(said);
-    let ends =
-        wakers.iter().map(|_| WorkerEnd { doors: doors.clone(), said: said.take(), waits: false }).collect();
-    (ends, Doors { dhcp_client, dhcp_server, dns })
+    let (mut said, desk) = (Some(said), Arc::new(Desk::new()));
+    let end = |_| WorkerEnd { doors: doors.clone(), desk: desk.clone(), said: said.take(), waits: false };
+    (wakers.iter().map(end).collect(), Doors { dhcp_client, dhcp_server, dns, desk: desk.clone() })
 }
 
 impl WorkerEnd {
     /// Passes on what the router has taken for services, to those that have room.
-    pub(crate) fn pass_on(&mut self, router: &mut Router) {
+    pub(crate) fn pass_on(&mut self, forwarder: &mut Forwarder, now: Timestamp) {
         self.waits = false;
+        let mut has_sent = false;
+        let router = forwarder.router_mut();
         for (service, door) in &self.doors {
             if router.local_datagrams(*service) == 0 {
                 continue;
             }
-            match door.try_reserve() {
-                Ok(permit) => {
-                    permit.send(std::iter::from_fn(|| router.poll_local_datagram(*service)).collect());
-                }
-                Err(_) => self.waits = true,
+            let Ok(permit) = door.try_reserve() else {
+                self.waits = true;
+                continue;
+            };
+            let is_few = router.local_datagrams(*service) <= FEW;
+            let mut batch: Vec<_> = std::iter::from_fn(|| router.poll_local_datagram(*service)).collect();
+            if *service == Service::Dns && is_few {
+                batch.retain(|query| match self.desk.answer(query) {
+                    Some(reply) => {
+                        // The engine has counted why not.
+                        let _ = router.send_local_datagram(now, &reply);
+                        has_sent = true;
+                        false
+                    }
+                    None => true,
+                });
             }
+            if !batch.is_empty() {
+                permit.send(batch);
+            }
+        }
+        if has_sent {
+            forwarder.send_made(now);
         }
     }
 

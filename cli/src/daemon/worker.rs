@@ -303,7 +303,7 @@ impl Loop {
             self.pass_on_nat_events();
             self.report_troubles();
             self.probes.pass_on(self.forwarder.router_mut());
-            self.local.pass_on(self.forwarder.router_mut());
+            self.local.pass_on(&mut self.forwarder, now);
             if self.local.send(&mut self.forwarder, now) {
                 continue;
             }

@@ -314,6 +314,32 @@ impl Forwarder {
         self.statistics.count(client.address.ip(), self.client_statistics, count);
     }
 
+    /// The reply to a client's query, if it is known here and now: a local name, a blocked one, an answer in the cache.
+    /// `None` says nothing else and changes nothing: then it is for [`Forwarder::query`].
+    pub fn known_reply(&mut self, now: Timestamp, client: Client, octets: &[u8]) -> Option<Vec<u8>> {
+        let query = Query::parse(octets).ok()?;
+        let octets = self.known(now, client, &query, &query.key())?;
+        self.count(client, |counters| counters.queries += 1);
+        Some(octets)
+    }
+
+    fn known(&mut self, now: Timestamp, client: Client, query: &Query, key: &Key) -> Option<Vec<u8>> {
+        let name = &key[..query.name().len()];
+        if let Some(body) = self.local.answer(query, name) {
+            self.count(client, |counters| counters.local += 1);
+            return Some(query.reply(&body, client.transport, |ttl| ttl));
+        }
+        if self.block_list.blocks(name) {
+            self.count(client, |counters| counters.blocked += 1);
+            let body = authored::nothing(&query.question, false, name, BLOCKED_TTL);
+            return Some(query.reply(&body, client.transport, |ttl| ttl));
+        }
+        let Some(Found::Fresh(body, age)) = self.cache.find(key, now) else { return None };
+        let octets = query.reply(body, client.transport, |ttl| aged(ttl, age));
+        self.count(client, |counters| counters.cached += 1);
+        Some(octets)
+    }
+
     /// A client asks. `random` gives 64 bits that nobody can foretell with each call; they become identifiers, ports and
     /// the case of letters.
     pub fn query(
@@ -336,28 +362,17 @@ impl Forwarder {
         };
         self.count(client, |counters| counters.queries += 1);
         let key = query.key();
-        let name = &key[..query.name().len()];
-        if let Some(body) = self.local.answer(&query, name) {
-            self.count(client, |counters| counters.local += 1);
-            return actions.push(reply(client, &query, &body, |ttl| ttl));
-        }
-        if self.block_list.blocks(name) {
-            self.count(client, |counters| counters.blocked += 1);
-            let body = authored::nothing(&query.question, false, name, BLOCKED_TTL);
-            return actions.push(reply(client, &query, &body, |ttl| ttl));
+        if let Some(octets) = self.known(now, client, &query, &key) {
+            return actions.push(Action::Reply { client, octets });
         }
         let mut refresh = None;
         match self.cache.find(&key, now) {
-            Some(Found::Fresh(body, age)) => {
-                actions.push(reply(client, &query, body, |ttl| aged(ttl, age)));
-                return self.count(client, |counters| counters.cached += 1);
-            }
             Some(Found::Stale(body, false)) => {
                 actions.push(reply(client, &query, body, stale));
                 return self.count(client, |counters| counters.stale += 1);
             }
             Some(Found::Stale(_, true)) => refresh = Some(now + CLIENT_RESPONSE),
-            None => {}
+            Some(Found::Fresh(..)) | None => {}
         }
         self.ask(now, random, &key, Waiter { client, query }, refresh, actions);
     }

@@ -7,7 +7,7 @@
 pub(super) mod ddns;
 pub(super) mod dhcp_client;
 mod dhcp_server;
-mod dns;
+pub(super) mod dns;
 mod hosts;
 
 use std::collections::BTreeMap;
@@ -101,11 +101,11 @@ pub(super) struct Services {
 impl Services {
     /// Starts those that the configuration asks for.
     pub(super) fn start(doors: Doors, context: &Context, loaded: &Loaded) -> Services {
-        let Doors { dhcp_client, dhcp_server, dns } = doors;
+        let Doors { dhcp_client, dhcp_server, dns, desk } = doors;
         Services {
             dhcp_client: DhcpClient::start(dhcp_client, context, loaded),
             dhcp_server: DhcpServer::start(dhcp_server, context, loaded),
-            dns: Dns::start(dns, context, loaded),
+            dns: Dns::start(dns, desk, context, loaded),
             ddns: Ddns::start(context, loaded),
             hosts: Hosts::start(context, loaded),
         }

@@ -229,3 +229,31 @@ fn settings_that_contradict_themselves_are_refused() {
     let many = |settings: &mut Settings| settings.upstreams = (0..17).map(upstream).collect();
     assert_eq!(error(&many), Some(SettingsError::TooManyUpstreams(17)));
 }
+
+#[test]
+fn what_is_known_here_and_now_is_the_reply_that_a_query_gets() {
+    let mut bench = with_names();
+    bench.learn("www.example.", 60, [198, 51, 100, 9]);
+    bench.sent.clear();
+    bench.pass(10 * SECOND);
+    let before = bench.forwarder.statistics().total;
+    for (text, is_known) in
+        [("nas.", true), ("laptop.home.arpa.", true), ("www.example.", true), ("other.example.", false)]
+    {
+        let octets = query(77, text, RecordType::A).to_vec().unwrap();
+        let known = bench.forwarder.known_reply(bench.now, client(1), &octets);
+        assert_eq!(known.is_some(), is_known, "{text}");
+        bench.query_octets(client(1), &octets);
+        assert_eq!(known, bench.replies.pop().map(|(_, octets)| octets), "{text}");
+    }
+    let after = bench.forwarder.statistics().total;
+    // The last one waits.
+    assert_eq!((after.queries - before.queries, after.local - before.local), (7, 4));
+    assert_eq!((after.cached - before.cached, bench.sent.len()), (2, 1));
+    // What has expired is for those who can ask.
+    bench.pass(51 * SECOND);
+    let octets = query(78, "www.example.", RecordType::A).to_vec().unwrap();
+    assert_eq!(bench.forwarder.known_reply(bench.now, client(1), &octets), None);
+    assert_eq!(bench.forwarder.known_reply(bench.now, client(1), &[0; 12]), None);
+    assert_eq!(bench.forwarder.statistics().malformed, 0);
+}

@@ -1,10 +1,11 @@
 //! The DNS service: [`genkan_services::dns::Forwarder`] with its sockets, files and clock.
 //!
-//! One thread of its own does all of it, so that a reply waits for nothing but its own work: datagrams of the lans come
+//! One thread of its own does all of it but what packet workers can answer at once ([`Desk`]): datagrams of the lans come
 //! and go in batches by the [`Door`], those of the resolvers through `ports`, connections to resolvers are `streams`,
 //! those of clients `clients`. Block lists are read beside it (`lists`) and put in place whole.
 
 mod clients;
+mod desk;
 mod lists;
 mod ports;
 mod server;
@@ -24,6 +25,7 @@ use genkan_engine::wire::ethernet::MacAddr;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
+pub(in crate::daemon) use self::desk::Desk;
 use self::server::Server;
 use self::wanted::Wanted;
 use super::{Context, HostSeen};
@@ -50,13 +52,13 @@ pub(super) struct Dns {
 
 impl Dns {
     /// Starts it, on or off as the configuration says.
-    pub(super) fn start(door: Door, context: &Context, loaded: &Loaded) -> Dns {
+    pub(super) fn start(door: Door, desk: Arc<Desk>, context: &Context, loaded: &Loaded) -> Dns {
         let (commands, orders) = mpsc::unbounded_channel();
         let (asks, questions) = mpsc::channel::<oneshot::Sender<DnsReport>>(8);
         context.snapshot.set_dns(asks);
         let snapshot = context.snapshot.clone();
         let thread = std::thread::Builder::new().name("dns".to_owned());
-        if let Err(error) = thread.spawn(move || run(door, orders, questions, &snapshot)) {
+        if let Err(error) = thread.spawn(move || run(door, desk, orders, questions, &snapshot)) {
             failed(&context.snapshot, &error);
         }
         let mut dns = Dns { commands, wanted: None };
@@ -109,6 +111,7 @@ fn failed(snapshot: &Snapshot, error: &io::Error) {
 
 fn run(
     door: Door,
+    desk: Arc<Desk>,
     orders: mpsc::UnboundedReceiver<Command>,
     questions: mpsc::Receiver<oneshot::Sender<DnsReport>>,
     snapshot: &Arc<Snapshot>,
@@ -116,7 +119,7 @@ fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
     let outcome = runtime.and_then(|runtime| {
         runtime.block_on(async {
-            let server = Server::new(snapshot.clone(), door.speaker.clone())?;
+            let server = Server::new(snapshot.clone(), door.speaker.clone(), desk)?;
             server.run(door.incoming, orders, questions).await;
             Ok(())
         })

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use genkan_control::api::{DnsFault, DnsReport};
 use genkan_control::snapshot::Snapshot;
-use genkan_engine::local_datagram::{LocalDatagram, LocalSend, Service};
+use genkan_engine::local_datagram::{LocalDatagram, LocalSend};
 use genkan_engine::wire::ethernet::MacAddr;
-use genkan_engine::{PortId, Timestamp};
 use genkan_services::dns::{Action, Client, ClientTransport, Forwarder, Settings, Transport, UpstreamId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -19,6 +18,7 @@ use tracing::info;
 
 use super::Command;
 use super::clients::{ClientEvent, Clients};
+use super::desk::Desk;
 use super::lists::{self, Lists, Marks};
 use super::ports::{Heard, Ports};
 use super::streams::{StreamEvent, Streams};
@@ -70,11 +70,10 @@ impl Random {
 
 /// The service.
 pub(super) struct Server {
-    forwarder: Forwarder,
+    desk: Arc<Desk>,
     /// `None`: nothing is answered.
     wanted: Option<Wanted>,
     random: Random,
-    started: Instant,
     ports: Ports,
     /// What came to the ports may not have been taken whole.
     ports_have_more: bool,
@@ -102,16 +101,15 @@ impl Server {
     ///
     /// # Errors
     /// When the kernel has no randomness or no means to wait.
-    pub(super) fn new(snapshot: Arc<Snapshot>, speaker: Speaker) -> io::Result<Server> {
+    pub(super) fn new(snapshot: Arc<Snapshot>, speaker: Speaker, desk: Arc<Desk>) -> io::Result<Server> {
         let mut random = Random::new()?;
-        let forwarder = Forwarder::new(&Settings::default(), random.next()).map_err(io::Error::other)?;
+        desk.open(Forwarder::new(&Settings::default(), random.next()).map_err(io::Error::other)?);
         let (streams, stream_events) = Streams::new();
         let (clients, client_events) = Clients::new();
         Ok(Server {
-            forwarder,
+            desk,
             wanted: None,
             random,
-            started: Instant::now(),
             ports: Ports::new()?,
             ports_have_more: false,
             streams,
@@ -145,7 +143,7 @@ impl Server {
         };
         let mut tend = tokio::time::interval(TEND);
         loop {
-            let due = self.forwarder.poll_timeout().map(|at| self.instant(at));
+            let due = self.desk.state().forwarder.poll_timeout().map(|at| self.desk.instant(at));
             let waits = due.is_some() && !self.ports_have_more;
             let reading = self.reading.as_mut();
             tokio::select! {
@@ -170,7 +168,7 @@ impl Server {
                     self.reading = None;
                     self.put_lists(read);
                 }
-                () = tokio::time::sleep_until(due.unwrap_or(self.started).into()), if waits => {}
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if waits => {}
                 _ = tend.tick() => self.tend(),
             }
             self.take_answers();
@@ -178,37 +176,25 @@ impl Server {
         }
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    fn instant(&self, at: Timestamp) -> Instant {
-        self.started + Duration::from_nanos(at.as_nanos())
-    }
-
     /// Queries of the lans.
     fn datagrams(&mut self, batch: Vec<LocalDatagram>) {
-        let Some(wanted) = &self.wanted else { return };
-        let now = self.now();
+        let now = self.desk.now();
+        let mut state = self.desk.state();
         for datagram in batch {
-            let own = wanted.addresses.iter().position(|address| address == datagram.destination.ip());
-            let (Some(own), Some(lan)) = (own, datagram.port.lan_index()) else { continue };
-            // So many lans there are at most (PortId).
-            let mark = (lan as u32) << 16 | own as u32;
-            let address = SocketAddr::V4(datagram.source);
-            let client = Client { address, transport: ClientTransport::Udp, mark };
+            let Some(client) = state.client(&datagram) else { continue };
             let random = &mut || self.random.next();
-            self.forwarder.query(now, random, client, &datagram.payload, &mut self.actions);
+            state.forwarder.query(now, random, client, &datagram.payload, &mut self.actions);
         }
     }
 
     /// Answers to our ports, and what has become due meanwhile.
     fn take_answers(&mut self) {
-        if !self.forwarder.is_listening() && !self.ports_have_more {
+        let Server { desk, ports, random, actions, failed, .. } = self;
+        let forwarder = &mut desk.state().forwarder;
+        if !forwarder.is_listening() && !self.ports_have_more {
             return;
         }
-        let now = self.now();
-        let Server { ports, forwarder, random, actions, failed, .. } = self;
+        let now = desk.now();
         self.ports_have_more = ports.take(|upstream, address, name, heard| {
             let transport = Transport::Udp { port: name };
             match heard {
@@ -218,17 +204,24 @@ impl Server {
                 Heard::Refused => failed.push_back((upstream, transport)),
             }
         });
-        if self.forwarder.poll_timeout().is_some_and(|at| at <= now) {
-            self.forwarder.handle_timeout(now, &mut || self.random.next(), &mut self.actions);
+        if forwarder.poll_timeout().is_some_and(|at| at <= now) {
+            forwarder.handle_timeout(now, &mut || random.next(), actions);
         }
     }
 
     fn stream(&mut self, event: StreamEvent) {
-        let now = self.now();
+        let now = self.desk.now();
         match event {
             StreamEvent::Message(transport, address, octets) => {
                 let random = &mut || self.random.next();
-                self.forwarder.answer(now, random, address, transport, &octets, &mut self.actions);
+                self.desk.state().forwarder.answer(
+                    now,
+                    random,
+                    address,
+                    transport,
+                    &octets,
+                    &mut self.actions,
+                );
             }
             StreamEvent::Ended(upstream, transport, number, outcome) => {
                 if let Err(error) = outcome {
@@ -247,8 +240,8 @@ impl Server {
             ClientEvent::Gone(number) => self.clients.gone(number),
             ClientEvent::Query(number, address, octets) => {
                 let client = Client { address, transport: ClientTransport::Tcp, mark: number };
-                let (now, random) = (self.now(), &mut || self.random.next());
-                self.forwarder.query(now, random, client, &octets, &mut self.actions);
+                let (now, random) = (self.desk.now(), &mut || self.random.next());
+                self.desk.state().forwarder.query(now, random, client, &octets, &mut self.actions);
             }
         }
     }
@@ -268,8 +261,8 @@ impl Server {
                 }
             }
             let Some((upstream, transport)) = self.failed.pop_front() else { break };
-            let (at, random) = (self.now(), &mut || self.random.next());
-            self.forwarder.transport_failed(at, random, upstream, transport, &mut self.actions);
+            let (at, random) = (self.desk.now(), &mut || self.random.next());
+            self.desk.state().forwarder.transport_failed(at, random, upstream, transport, &mut self.actions);
         }
         while !self.outgoing.is_empty() {
             let rest = self.outgoing.split_off(self.outgoing.len().min(BATCH));
@@ -281,17 +274,7 @@ impl Server {
         if client.transport == ClientTransport::Tcp {
             return self.clients.reply(client.mark, &octets);
         }
-        let (lan, own) = (client.mark >> 16, client.mark & 0xffff);
-        let source = self.wanted.as_ref().and_then(|wanted| wanted.addresses.get(own as usize));
-        let (Some(source), SocketAddr::V4(destination)) = (source, client.address) else { return };
-        self.outgoing.push(LocalSend {
-            service: Service::Dns,
-            port: PortId::lan(lan as usize),
-            source: *source,
-            destination,
-            to: None,
-            payload: octets,
-        });
+        self.outgoing.extend(self.desk.state().reply(client, octets));
     }
 
     fn send(&mut self, upstream: UpstreamId, transport: Transport, octets: Vec<u8>, now: Instant) {
@@ -318,11 +301,11 @@ impl Server {
             }
             Command::Lease(address, device, name) => match name {
                 Some(name) => {
-                    self.forwarder.add_lease(address, device, &name);
+                    self.desk.state().forwarder.add_lease(address, device, &name);
                     self.leases.insert(address, (device, name));
                 }
                 None => {
-                    self.forwarder.remove_lease(address);
+                    self.desk.state().forwarder.remove_lease(address);
                     self.leases.remove(&address);
                 }
             },
@@ -335,9 +318,9 @@ impl Server {
             |old: &Wanted, new: &Wanted| (&old.upstreams, &old.tls_ca) == (&new.upstreams, &new.tls_ca);
         let transports_stay =
             matches!((&self.wanted, &wanted), (Some(old), Some(new)) if same_transport(old, new));
-        let (now, random) = (self.now(), &mut || self.random.next());
+        let (now, random) = (self.desk.now(), &mut || self.random.next());
         // Questions to upstreams of before end here, those to the new ones wait until these are known.
-        let followed = self.forwarder.follow(now, random, &settings, &mut self.actions);
+        let followed = self.desk.state().forwarder.follow(now, random, &settings, &mut self.actions);
         self.problem(DnsFault::Settings, followed.err().map(|error| format!("dns: {error}")));
         if !transports_stay {
             let addresses: Vec<SocketAddr> =
@@ -356,7 +339,7 @@ impl Server {
                 problem.map(|error| format!("dns: no resolver over TLS can be asked: {error}")),
             );
             self.streams.set_upstreams(upstreams, connector);
-            let reports = self.forwarder.upstream_reports();
+            let reports = self.desk.state().forwarder.upstream_reports();
             let down = reports.iter().enumerate().filter(|(_, report)| report.is_down);
             self.down = down.map(|(index, _)| UpstreamId(index as u8)).collect();
         }
@@ -365,6 +348,7 @@ impl Server {
             (wanted.addresses.clone(), wanted.admits.iter().copied().chain(own).collect::<Vec<_>>())
         });
         let problem = self.clients.listen(&addresses, &admits);
+        self.desk.state().addresses = addresses;
         self.problem(DnsFault::Tcp, problem);
         self.wanted = wanted;
         self.set_names();
@@ -374,10 +358,10 @@ impl Server {
 
     fn set_names(&mut self) {
         let Some(wanted) = &self.wanted else { return };
-        self.forwarder.set_hosts(&wanted.hosts);
-        self.forwarder.set_split_names(&wanted.split);
+        self.desk.state().forwarder.set_hosts(&wanted.hosts);
+        self.desk.state().forwarder.set_split_names(&wanted.split);
         for (address, (device, name)) in &self.leases {
-            self.forwarder.add_lease(*address, *device, name);
+            self.desk.state().forwarder.add_lease(*address, *device, name);
         }
     }
 
@@ -401,7 +385,7 @@ impl Server {
         let Lists { list, skipped, problems } = lists;
         info!(names = list.len(), skipped, files = marks.len(), "block lists");
         self.marks = marks;
-        self.forwarder.set_block_list(list);
+        self.desk.state().forwarder.set_block_list(list);
         self.problem(DnsFault::BlockList, problems);
     }
 
@@ -415,7 +399,7 @@ impl Server {
     }
 
     fn report(&self) -> DnsReport {
-        told::report(&self.forwarder, self.wanted.as_ref(), &self.problems)
+        told::report(&self.desk.state().forwarder, self.wanted.as_ref(), &self.problems)
     }
 }
 
