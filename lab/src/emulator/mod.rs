@@ -9,10 +9,10 @@
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use genkan_engine::Verdict;
 use genkan_engine::frame::{GsoKind, Offload, Slot};
@@ -35,6 +35,9 @@ pub use wire::{Counts, Impairments, LONGEST_QUEUE, MOST_FRAMES, REORDER_WAIT, Wi
 /// Memory of the rings of a device: a tenth of a second at 1 Gbit/s, and some super-frames.
 const OPTIONS: AfPacketOptions =
     AfPacketOptions { small_ring: 16 << 20, medium_ring: 2 << 20, large_ring: 4 << 20, send_buffer: 4 << 20 };
+
+/// How soon it is seen that the thread that carries frames has ended.
+const END_SEEN: Duration = Duration::from_millis(50);
 
 /// Which way a frame goes on a cable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +77,10 @@ type Frame = (Vec<u8>, Offload);
 #[derive(Debug, Default)]
 struct Shared {
     settings: Mutex<[Impairments; 2]>,
-    /// The settings are to be looked at.
-    changed: AtomicBool,
+    /// How often the settings were changed, and with how many of these changes frames are carried.
+    changes: AtomicU64,
+    followed: Mutex<u64>,
+    follows: Condvar,
     counts: Mutex<[Counts; 2]>,
 }
 
@@ -143,12 +148,17 @@ impl Splice {
         Ok(splice)
     }
 
-    /// Changes one direction while frames pass.
+    /// Changes one direction while frames pass. It counts for every frame that is sent after the return.
     pub fn set(&self, direction: Direction, impairments: Impairments) {
-        locked(&self.shared.settings)[direction as usize] = impairments;
-        self.shared.changed.store(true, Ordering::Release);
+        let Shared { settings, changes, followed, follows, .. } = &*self.shared;
+        locked(settings)[direction as usize] = impairments;
+        let change = changes.fetch_add(1, Ordering::Release) + 1;
         // A thread that has ended needs no word.
         let _ = (&self.call).write(b"!");
+        let mut at = locked(followed);
+        while *at < change && !self.is_over() {
+            (at, _) = follows.wait_timeout(at, END_SEEN).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// What happens to frames of one direction, and what has become of them.
@@ -209,15 +219,20 @@ impl Carrier {
     fn carry(mut self) {
         // Wake-ups are to be exact to less than the 50 us by which the kernel may delay them.
         let _ = prctl::set_timerslack(1);
+        let mut followed = 0;
         while let Ok(busy) = self.move_frames() {
             if busy {
                 *locked(&self.shared.counts) = [self.wires[0].counts(), self.wires[1].counts()];
             } else if !self.wait() {
                 return;
             }
-            if self.shared.changed.swap(false, Ordering::Acquire) {
+            let changes = self.shared.changes.load(Ordering::Acquire);
+            if changes != followed {
+                followed = changes;
                 let settings = *locked(&self.shared.settings);
                 self.wires.iter_mut().zip(settings).for_each(|(wire, settings)| wire.set(settings));
+                *locked(&self.shared.followed) = followed;
+                self.shared.follows.notify_all();
             }
         }
     }

@@ -35,6 +35,7 @@ cases![;
     nothing_of_a_private_lab_survives_a_kill,
     a_file_with_mistakes_builds_nothing,
     a_link_delays_loses_doubles_and_slows_down_live,
+    a_change_of_a_link_counts_from_the_next_frame_on,
     the_emulator_ends_with_its_lab,
     a_capture_holds_what_passes,
 ];
@@ -421,6 +422,24 @@ fn a_link_delays_loses_doubles_and_slows_down_live() -> Outcome {
     let wrong = genkan_lab(&["link", "cabel", "--name", "labs-link", "--loss", "1%"], "");
     assert!(wrong.code == Some(1) && wrong.stderr.contains("cable.left, cable.right"), "{wrong:?}");
     assert_eq!(genkan_lab(&["link", "cable", "--loss", "1"], "").code, Some(2));
+    Ok(())
+}
+
+fn a_change_of_a_link_counts_from_the_next_frame_on() -> Outcome {
+    let lab = cable("labs-change");
+    let link = |share| {
+        genkan_lab(&["link", "cable", "--name", "labs-change", "--delay", "0ms", "--duplicate", share], "")
+            .expect_ok();
+    };
+    let (left, right) = (servers::udp(&lab.at("left"), 0), servers::udp(&lab.at("right"), 9));
+    for number in 0..20_u8 {
+        link("0%");
+        link("100%");
+        left.send_to(&[number], endpoint("192.0.2.2:9")).expect("there is a route");
+        for _ in 0..2 {
+            assert_eq!(servers::receive(&right, PATIENCE, |text, _| Some(text[0])), Some(number));
+        }
+    }
     Ok(())
 }
 
