@@ -77,6 +77,7 @@ fn write(file: &mut RotatingFile, row: &EventRow) -> io::Result<()> {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -119,6 +120,12 @@ mod tests {
         let page = events.page(0, 10);
         assert_eq!(page.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [41, 43, 44]);
         assert_eq!(page.rows[2].kind, EventKind::Started);
+        // The thread that writes would make the folder again.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while read(&state).last().map(|row| row.id) != Some(44) {
+            assert!(Instant::now() < deadline, "the beginning was not written");
+            std::thread::yield_now();
+        }
         events.close();
         fs::remove_dir_all(state).expect("removed");
     }
