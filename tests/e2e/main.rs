@@ -57,8 +57,10 @@ fn main() -> ExitCode {
     arguments
         .test_threads
         .get_or_insert_with(|| thread::available_parallelism().map_or(2, |cpus| 2 * cpus.get()).min(8));
-    let trials = cases::all().into_iter().filter(|case| case.applies()).map(trial).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let mut cases: Vec<Case> = cases::all().into_iter().filter(Case::applies).collect();
+    // At the end, as the others are waited for before the first of them.
+    cases.sort_by_key(is_alone);
+    libtest_mimic::run(&arguments, cases.into_iter().map(trial).collect()).exit_code()
 }
 
 /// Modules whose tests measure, or send as fast as they can: nothing may run beside them.
@@ -83,9 +85,12 @@ const ALONE: &[&str] = &[
 /// Held to write by a test that runs alone, to read by any other.
 static SIDE_BY_SIDE: RwLock<()> = RwLock::new(());
 
+fn is_alone(case: &Case) -> bool {
+    ALONE.contains(&case.name.split("::").next().unwrap_or_default())
+}
+
 fn trial(case: Case) -> Trial {
-    let module = case.name.split("::").next().unwrap_or_default();
-    let is_alone = ALONE.contains(&module);
+    let is_alone = is_alone(&case);
     Trial::ignorable_test(case.name, move || {
         let outcome = if is_alone {
             let _alone = SIDE_BY_SIDE.write().unwrap_or_else(PoisonError::into_inner);
