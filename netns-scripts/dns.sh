@@ -97,8 +97,9 @@ measure() { # WHO NAMES: queries/s, lost, then p50 and p99 in microseconds at a 
     out=$(client dnsperf -s "${at[$1]}" -d "$DIR/$2" -l "$SECONDS_EACH" -q 100 -c 4 2>/dev/null)
     awk '/Queries per second/ { print $4 }' <<<"$out" >>"$DIR/$1.$2.qps"
     awk '/Queries lost/ { print $3 }' <<<"$out" >>"$DIR/$1.$2.lost"
-    client dnsperf -v -s "${at[$1]}" -d "$DIR/$2" -l 3 -q 100 -c 4 -Q 5000 2>/dev/null |
-        awk '$1 == ">" { print $NF * 1e6 }' | sort -g >"$DIR/latency"
+    # Into a file: who reads a pipe is woken for each line, on one of the CPUs that are being measured.
+    client dnsperf -v -s "${at[$1]}" -d "$DIR/$2" -l 3 -q 100 -c 4 -Q 5000 >"$DIR/answers" 2>/dev/null
+    awk '$1 == ">" { print $NF * 1e6 }' "$DIR/answers" | sort -g >"$DIR/latency"
     awk '{ v[NR] = $1 } END { print v[int(NR * 0.5)] }' "$DIR/latency" >>"$DIR/$1.$2.p50"
     awk '{ v[NR] = $1 } END { print v[int(NR * 0.99)] }' "$DIR/latency" >>"$DIR/$1.$2.p99"
 }
