@@ -37,6 +37,7 @@ mod nat_log;
 mod onlookers;
 mod openings;
 mod outlets;
+mod placement;
 mod poller;
 mod priority;
 mod privileges;

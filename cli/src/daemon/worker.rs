@@ -20,8 +20,6 @@ use genkan_engine::router::LinkState;
 use genkan_engine::{Router, RouterConfig, WorkerId};
 use genkan_io::IoError;
 use genkan_io::sys::clock::Clock;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use tokio::sync::{mpsc, oneshot};
 
 use super::exchange::Exchange;
@@ -29,6 +27,7 @@ use super::following::Follower;
 use super::forwarder::{Forwarder, KnownNeighbor, PortHalves, PortTrouble};
 use super::local::WorkerEnd;
 use super::nat_log;
+use super::placement::Placement;
 use super::poller::{Poller, Spin, Waker};
 use super::priority::Priority;
 use super::probes::Askers;
@@ -188,7 +187,7 @@ impl Worker {
     pub(crate) fn resume(&mut self, mut paused: Loop) -> io::Result<()> {
         let name = thread_name(paused.id);
         let run = move || {
-            pin(paused.id, paused.workers);
+            paused.placement = Placement::new(paused.id, paused.workers);
             paused.priority = Priority::new();
             paused.run()
         };
@@ -213,6 +212,7 @@ pub(crate) struct Loop {
     waker: Waker,
     spin: Spin,
     priority: Priority,
+    placement: Placement,
     commands: mpsc::Receiver<(Command, oneshot::Sender<()>)>,
     requests: mpsc::Receiver<WorkerRequest>,
     reports: mpsc::Sender<Report>,
@@ -242,8 +242,7 @@ impl Loop {
                 None => early.unwrap_or_else(|| Ok(Restored::default())),
             }
         });
-        // Not before: until now the CPU may have been that of another process's worker.
-        let spare_cpu = pin(id, workers);
+        let placement = Placement::new(id, workers);
         let mut worker = Loop {
             id,
             workers,
@@ -252,7 +251,8 @@ impl Loop {
             clock,
             poller: Poller::new(config.waker.clone()),
             waker: config.waker,
-            spin: Spin::new(spare_cpu),
+            spin: Spin::new(placement.has_spare()),
+            placement,
             priority: Priority::new(),
             commands,
             requests: config.requests,
@@ -316,6 +316,7 @@ impl Loop {
                 Turn::Idle => {}
             }
             self.priority.received(frames);
+            self.placement.look(now);
             if frames > 0 {
                 self.spin.found();
             } else if self.spin.should_sleep(now) {
@@ -461,25 +462,4 @@ enum Turn {
     Idle,
     Busy,
     Stop,
-}
-
-/// Keeps this thread on a CPU of its own among those that the process may use, the first worker on the last one:
-/// the first CPUs get most interrupts. With more workers than CPUs the scheduler decides. Returns whether the process
-/// has another CPU besides those of the workers.
-fn pin(worker: WorkerId, workers: u8) -> bool {
-    let this_thread = Pid::from_raw(0);
-    let Ok(allowed) = sched_getaffinity(this_thread) else { return false };
-    let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();
-    let workers = usize::from(workers);
-    if cpus.len() > 1
-        && workers <= cpus.len()
-        && let Some(&cpu) = cpus.iter().rev().nth(worker.index())
-    {
-        let mut only = CpuSet::new();
-        let pinned = only.set(cpu).and_then(|()| sched_setaffinity(this_thread, &only));
-        if let Err(error) = pinned {
-            tracing::warn!(cpu, %error, "a packet worker is not bound to a CPU");
-        }
-    }
-    cpus.len() > workers
 }
