@@ -1,7 +1,7 @@
 //! Forwards that follow a device by nothing but its lease of the router's DHCP server.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use genkan_lab::Options;
 use genkan_lab::topology::Role::{Console, Nas, Remote};
@@ -25,6 +25,9 @@ cases![
 
 /// From the acknowledgement of a lease to an answer through the forward.
 const PROMISED: Duration = Duration::from_secs(1);
+
+/// From a release to the end of its forwards: the next look is 3 s later, the one after an answer 30.
+const NOTICED: Duration = Duration::from_secs(15);
 
 /// The host that the forwards lead to is known by its MAC address alone; addresses come from this pool.
 fn following(lab: &Lab, pool: &str, more: &str) -> String {
@@ -80,7 +83,11 @@ fn a_forward_follows_the_lease_of_its_device() -> Outcome {
     // What it gives back is nobody's.
     let (client, last) = (client.expect("it runs"), before.expect("it had several"));
     client.release();
+    let since = Instant::now();
     wait_for("the listing says so", || listing(&lab, "forwards")[0]["closed_by"] == "absent");
+    let took = since.elapsed();
+    println!("    from a release until it is known that nobody is there: {took:?}");
+    assert!(took < NOTICED, "{took:?}");
     let table = lab.genkan(&["forwards"]).expect_ok().stdout;
     assert!(table.contains("absent since ") && table.contains(&format!("last at {last}")), "{table}");
     let gone = format!("nas is no longer at {last}, and nowhere else: closed is forward web, forward game");

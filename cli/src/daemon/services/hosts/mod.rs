@@ -201,7 +201,7 @@ impl Task {
                     self.asking.remove(&host);
                     let soon = self.whereabouts.answered(&host, address, &macs, wall());
                     self.due.insert(host.clone(), Instant::now() + if soon { LOOK_SOON } else { LOOK });
-                    self.ask_because_of(Some(host).filter(|host| self.whereabouts.is_open(host)));
+                    self.ask_because_of(Some(host).filter(|host| self.whereabouts.is_open(host, address)));
                 }
                 _ = ticks.tick() => {
                     tick = tick.wrapping_add(1);

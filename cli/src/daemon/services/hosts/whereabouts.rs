@@ -167,9 +167,10 @@ impl Whereabouts {
         one.is_to_be_asked_for(address, holds, now, &mut self.moved).then(|| one.host.name.clone())
     }
 
-    /// Whether a host that is nowhere was told of somewhere, and nobody has been asked there.
-    pub(crate) fn is_open(&self, host: &str) -> bool {
-        self.followed.get(host).is_some_and(|one| one.place.is_none() && one.elsewhere.is_some())
+    /// Whether another address is to be asked for because of a host than the one that just was: it has moved meanwhile,
+    /// was told of somewhere, or may be where it is written to be.
+    pub(crate) fn is_open(&self, host: &str, asked: Ipv4Addr) -> bool {
+        self.question(host).is_some_and(|next| next != asked)
     }
 
     /// The address that is to be asked for next because of a host, if any; the last resort of one that is nowhere is what is

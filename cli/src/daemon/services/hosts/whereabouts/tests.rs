@@ -114,7 +114,7 @@ fn leases_are_believed_when_nobody_says_otherwise() {
     assert_eq!(whereabouts.leased(NAS, None, at(100), true, 1).as_deref(), Some("nas"));
     assert_eq!((place(&whereabouts), whereabouts.question("nas")), (None, Some(at(100))));
     whereabouts.answered("nas", at(100), &[], 1);
-    assert_eq!((place(&whereabouts), whereabouts.is_open("nas")), (Some(at(100)), false));
+    assert_eq!((place(&whereabouts), whereabouts.is_open("nas", at(100))), (Some(at(100)), false));
     // Renewed, then another one.
     assert_eq!(whereabouts.leased(NAS, None, at(100), true, 2), None);
     assert!(whereabouts.leased(NAS, None, at(101), true, 3).is_some());
@@ -145,9 +145,11 @@ fn another_lease_after_the_last_one_is_where_it_is() {
         };
         assert_eq!(said, [Some("nas".to_owned()), None], "asked for while it was only half known");
         assert_eq!(place(&whereabouts), Some(at(101)));
-        // What is answered to that makes no difference.
+        // What is answered to that makes no difference; nor need one wait who left while it was asked.
+        assert!(whereabouts.leased(NAS, None, at(101), false, 3).is_some());
+        whereabouts.leased(NAS, None, at(101), true, 3);
         whereabouts.answered("nas", at(100), &[NAS], 3);
-        assert_eq!(place(&whereabouts), Some(at(101)));
+        assert_eq!((place(&whereabouts), whereabouts.is_open("nas", at(100))), (Some(at(101)), true));
         whereabouts.answered("nas", at(101), &[], 4);
         assert_eq!(place(&whereabouts), Some(at(101)), "it has a lease");
     }
@@ -158,12 +160,12 @@ fn a_lease_of_an_address_that_a_stranger_has_is_nowhere() {
     let mut whereabouts = following(ROAMING);
     assert!(whereabouts.leased(NAS, None, at(100), true, 1).is_some());
     whereabouts.answered("nas", at(100), &[STRANGER], 2);
-    assert_eq!((place(&whereabouts), whereabouts.is_open("nas")), (None, false));
+    assert_eq!((place(&whereabouts), whereabouts.is_open("nas", at(100))), (None, false));
     // It declines it, and gets another one while somebody is still being asked.
     assert_eq!(whereabouts.leased(NAS, None, at(100), false, 3), None);
     assert!(whereabouts.leased(NAS, None, at(101), true, 4).is_some());
     whereabouts.answered("nas", at(100), &[STRANGER], 5);
-    assert!(whereabouts.is_open("nas"));
+    assert!(whereabouts.is_open("nas", at(100)));
     assert_eq!(whereabouts.question("nas"), Some(at(101)));
     whereabouts.answered("nas", at(101), &[NAS], 6);
     assert_eq!(place(&whereabouts), Some(at(101)));
