@@ -172,6 +172,12 @@ impl Table {
         self.clients.get(&(subnet, client.clone()))?.leased
     }
 
+    /// Whether this is the address that its holder has, was offered or had last.
+    pub(crate) fn is_known(&self, address: Ipv4Addr, slot: &Slot) -> bool {
+        let known = |holder: &Holder| self.address_of(self.subnet_of(address)?, &holder.client);
+        slot.holder.as_ref().and_then(known) == Some(address)
+    }
+
     /// The address of the lease that goes by a name.
     pub(crate) fn named(&self, name: &str) -> Option<Ipv4Addr> {
         self.names.get(name).copied()

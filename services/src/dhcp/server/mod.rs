@@ -114,9 +114,11 @@ impl Server {
         };
         server.build();
         let mut leases: Vec<&Lease> = replay.leases.values().collect();
-        // Of several addresses of one client the one that is valid longest is its own.
         leases.sort_by_key(|lease| lease.granted.saturating_add(lease.seconds.into()));
-        for lease in leases {
+        let is_valid = |lease: &&Lease| lease.remaining(now.wall.0) > 0;
+        let (valid, over): (Vec<_>, Vec<_>) = leases.into_iter().partition(is_valid);
+        // Of several leases of one client the one that is valid longest is its own; of what it had, it is the last one.
+        for lease in valid.into_iter().chain(over.into_iter().rev()) {
             server.restore(now, lease);
         }
         for (address, until) in &replay.resting {
@@ -147,11 +149,17 @@ impl Server {
         self.probes.clear();
         self.config = config;
         self.build();
-        for (address, slot) in old.slots() {
-            match slot.state {
-                State::Leased | State::Resting | State::Idle => self.keep_slot(address, slot.clone()),
-                State::Probing | State::Ready | State::Offered => {}
-            }
+        let is_kept =
+            |(_, slot): &(_, &Slot)| matches!(slot.state, State::Leased | State::Resting | State::Idle);
+        let mut slots: Vec<(Ipv4Addr, &Slot)> = old.slots().filter(is_kept).collect();
+        // Of several addresses of one client the same one as before is its own: the last lease, or the first memory.
+        slots.sort_by_cached_key(|(address, slot)| match (old.is_known(*address, slot), slot.state) {
+            (false, State::Leased) => 0,
+            (true, _) => 1,
+            (false, _) => 2,
+        });
+        for (address, slot) in slots {
+            self.keep_slot(address, slot.clone());
         }
         self.refill_all(now);
         Ok(())

@@ -305,6 +305,36 @@ fn the_lease_of_before_ends_with_the_next_one() {
 }
 
 #[test]
+fn of_several_former_addresses_the_last_one_is_remembered() {
+    for (before, after) in [(100, 200), (200, 100)] {
+        let mut bench = Bench::new(config());
+        let pool = |from, to| {
+            let mut config = config();
+            config.local.pool = Some(host(from)..=host(to));
+            config
+        };
+        let mut last = NONE;
+        for first in [before, after] {
+            bench.server.reconfigure(at(bench.now), pool(first, first + 9)).unwrap();
+            bench.settle();
+            last = bench.lease(5);
+            bench.pass(10);
+        }
+        bench.ask(Ask::release(5, last));
+        bench.server.reconfigure(at(bench.now), pool(100, 209)).unwrap();
+        bench.settle();
+        assert_eq!(bench.answer(Ask::discover(5)).1.yiaddr(), last, "after a reload");
+        bench.pass(100);
+        bench.restart(pool(100, 209));
+        assert_eq!(bench.answer(Ask::discover(5)).1.yiaddr(), last, "after a restart");
+        // Both are over.
+        bench.pass(100_000);
+        bench.restart(pool(100, 209));
+        assert_eq!(bench.answer(Ask::discover(5)).1.yiaddr(), last, "after all leases");
+    }
+}
+
+#[test]
 fn an_offer_beside_a_lease_that_lapses_leaves_the_lease_known() {
     let mut bench = Bench::new(config());
     let address = bench.lease(5);
