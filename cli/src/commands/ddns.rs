@@ -35,8 +35,8 @@ enum Action {
 }
 
 const UPDATE_HELP: &str = "\
-Also what was stopped, after a wrong password for example. The service's least interval between updates holds all the
-same, so this may have to wait.
+Also what was stopped, after a wrong password for example. A name that is good is looked up, and sent if it leads
+elsewhere. The service's least interval between updates holds all the same, so this may have to wait.
 
 Examples:
   genkan ddns update home.example.net && genkan ddns";

@@ -203,9 +203,14 @@ impl Client {
         }
     }
 
-    /// A person wants stopped names to be tried again. Intervals still hold.
+    /// A person wants all names to be tried again: stopped ones are sent, good ones are looked up, and sent if they lead
+    /// elsewhere. Intervals still hold.
     pub fn resume(&mut self) {
+        let is_idle = self.round.is_none();
         for name in &mut self.names {
+            if is_idle && !name.stopped && matches!(name.known, Known::Has(_)) {
+                name.known = Known::Nothing;
+            }
             name.stopped = false;
         }
     }

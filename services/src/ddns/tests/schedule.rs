@@ -154,6 +154,30 @@ fn badauth_stops_until_the_configuration_changes() {
 }
 
 #[test]
+fn good_names_are_looked_up_when_a_person_says_so() {
+    let (mut client, mut server) = settled();
+    assert!(run(&mut client, &mut server, at(400)).is_empty());
+    client.resume();
+    let asked = run(&mut client, &mut server, at(400));
+    assert!(matches!(asked[..], [Ask::Resolve { .. }, Ask::Resolve { .. }]), "{asked:?}");
+    assert!(client.status().all(|n| n.good));
+    // Somebody has led one of them elsewhere by hand.
+    server.records.insert("b.example.com".into(), ip(B));
+    client.resume();
+    let asked = run(&mut client, &mut server, at(401));
+    let [Ask::Resolve { .. }, Ask::Resolve { .. }, Ask::Http(update)] = &asked[..] else {
+        panic!("{asked:?}");
+    };
+    assert!(update.url.expose().contains("hostname=b.example.com&"), "{update:?}");
+    assert_eq!(server.records["b.example.com"], ip(A));
+    // Not sooner than the service wants, all the same.
+    server.records.insert("b.example.com".into(), ip(B));
+    client.resume();
+    assert!(run(&mut client, &mut server, at(402)).is_empty());
+    assert_eq!(run(&mut client, &mut server, at(701)).len(), 3);
+}
+
+#[test]
 fn nohost_stops_one_name() {
     let (mut client, mut server) = settled();
     client.address(at(400), Some(ip(B)));

@@ -35,7 +35,7 @@ struct Wanted {
     settings: Settings,
     /// The primary address of the wan; unspecified while there is none.
     wan: Ipv4Addr,
-    /// Grows when a person wants what was stopped to be tried again.
+    /// Grows when a person wants names to be tried again.
     tries: u64,
     /// No more.
     stop: bool,
@@ -103,7 +103,7 @@ impl Ddns {
         }
     }
 
-    /// Has a name tried again, also one that was stopped, with the others of its account.
+    /// Has a name tried again, also one that was stopped or is good, with the others of its account.
     pub(in crate::daemon) fn update(&self, name: &str) -> Result<DdnsRow, ErrorBody> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let has = |running: &&Running| running.wanted.borrow().settings.names.contains(&name);
@@ -113,8 +113,7 @@ impl Ddns {
             return Err(ErrorBody { code: ErrorCode::NotFound, message });
         };
         running.wanted.send_modify(|wanted| wanted.tries += 1);
-        let stopped = row.state == DdnsState::Stopped;
-        Ok(DdnsRow { state: if stopped { DdnsState::Waiting } else { row.state }, ..row })
+        Ok(DdnsRow { state: DdnsState::Waiting, ..row })
     }
 
     /// Ends all. Nothing is written to the state folder after that.
