@@ -73,3 +73,12 @@ echo "bound $new_ip_address router $new_routers dns $new_domain_name_servers dom
 pub(crate) fn path(path: &Path) -> &str {
     path.to_str().expect("it is UTF-8")
 }
+
+/// A line for a shell: dhcpcd that has this folder for its own, in place of the one place where it keeps its leases.
+pub(crate) fn dhcpcd(folder: &Path, arguments: &str) -> String {
+    let folder = folder.display();
+    format!(
+        "unshare --mount sh -c 'mount --make-rprivate / && mount --bind {folder} /var/lib/dhcpcd && \
+         mkdir -p /run/dhcpcd && mount -t tmpfs tmpfs /run/dhcpcd && exec dhcpcd {arguments}'"
+    )
+}

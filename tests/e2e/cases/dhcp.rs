@@ -13,7 +13,7 @@ use crate::dhcp_client::{
     ACK, Client, DECLINE, DISCOVER, INFORM, NAK, NOBODY, OFFER, RELEASE, REQUEST, SERVER, socket,
 };
 use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
-use crate::leases::{DHCLIENT, UDHCPC, forget_address, lease_of, leases, mac, path, script, served};
+use crate::leases::{DHCLIENT, UDHCPC, dhcpcd, forget_address, lease_of, leases, mac, path, script, served};
 use crate::outcome::Outcome;
 use crate::programs::{need, run};
 use crate::servers::{Server, connect, exchange, greeting};
@@ -55,10 +55,13 @@ fn everyday_clients_get_addresses_and_keep_them() -> Outcome {
     wait_for("dhclient has an address", || lease_of(&lab, &macs[1]).is_some());
 
     let nothing = script(&lab, "dhcpcd.conf", "duid\nnohook resolv.conf\nnoipv6rs\n");
-    let arguments = ["-4", "-1", "-B", "-f", path(&nothing), "eth0"];
-    let mut other = std::process::Command::new("dhcpcd");
+    let folder = lab.config_file().with_file_name("dhcpcd");
+    fs::create_dir(&folder).expect("/run is ours in here");
+    let line = dhcpcd(&folder, &format!("-4 -1 -B -f {} eth0", path(&nothing)));
+    let mut other = std::process::Command::new("sh");
     let quiet = || std::process::Stdio::null();
-    let mut other = hosts[2].start(other.args(arguments).stdout(quiet()).stderr(quiet())).expect("it starts");
+    let other = other.args(["-c", &format!("exec {line}")]).stdout(quiet()).stderr(quiet());
+    let mut other = hosts[2].start(other).expect("it starts");
     wait_for("dhcpcd has an address", || lease_of(&lab, &macs[2]).is_some());
 
     let given = macs.each_ref().map(|mac| lease_of(&lab, mac).expect("it has one"));

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::cases;
 use crate::fixture::{Lab, wait_for};
-use crate::leases::{DHCLIENT, UDHCPC, forget_address, lease_of, mac, mac_of, path, script, served};
+use crate::leases::{DHCLIENT, UDHCPC, dhcpcd, forget_address, lease_of, mac, mac_of, path, script, served};
 use crate::outcome::{Outcome, Skip};
 use crate::programs::{Logged, need, need_tun, run};
 use crate::servers::{Server, connect, greeting};
@@ -147,9 +147,12 @@ fn a_client_behind_dhcrelay_gets_an_address_of_its_own_network() -> Outcome {
     need("dhcrelay")?;
     need("udhcpc")?;
     need("tcpdump")?;
-    let relayed = "[[route]]\nto = \"10.20.0.0/24\"\nvia = \"192.168.0.20\"\n\n[[relayed]]\nnetwork = \"10.20.0.0/24\"\n\
-                   pool = \"10.20.0.100-10.20.0.109\"\nrouter = \"10.20.0.1\"\ndns = [\"192.168.0.53\"]\n";
-    let lab = Lab::start(relayed);
+    let route = "[[route]]\nto = \"10.20.0.0/24\"\nvia = \"192.168.0.20\"\n\n";
+    let relayed = format!(
+        "{route}[[relayed]]\nnetwork = \"10.20.0.0/24\"\npool = \"10.20.0.100-10.20.0.109\"\n\
+         router = \"10.20.0.1\"\ndns = [\"192.168.0.53\"]\n"
+    );
+    let lab = Lab::start(&relayed);
     // The laptop leads to a network on which the console is; the console's own link is down.
     let (agent, host) = (lab.host(Laptop), lab.host(Console));
     let link = ["link", "add", "far0", "type", "veth", "peer", "name", "far0", "netns", host.name()];
@@ -198,6 +201,14 @@ fn a_client_behind_dhcrelay_gets_an_address_of_its_own_network() -> Outcome {
     client.signal(Signal::SIGUSR1);
     wait_for("it is renewed", || client.count("event renew") == 2);
     assert_eq!(leased(&lab, &mac), address);
+    // The network is taken out, and its leases with it; they come back with it as well.
+    lab.reload(route);
+    wait_for("the lease is not listed", || lease_of(&lab, &mac).is_none());
+    lab.reload(&relayed);
+    wait_for("the lease is back", || lease_of(&lab, &mac).is_some());
+    client.signal(Signal::SIGUSR1);
+    wait_for("it is renewed", || client.count("event renew") == 3);
+    assert_eq!(leased(&lab, &mac), address);
     // It gives it back the same way.
     client.signal(Signal::SIGUSR2);
     wait_for("it is given back", || events(&lab, &format!("the lease of {address} was given back")) == 1);
@@ -217,14 +228,10 @@ fn who_comes_from_another_network_is_told_so() -> Outcome {
     let state = file(&lab, "clients");
     fs::create_dir_all(&state).expect("/run is ours in here");
     fs::write(state.join("dhcpcd.conf"), "duid\nnohook resolv.conf\nnoipv6rs\nnoarp\n").expect("it is ours");
-    let state = state.display();
+    let folder = state.display();
     let lines = [
-        format!("dhclient -d -sf {} -lf {state}/dhclient.leases -pf {state}/pid eth0", path(&script)),
-        // It keeps its leases in this one place.
-        format!(
-            "unshare --mount sh -c 'mount --make-rprivate / && mount --bind {state} /var/lib/dhcpcd && \
-             mkdir -p /run/dhcpcd && mount -t tmpfs tmpfs /run/dhcpcd && exec dhcpcd -4 -B -p -f {state}/dhcpcd.conf eth0'"
-        ),
+        format!("dhclient -d -sf {} -lf {folder}/dhclient.leases -pf {folder}/pid eth0", path(&script)),
+        dhcpcd(&state, &format!("-4 -B -p -f {folder}/dhcpcd.conf eth0")),
     ];
     let start = |round: &str| {
         let clients = hosts.iter().zip(&lines).zip(["dhclient", "dhcpcd"]);
