@@ -6,6 +6,7 @@ use genkan_lab::topology::Role::{Console, Laptop, Nas};
 use super::doctor::{GAME, doctor, go_out, ip};
 use crate::cases;
 use crate::fixture::{Lab, WEB, wait_for};
+use crate::leases::mac;
 use crate::outcome::Outcome;
 use crate::programs::{need, run};
 use crate::servers::Server;
@@ -48,13 +49,6 @@ fn machines_that_are_not_there() -> Outcome {
     ip(&lab.host(Nas), "link set eth0 down");
     doctor(&lab, &["web"]).expect("target-silent");
     Ok(())
-}
-
-/// The MAC address of a host.
-fn mac(host: &Namespace) -> String {
-    let said = run(host, "ip", &["-json", "link", "show", "dev", "eth0"]).expect_ok();
-    let links: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
-    links[0]["address"].as_str().expect("it has one").to_owned()
 }
 
 fn machines_that_have_moved() -> Outcome {
