@@ -6,7 +6,7 @@
 //!
 //! Environment:
 //! * `CI=true`: a missing program fails its test instead of skipping it.
-//! * `GENKAN_BIN=PATH`: test this program instead of building one in the profile of the tests.
+//! * `GENKAN_BIN=PATH`: test this program, an optimised one, instead of building one in the profile of the tests.
 //! * `GENKAN_E2E_WORKERS=N`: run the router with N workers;
 //! * `GENKAN_E2E_ROUTER=kernel`: put the kernel's own NAT in the router's place, to see whether a test is wrong;
 //!   tests of what only Genkan does are left out.

@@ -32,9 +32,9 @@ pub(crate) fn sessions() -> Option<u64> {
     Some(given.parse().unwrap_or_else(|_| panic!("GENKAN_E2E_SESSIONS is a number, not '{given}'")))
 }
 
-/// Whether the tests, and with them the router, are compiled without optimisation: loads are smaller then.
-pub(crate) const fn is_slow() -> bool {
-    cfg!(debug_assertions)
+/// Whether the router is compiled without optimisation: loads are smaller then.
+pub(crate) fn is_slow() -> bool {
+    cfg!(debug_assertions) && env::var_os("GENKAN_BIN").is_none()
 }
 
 /// The repository.

@@ -47,7 +47,9 @@ fn said(child: Child) -> Said {
 }
 
 /// How long packets may wait for a program that says nothing more, and some time for its end.
-const HANGING: Duration = Duration::from_secs(if setup::is_slow() { 6 } else { 4 });
+fn hanging() -> Duration {
+    Duration::from_secs(if setup::is_slow() { 6 } else { 4 })
+}
 
 /// It says all that is to be said, and nothing more when it has everything.
 const SILENT: &str = r#"#!/bin/sh
@@ -66,7 +68,7 @@ fn a_program_that_hangs_half_way_is_given_up() -> Outcome {
     let flow = flow_during(&lab, || refused(&lab, "it did not move packets"));
     println!("{flow:?}");
     // More than what the rings have room for is lost.
-    assert!(flow.longest < HANGING, "{flow:?}");
+    assert!(flow.longest < hanging(), "{flow:?}");
     calls.check();
     Ok(())
 }
