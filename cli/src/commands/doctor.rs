@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use genkan_config::{Facts, Loaded};
+use genkan_config::Loaded;
 use genkan_control::client::Client;
 
 use super::{Target, block_on};
@@ -118,7 +118,7 @@ async fn diagnose(arguments: &Arguments, question: &Question, words: &Words) -> 
     };
     check_name(&loaded, question)?;
     let loaded = match live {
-        Some(live) => loaded.with(&Facts { wan: live.wan(), ..Facts::default() }),
+        Some(live) => loaded.with(&live.known()),
         None => loaded.supposed(),
     };
     let facts = gather(&loaded, live, socket.display().to_string(), question).await?;

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use genkan_config::facts::ABSENT;
 use genkan_config::openings::State;
-use genkan_config::{Loaded, WanFacts};
+use genkan_config::{Facts as Known, Loaded, WanFacts};
 use genkan_control::api::{
     ClosedBy, DdnsRow, DhcpRow, DnsReport, EventKind, EventQuery, EventRow, ForwardRow, NeighborRow,
     NewProbe, ProbeKind, ProbeSource, Status,
@@ -81,8 +82,17 @@ impl Live {
         }))
     }
 
+    /// What it has found out beyond its file, as far as forwards are concerned.
+    pub(crate) fn known(&self) -> Known {
+        let place = |row: &ForwardRow| {
+            let address = row.to.split(':').next().and_then(|address| address.parse().ok());
+            Some((row.device.as_ref()?.host.clone(), address.unwrap_or(ABSENT)))
+        };
+        Known { wan: self.wan(), hosts: self.forwards.iter().filter_map(place).collect() }
+    }
+
     /// What a DHCP server has given to its wan, as far as it is used.
-    pub(crate) fn wan(&self) -> Option<WanFacts> {
+    fn wan(&self) -> Option<WanFacts> {
         let lease = self.status.wan_lease.as_ref().filter(|lease| lease.refused.is_none())?;
         Some(WanFacts {
             address: lease.address.as_ref()?.parse().ok()?,
@@ -230,7 +240,9 @@ async fn walk(
         target: SocketAddrV4::new(rule.to, internal),
         loading: match (live, row) {
             (Some(_), None) => Loading::Absent,
-            (Some(_), Some(row)) if !is_same(rule, row) => Loading::Differs,
+            (Some(_), Some(row)) if !is_same(rule, loaded.config.targets[index].as_ref(), row) => {
+                Loading::Differs
+            }
             _ => Loading::Same,
         },
         state,
@@ -314,10 +326,16 @@ fn state_of(closed: ClosedBy) -> State {
     }
 }
 
-/// Whether what is in force is what the file says, as far as packets are concerned.
-fn is_same(rule: &ForwardRule, row: &ForwardRow) -> bool {
+/// Whether what is in force is what the file says, as far as packets are concerned. `target`: the `[[host]]` that it leads
+/// to.
+fn is_same(rule: &ForwardRule, target: Option<&String>, row: &ForwardRow) -> bool {
     let written = ForwardRow::new(rule, false, UnixTime(0), None);
-    (&written.protocols, &written.ports, &written.to, written.address)
+    // One that is nowhere is called by its name.
+    let to = match target.filter(|_| rule.to == ABSENT) {
+        Some(host) => written.to.replacen(&ABSENT.to_string(), host, 1),
+        None => written.to,
+    };
+    (&written.protocols, &written.ports, &to, written.address)
         == (&row.protocols, &row.ports, &row.to, row.address)
         && (&written.from, written.enabled) == (&row.from, row.enabled)
         && (written.expires, written.max_sessions, &written.max_new_per_source)

@@ -24,7 +24,7 @@ cases![
 pub(super) const ATTEMPT: Duration = Duration::from_millis(50);
 
 /// Gives a host this address in place of any other, and has it ask for its router from there.
-fn move_to(lab: &Lab, role: Role, address: &str) {
+pub(super) fn move_to(lab: &Lab, role: Role, address: &str) {
     let host = lab.host(role);
     run(&host, "ip", &["address", "flush", "dev", "eth0"]).expect_ok();
     run(&host, "ip", &["address", "add", &format!("{address}/24"), "dev", "eth0"]).expect_ok();

@@ -3,6 +3,7 @@
 use genkan_lab::Namespace;
 use genkan_lab::topology::Role::{Console, Laptop, Nas};
 
+use super::devices::{listing, move_to, rules};
 use super::doctor::{GAME, doctor, go_out, ip};
 use crate::cases;
 use crate::fixture::{Lab, WEB, wait_for};
@@ -17,6 +18,7 @@ cases![
     services_that_are_not_there,
     machines_that_are_not_there,
     machines_that_have_moved,
+    devices_that_are_followed,
     answers_that_go_another_way,
     firewalls_of_their_own,
 ];
@@ -48,6 +50,26 @@ fn machines_that_are_not_there() -> Outcome {
     doctor(&lab, &["web"]).expect_nothing();
     ip(&lab.host(Nas), "link set eth0 down");
     doctor(&lab, &["web"]).expect("target-silent");
+    Ok(())
+}
+
+/// The file does not say where they are; the router has found out.
+fn devices_that_are_followed() -> Outcome {
+    let lab = Lab::start("");
+    let nas = lab.host(Nas);
+    lab.reload(&rules(&format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\n", mac(&nas))));
+    doctor(&lab, &["web"]).expect("target-never-seen");
+    let _server = Server::tcp(&nas, 8080);
+    for address in ["192.168.0.77", "192.168.0.78"] {
+        move_to(&lab, Nas, address);
+        wait_for("it is found", || listing(&lab, "forwards")[0]["to"] == format!("{address}:8080"));
+        doctor(&lab, &["web"]).expect_nothing();
+    }
+    // Another machine has its address.
+    ip(&nas, "link set eth0 down");
+    move_to(&lab, Console, "192.168.0.78");
+    wait_for("a stranger is there", || listing(&lab, "forwards")[0]["closed_by"] == "absent");
+    doctor(&lab, &["web"]).expect("target-absent");
     Ok(())
 }
 
