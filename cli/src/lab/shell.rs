@@ -71,7 +71,7 @@ fn cannot_start(command: &[String]) -> String {
     format!("cannot start {}", command.first().map_or("the shell", String::as_str))
 }
 
-/// Runs a command in the network of a computer. At a Genkan the usual place of its files is that Genkan's, and one that is
+/// Runs a command in the network of a computer, whose devices are also those of its `/sys/class/net`. At a Genkan the usual place of its files is that Genkan's, and one that is
 /// started there by hand keeps its state in the lab as well.
 fn at_computer<T: Send>(
     record: &Record,
@@ -83,6 +83,8 @@ fn at_computer<T: Send>(
     let directory = record::router_directory(&record.name, host);
     let is_genkan = record.is_genkan(host);
     lab.namespace(host)?.run(|| {
+        own_mounts().map_err(|error| Failure::new("no mounts of its own", &error))?;
+        show_own_devices();
         if is_genkan {
             show_in_usual_place(&directory)
                 .map_err(|error| Failure::new("cannot show the router's files", &error))?;
@@ -92,17 +94,28 @@ fn at_computer<T: Send>(
     })
 }
 
-/// Mounts a directory over the usual place, for this thread and what it starts.
+/// Mounts from now on are for this thread and what it starts.
+fn own_mounts() -> nix::Result<()> {
+    let nothing: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)
+}
+
+/// A sysfs shows the network in which it was mounted.
+fn show_own_devices() {
+    let (nothing, flags) = (None::<&str>, MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC);
+    // Containers that hide parts of /sys refuse this; few programs look there.
+    let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), flags, nothing);
+}
+
+/// Mounts a directory over the usual place.
 fn show_in_usual_place(directory: &Path) -> io::Result<()> {
     let place = usual_place();
     fs::create_dir_all(place)?;
     if fs::canonicalize(place)? == directory {
         return Ok(());
     }
-    let nothing: Option<&str> = None;
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
-    mount(Some(directory), place, nothing, MsFlags::MS_BIND, nothing)?;
+    mount(Some(directory), place, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     Ok(())
 }
 

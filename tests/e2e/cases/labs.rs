@@ -168,6 +168,10 @@ fn a_lab_that_stays_is_listed_used_and_leaves_nothing() -> Outcome {
     assert_eq!(exec(&["nas", "--", "sh", "-c", "exit 7"], "").code, Some(7));
     let seen = exec(&["nas", "--", "ip", "-4", "-br", "address"], "").expect_ok();
     assert!(seen.stdout.contains("192.168.0.10/24"), "{seen:?}");
+    // What programs read of its devices is its own as well.
+    let own = exec(&["nas", "--", "cat", "/sys/class/net/eth0/address"], "").expect_ok().stdout;
+    let link = exec(&["nas", "--", "ip", "-o", "link", "show", "eth0"], "").expect_ok().stdout;
+    assert!(link.contains(&format!("link/ether {} ", own.trim())), "{own:?} {link}");
     // At the router the router is asked, without being told where it is.
     exec(&["router", "--", "genkan", "status"], "").expect_ok();
     let nobody = exec(&["nasty", "--", "true"], "");
