@@ -43,7 +43,7 @@ fn text(report: &DnsReport) -> String {
         output::grouped(report.cache.limit / 1024)
     );
     if report.blocked_names > 0 {
-        text.push_str(&format!("{} names are blocked\n", output::grouped(report.blocked_names)));
+        text.push_str(&format!("names blocked: {}\n", output::grouped(report.blocked_names)));
     }
     for name in &report.public_names {
         text.push_str(&format!("inside: {name}\n"));
@@ -82,13 +82,13 @@ fn text(report: &DnsReport) -> String {
     }
     text.push_str(&queries.text());
     let odd = [
-        (report.waiting, "questions wait for a resolver"),
-        (report.rebinding, "answers were withheld: they pointed inside"),
-        (report.malformed, "messages of clients were no queries"),
-        (report.ignored_answers, "messages of resolvers answered no question"),
+        (report.waiting, "questions that wait for a resolver"),
+        (report.rebinding, "answers withheld, as they pointed inside"),
+        (report.malformed, "messages of clients that were no queries"),
+        (report.ignored_answers, "messages of resolvers that answered no question"),
     ];
     for (number, what) in odd.into_iter().filter(|(number, _)| *number > 0) {
-        text.push_str(&format!("{} {what}\n", output::grouped(number)));
+        text.push_str(&format!("{what}: {}\n", output::grouped(number)));
     }
     text
 }
@@ -132,6 +132,9 @@ mod tests {
         assert!(shown.contains("under home.arpa; 5 answers in the cache, 2 of 4,096 KiB"), "{shown}");
         assert!(shown.contains("\nproblem: no resolver answers\n"), "{shown}");
         assert!(shown.contains("192.0.2.53:53  down   1,234"), "{shown}");
-        assert!(shown.contains("2 answers were withheld") && !shown.contains("wait for"), "{shown}");
+        assert!(
+            shown.contains("answers withheld, as they pointed inside: 2\n") && !shown.contains("wait for"),
+            "{shown}"
+        );
     }
 }

@@ -162,7 +162,7 @@ fn names_are_answered_from_where_they_belong() -> Outcome {
     let events = lab.genkan(&["events"]).expect_ok().stdout;
     assert!(events.contains("192.168.0.10 of inside.example.net. was withheld"), "{events}");
     let metrics = lab.genkan(&["dns"]).expect_ok().stdout;
-    assert!(metrics.contains("198.51.100.7:53") && metrics.contains("2 names are blocked"), "{metrics}");
+    assert!(metrics.contains("198.51.100.7:53") && metrics.contains("names blocked: 2"), "{metrics}");
     Ok(())
 }
 

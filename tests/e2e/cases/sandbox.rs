@@ -170,11 +170,11 @@ fn named_files_may_be_replaced_in_a_folder_of_their_own() -> Outcome {
         rows.iter().map(reason).collect::<Vec<_>>()
     };
     let names = || lab.genkan(&["dns"]).stdout;
-    wait_for("the list is read", || names().contains("1 names are blocked"));
+    wait_for("the list is read", || names().contains("names blocked: 1"));
     assert!(reasons().iter().all(|reason| !reason.contains("Permission denied")), "{:?}", reasons());
     replace("0.0.0.0 second.example third.example\n");
     lab.genkan(&["reload"]).expect_ok();
-    wait_for("the other list is read", || names().contains("2 names are blocked"));
+    wait_for("the other list is read", || names().contains("names blocked: 2"));
     wait_for("it is told what is out of reach", || {
         reasons()[1].contains("Permission denied")
             && reasons()[1].contains("the sandbox lets the router read")
