@@ -240,6 +240,7 @@ impl Server {
     pub(super) fn rest(&mut self, now: Now, subnet: usize, address: Ipv4Addr) {
         let seconds = self.config.subnet(subnet).rest_time;
         let until = now.monotonic + Duration::from_secs(seconds.into());
+        self.withdraw(address);
         self.table.set(address, Slot { state: State::Resting, until, holder: None });
         if self.has_room() {
             self.record(&Record::Resting { address, until: now.wall.0 + i64::from(seconds) });

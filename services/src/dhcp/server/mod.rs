@@ -380,6 +380,16 @@ impl Server {
         }
     }
 
+    /// The lease of an address is over: acknowledgements of it that wait are not sent. Should the same client get it again, a
+    /// loss of power may leave the end of this lease on the disk and not yet the next one.
+    fn withdraw(&mut self, address: Ipv4Addr) {
+        let before = self.held.len();
+        self.held.retain(|held| held.address != address);
+        for _ in self.held.len()..before {
+            self.dropped(Reason::Outlived);
+        }
+    }
+
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()

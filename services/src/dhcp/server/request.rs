@@ -150,6 +150,10 @@ impl Server {
             self.event(Event::Expired { address: former });
         }
         let seconds = self.lease_time(request, subnet);
+        let is_of_another = |slot: &Slot| slot.state == State::Leased && !slot.is_held_by(&client);
+        if self.table.slot(address).is_some_and(is_of_another) {
+            self.withdraw(address);
+        }
         let before = self.table.slot(address).filter(|slot| slot.state == State::Leased);
         let renewed = before.is_some_and(|slot| slot.is_held_by(&client));
         // The acknowledgement of a shorter lease may get lost: then the client goes by the one that it has.
@@ -248,6 +252,7 @@ impl Server {
     /// The address is free, and its holder remembered.
     fn end_lease(&mut self, now: Now, address: Ipv4Addr) {
         let holder = self.table.slot(address).and_then(|slot| slot.holder.clone());
+        self.withdraw(address);
         self.record(&Record::Freed(address));
         self.table.set(address, Slot { state: State::Idle, until: now.monotonic, holder });
     }

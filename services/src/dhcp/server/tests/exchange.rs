@@ -74,6 +74,15 @@ fn what_is_given_up_before_it_is_on_the_disk_is_not_acknowledged() {
         hear(server, Ask::selecting(6, address));
     });
     assert_eq!(passed_on, [(6, MessageType::Offer), (6, MessageType::Ack)]);
+    // Given back and taken again: it is the second lease that is acknowledged, once that is on the disk.
+    let again = |server: &mut Server, address| {
+        hear(server, Ask::release(5, address));
+        hear(server, Ask::init_reboot(5, address));
+        let first = server.committed + 1;
+        server.committed(first);
+        assert_eq!(server.poll_transmit(), None, "the next record on the disk may be the end of that");
+    };
+    assert_eq!(while_the_disk_is_busy(again), [(5, MessageType::Ack)]);
     // The disk has stood still for longer than the lease.
     let late = while_the_disk_is_busy(|server, _| server.handle_timeout(at(4_000)));
     assert_eq!(late, []);
