@@ -36,6 +36,10 @@ use super::lease::{ClientKey, Lease};
 use super::message::Request;
 use super::pool::{Holder, Slot, State, Table};
 
+/// Wall time is counted in whole seconds, and moves of the wall clock by a second are not recorded: so much longer a lease is
+/// kept after a restart, so that none ends before its client thinks so.
+const SLACK: u32 = 2;
+
 /// Records that were made and not yet told to be on disk; beyond it clients get no answer and ask again.
 const MAX_OUTSTANDING: u64 = 8192;
 /// Things waiting to be polled, of each kind that a wire can cause.
@@ -115,7 +119,7 @@ impl Server {
         server.build();
         let mut leases: Vec<&Lease> = replay.leases.values().collect();
         leases.sort_by_key(|lease| lease.granted.saturating_add(lease.seconds.into()));
-        let is_valid = |lease: &&Lease| lease.remaining(now.wall.0) > 0;
+        let is_valid = |lease: &&Lease| left_of(lease, now).is_some();
         let (valid, over): (Vec<_>, Vec<_>) = leases.into_iter().partition(is_valid);
         // Of several leases of one client the one that is valid longest is its own; of what it had, it is the last one.
         for lease in valid.into_iter().chain(over.into_iter().rev()) {
@@ -202,18 +206,16 @@ impl Server {
     }
 
     fn restore(&mut self, now: Now, lease: &Lease) {
-        let left = u64::from(lease.remaining(now.wall.0));
+        let left = left_of(lease, now);
         let holder = Holder {
             client: lease.client.clone(),
             hardware: lease.hardware,
-            name: lease.name.clone().filter(|_| left > 0),
+            name: lease.name.clone().filter(|_| left.is_some()),
             seconds: lease.seconds,
         };
-        // Wall time is counted in whole seconds, and moves of the wall clock by a second are not recorded: two more, so
-        // that no lease ends before its client thinks so.
         let (state, until) = match left {
-            0 => (State::Idle, now.monotonic),
-            left => (State::Leased, now.monotonic + Duration::from_secs(left + 2)),
+            None => (State::Idle, now.monotonic),
+            Some(left) => (State::Leased, now.monotonic + left),
         };
         self.keep_slot(lease.address, Slot { state, until, holder: Some(holder) });
     }
@@ -472,6 +474,13 @@ impl Server {
             false => self.dropped(Reason::Overloaded),
         }
     }
+}
+
+/// How long a stored lease goes on; `None`: it is over.
+fn left_of(lease: &Lease, now: Now) -> Option<Duration> {
+    let is_valid = lease.remaining(now.wall.0.saturating_sub(SLACK.into())) > 0;
+    let left = lease.remaining(now.wall.0).saturating_add(SLACK);
+    is_valid.then(|| Duration::from_secs(left.into()))
 }
 
 /// What a snapshot says about an address. Ended leases are in it: their clients get the same address again.

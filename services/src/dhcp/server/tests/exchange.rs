@@ -359,6 +359,20 @@ fn an_offer_beside_a_lease_that_lapses_leaves_the_lease_known() {
     assert_eq!(bench.answer(Ask::discover(5)).1.yiaddr(), address);
 }
 
+/// What is left of a lease by a clock of whole seconds may be a second too little.
+#[test]
+fn no_lease_ends_early_by_a_restart_in_its_last_second() {
+    for (late, lasts) in [(0, true), (1, true), (2, false)] {
+        let mut bench = Bench::new(config());
+        let address = bench.lease(5);
+        bench.pass(3600 + late);
+        bench.restart(config());
+        assert_eq!(bench.server.lease(address).is_some(), lasts, "{late} s late");
+        bench.pass(2);
+        assert!(bench.server.lease(address).is_none());
+    }
+}
+
 #[test]
 fn leases_survive_a_restart_and_a_snapshot() {
     let mut bench = Bench::new(config());
