@@ -265,7 +265,8 @@ fn no_address_is_given_twice_whenever_the_router_is_killed() -> Outcome {
             let before = look().acknowledgements;
             let mut router = start(&lab);
             let acknowledged = || look().acknowledgements > before;
-            let changes = live(&mut rng, &file, (kill % 2 == 0).then_some(&acknowledged));
+            let many = || acknowledged() && look().owners.len() as u64 >= kills;
+            let changes = live(&mut rng, &file, (kill % 2 == 0).then_some(&many));
             assert!(router.try_wait().expect("it is ours").is_none(), "it has ended by itself");
             router.kill().expect("it runs");
             router.wait().expect("it is ours");
@@ -289,6 +290,7 @@ fn no_address_is_given_twice_whenever_the_router_is_killed() -> Outcome {
         }
     });
     let told = look();
+    assert!(told.owners.len() as u64 >= kills, "clients get addresses: {}", told.owners.len());
     println!(
         "{kills} kills, {} leases, {} acknowledgements; {moments:?}",
         told.owners.len(),
