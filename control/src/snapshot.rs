@@ -257,13 +257,9 @@ impl Snapshot {
             let row = ForwardRow::new(rule, running.ad_hoc.contains(&rule.name), now, closed);
             let opened = opened.get(&rule.name).filter(|_| row.open).copied();
             let target = running.targets.get(&rule.name);
-            // One that is nowhere is called by its name.
-            let to = match target.filter(|_| rule.to.is_unspecified()) {
-                Some(host) => row.to.replacen(&rule.to.to_string(), host, 1),
-                None => row.to.clone(),
-            };
             let device = target.and_then(|host| devices.get(host).cloned());
-            ForwardRow { schedule: running.schedules.get(&rule.name).cloned(), opened, to, device, ..row }
+            let row = row.naming(rule, target);
+            ForwardRow { schedule: running.schedules.get(&rule.name).cloned(), opened, device, ..row }
         };
         (running.revision, running.plan.forwards.iter().map(row).collect())
     }

@@ -329,13 +329,8 @@ fn state_of(closed: ClosedBy) -> State {
 /// Whether what is in force is what the file says, as far as packets are concerned. `target`: the `[[host]]` that it leads
 /// to.
 fn is_same(rule: &ForwardRule, target: Option<&String>, row: &ForwardRow) -> bool {
-    let written = ForwardRow::new(rule, false, UnixTime(0), None);
-    // One that is nowhere is called by its name.
-    let to = match target.filter(|_| rule.to == ABSENT) {
-        Some(host) => written.to.replacen(&ABSENT.to_string(), host, 1),
-        None => written.to,
-    };
-    (&written.protocols, &written.ports, &to, written.address)
+    let written = ForwardRow::new(rule, false, UnixTime(0), None).naming(rule, target);
+    (&written.protocols, &written.ports, &written.to, written.address)
         == (&row.protocols, &row.ports, &row.to, row.address)
         && (&written.from, written.enabled) == (&row.from, row.enabled)
         && (written.expires, written.max_sessions, &written.max_new_per_source)

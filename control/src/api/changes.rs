@@ -351,6 +351,15 @@ impl ForwardRow {
             counts: ForwardCounts::default(),
         }
     }
+
+    /// With its target by name, where that is a `[[host]]` that is nowhere.
+    #[must_use]
+    pub fn naming(self, rule: &ForwardRule, target: Option<&String>) -> ForwardRow {
+        match target.filter(|_| rule.to.is_unspecified()) {
+            Some(host) => ForwardRow { to: self.to.replacen(&rule.to.to_string(), host, 1), ..self },
+            None => self,
+        }
+    }
 }
 
 /// `GET /v1/history`.
