@@ -13,7 +13,7 @@ declare -A packages=(
     [ip]=iproute2 [tc]=iproute2 [nft]=nftables [ethtool]=ethtool [ping]=iputils-ping [traceroute]=traceroute
     [dhcpd]=isc-dhcp-server [kea-dhcp4]=kea-dhcp4-server [dnsmasq]=dnsmasq-base
     [curl]=curl [nc]=netcat-openbsd [iperf3]=iperf3 [dig]=dnsutils [tcpdump]=tcpdump [python3]=python3
-    [cc]='gcc libc6-dev' [unbound]=unbound [named]=bind9 [openssl]=openssl
+    [cc]='gcc libc6-dev' [unbound]=unbound [named]=bind9 [openssl]=openssl [turnserver]=coturn
     [udhcpc]=udhcpc [dhclient]=isc-dhcp-client [dhcpcd]=dhcpcd-base
     [dhcrelay]=isc-dhcp-relay [/lib/systemd/systemd-networkd]=systemd
 )

@@ -1,5 +1,6 @@
 //! Dynamic DNS: what `[[ddns]]` says, in the terms of the client, and where its passwords are.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +25,8 @@ const OTHERS: u32 = 0o007;
 pub struct Ddns {
     /// The names, in lower case, without trailing dot; at least one.
     pub names: Vec<String>,
+    /// Which of their addresses.
+    pub family: Family,
     /// What the file calls the service.
     pub provider: &'static str,
     /// Who keeps them.
@@ -101,7 +104,7 @@ pub enum AddressSource {
     Wan,
     /// What a STUN server sees (RFC 8489).
     Stun {
-        /// Name or address.
+        /// Name or address, that of IPv6 without brackets.
         host: String,
         /// UDP port.
         port: u16,
@@ -146,6 +149,37 @@ pub enum DdnsError {
     Entry(#[from] EntryError),
 }
 
+impl AddressSource {
+    /// The family of the server's address, where that is written in place of a name.
+    pub fn literal_family(&self) -> Option<Family> {
+        let host = match self {
+            AddressSource::Wan => return None,
+            AddressSource::Stun { host, .. } => host.as_str(),
+            AddressSource::Http { url } => {
+                let rest = url.strip_prefix("https://").unwrap_or(url);
+                let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+                match host.strip_prefix('[') {
+                    Some(address) => address.split(']').next().unwrap_or(address),
+                    None => host.split(':').next().unwrap_or(host),
+                }
+            }
+        };
+        host.parse().ok().map(Family::of)
+    }
+}
+
+impl fmt::Display for AddressSource {
+    /// As the file has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AddressSource::Wan => f.write_str("wan"),
+            AddressSource::Stun { host, port } if host.contains(':') => write!(f, "stun:[{host}]:{port}"),
+            AddressSource::Stun { host, port } => write!(f, "stun:{host}:{port}"),
+            AddressSource::Http { url } => f.write_str(url),
+        }
+    }
+}
+
 impl SecretSource {
     /// The password itself.
     ///
@@ -173,6 +207,16 @@ fn read_secret(path: &Path) -> Result<Secret, SecretFileError> {
 }
 
 impl Ddns {
+    /// What tells the entry from all others: no two have the same name and family.
+    pub fn id(&self) -> String {
+        let name = self.names.first().map_or("", String::as_str);
+        match self.family {
+            Family::V4 => name.to_owned(),
+            // No name has such a sign.
+            Family::V6 => format!("{name}@v6"),
+        }
+    }
+
     /// Reads the password and makes what the client keeps.
     ///
     /// # Errors
@@ -190,7 +234,7 @@ impl Ddns {
         let password = || secret.clone().unwrap_or_else(|| Secret::new(""));
         let service = match &self.service {
             DdnsService::Known { provider, username, contact } => {
-                let http = Http::of_provider(provider, Family::V4, username.clone(), password())?;
+                let http = Http::of_provider(provider, self.family, username.clone(), password())?;
                 Service::Http(Http { contact: contact.clone(), ..http })
             }
             DdnsService::Custom { url, username, contact } => {
@@ -214,7 +258,7 @@ impl Ddns {
                 })
             }
         };
-        Ok(Entry::new(&self.names, Family::V4, service)?)
+        Ok(Entry::new(&self.names, self.family, service)?)
     }
 }
 

@@ -8,7 +8,7 @@ use genkan_services::dhcp::server::Options;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::ddns::{AddressSource, Ddns, DdnsService, SecretSource};
+use crate::ddns::{Ddns, DdnsService, SecretSource};
 use crate::facts::ABSENT;
 use crate::schedule::Schedule;
 use crate::value::duration::humane;
@@ -416,13 +416,8 @@ fn ddns(entry: &Ddns) -> Item {
         Some(SecretSource::Inline(secret)) => (secret.expose().to_owned(), none()),
         Some(SecretSource::File(path)) => (none(), path.display().to_string()),
     };
-    let source = match &entry.source {
-        AddressSource::Wan => "wan".to_owned(),
-        AddressSource::Stun { host, port } => format!("stun:{host}:{port}"),
-        AddressSource::Http { url } => url.clone(),
-    };
     Item {
-        name: entry.names.first().cloned().unwrap_or_default(),
+        name: entry.names.first().map(|name| entry.family.called(name)).unwrap_or_default(),
         fields: vec![
             field("provider", entry.provider),
             field("names", join(&entry.names)),
@@ -436,7 +431,7 @@ fn ddns(entry: &Ddns) -> Item {
             field("key", key),
             field("algorithm", algorithm),
             field("ttl", ttl),
-            field("source", source),
+            field("source", entry.source.to_string()),
             field("allow_private", entry.allow_private.to_string()),
             field("ca_file", optional(entry.ca_file.as_ref().map(|path| path.display()))),
             field("contact", contact),

@@ -16,8 +16,6 @@ const WORDS: &[(&str, &str)] = &[
     ("pppoe", "PPPoE comes with a later version"),
     ("map-e", "MAP-E comes with a later version"),
     ("ds-lite", "DS-Lite comes with a later version"),
-    ("v6", "IPv6 comes with a later version: the router has no address of that family to publish"),
-    ("ipv6", "IPv6 comes with a later version: the router has no address of that family to publish"),
 ];
 
 /// Why a key does not work yet; `table` is its table's path.

@@ -309,15 +309,16 @@ impl Scrape {
     }
 
     fn ddns(&mut self, names: &[DdnsRow]) {
-        let label = |row: &DdnsRow| vec![("name", row.name.clone())];
+        let label =
+            |row: &DdnsRow| vec![("name", row.name.clone()), ("family", row.family.name().to_owned())];
         let good = names.iter().map(|row| (label(row), u64::from(row.state == DdnsState::Good)));
         self.add(
             ("genkan_ddns_good", "Whether a name outside has the address that it ought to have", false),
             good,
         );
         let faults = names.iter().filter_map(|row| {
-            let labels = vec![("name", row.name.clone()), ("fault", row.fault?.name().to_owned())];
-            Some((labels, 1))
+            let fault = ("fault", row.fault?.name().to_owned());
+            Some((label(row).into_iter().chain([fault]).collect(), 1))
         });
         self.add(("genkan_ddns_fault", "Why a name outside could not be updated", false), faults);
         let updates = names.iter().map(|row| (label(row), row.updates));

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use genkan_control::api::{
-    ChangeQuery, ChangeReport, DdnsFault, DdnsRow, DdnsState, DhcpFault, DiffQuery, ErrorBody, ErrorCode,
-    EventKind, ForwardPatch, HostQuery, IoCounters, LogLevelReport, LogLevelSource, MappingQuery, PortRole,
-    SessionQuery, SessionSort,
+    ChangeQuery, ChangeReport, DdnsFamily, DdnsFault, DdnsRow, DdnsState, DhcpFault, DiffQuery, ErrorBody,
+    ErrorCode, EventKind, ForwardPatch, HostQuery, IoCounters, LogLevelReport, LogLevelSource, MappingQuery,
+    PortRole, SessionQuery, SessionSort,
 };
 use genkan_control::client::{Client, ClientError};
 use genkan_control::events::NewEvent;
@@ -213,10 +213,11 @@ async fn every_listing_goes_round() {
     assert!(bench.client.hosts(&HostQuery::default()).await.expect("hosts").rows.is_empty());
     let row = DdnsRow {
         name: "home.example.net".to_owned(),
+        family: DdnsFamily::V6,
         provider: "duckdns".to_owned(),
         state: DdnsState::Stopped,
         address: None,
-        wanted: Some(Ipv4Addr::new(203, 0, 113, 1)),
+        wanted: Some("2001:db8::1".parse().expect("an address")),
         since: None,
         next_attempt: None,
         fault: Some(DdnsFault::Name),

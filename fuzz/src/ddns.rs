@@ -35,6 +35,7 @@ struct Pending {
 
 struct World {
     entry: Entry,
+    family: Family,
     client: Client,
     now: Timestamp,
     /// Whether the date is known.
@@ -48,10 +49,10 @@ struct World {
     saved: State,
 }
 
-fn service(shape: u8) -> Service {
+fn service(shape: u8, family: Family) -> Service {
     let of = |id| {
         let provider = provider(id).expect("it is known");
-        Http::of_provider(provider, Family::V4, "user".to_owned(), Secret::new(PASSWORD)).expect("of IPv4")
+        Http::of_provider(provider, family, "user".to_owned(), Secret::new(PASSWORD)).expect("of both")
     };
     let key = || TsigKey::new(KEY, TsigAlgorithm::HmacSha256, SECRET).expect("a key");
     let update = |zone: Option<&str>, key| {
@@ -82,17 +83,29 @@ fn service(shape: u8) -> Service {
 /// On a bug.
 pub fn check(octets: &[u8]) {
     let [shape, rest @ ..] = octets else { return };
-    let service = service(*shape);
+    let family = if shape / 7 % 2 == 0 { Family::V4 } else { Family::V6 };
+    let service = service(*shape, family);
     let interval = service.min_interval();
     let has_key = matches!(&service, Service::DnsUpdate(DnsUpdate { key: Some(_), .. }));
-    let entry = Entry::new(&NAMES.map(str::to_owned), Family::V4, service).expect("it is right");
+    let entry = Entry::new(&NAMES.map(str::to_owned), family, service).expect("it is right");
     let at = Timestamp::from_secs(1);
     let start = Now { at, wall: Some(UnixTime(EPOCH)) };
     let client = Client::new(start, entry.clone(), None);
     let saved = client.state(start);
     let (asked, wanted) = (BTreeMap::new(), None);
-    let mut world =
-        World { entry, client, now: at, dated: true, wanted, pending: None, asked, interval, has_key, saved };
+    let mut world = World {
+        entry,
+        family,
+        client,
+        now: at,
+        dated: true,
+        wanted,
+        pending: None,
+        asked,
+        interval,
+        has_key,
+        saved,
+    };
     let mut rest = rest;
     world.want(1);
     world.pass(Duration::from_secs(5));
@@ -115,7 +128,10 @@ impl World {
     }
 
     fn want(&mut self, choice: u8) {
-        self.wanted = (choice & 3 != 0).then(|| IpAddr::from([203, 0, 113, choice & 3]));
+        self.wanted = (choice & 3 != 0).then(|| match self.family {
+            Family::V4 => IpAddr::from([203, 0, 113, choice & 3]),
+            Family::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(choice & 3)]),
+        });
         self.client.address(self.clocks(), self.wanted);
     }
 
@@ -261,7 +277,7 @@ impl World {
         self.want(2);
         for _ in 0..64 {
             self.poll();
-            if let Some(Pending { request, wanted: Some(IpAddr::V4(address)), .. }) = &self.pending {
+            if let Some(Pending { request, wanted: Some(address), .. }) = &self.pending {
                 match request.ask.clone() {
                     Ask::Http(http) => {
                         let body = honest_body(&http, &address.to_string());
@@ -285,8 +301,11 @@ impl World {
 
 /// Those who are asked for the own address.
 fn ask_for_address(choice: u8, data: &[u8]) {
-    if let Ok(address) = echo::address(data) {
-        assert!(data.len() <= echo::MAX_BODY && echo::is_public(&address), "{address}");
+    for family in [Family::V4, Family::V6] {
+        if let Ok(address) = echo::address(data, family) {
+            assert!(data.len() <= echo::MAX_BODY && echo::is_public(&address), "{address}");
+            assert_eq!(Family::of(address), family, "{address}");
+        }
     }
     let id = [7; 12];
     let mut octets = data.to_vec();

@@ -19,7 +19,7 @@ const KEY_NAME: &[u8] = b"\x0agenkan-key\0";
 const ANY: &[u8] = &[0, 255, 0, 0, 0, 0];
 
 /// What update services say, one each of those that mean something, and the beginnings of JSON.
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 25] = [
     "good ",
     "nochg ",
     "badauth",
@@ -44,6 +44,7 @@ const WORDS: [&str; 24] = [
     "}",
     "{\"success\":false,\"errors\":[{\"code\":10000}]}",
     "{\"id\":\"../x?y\",\"content\":\"\"}",
+    "2001:db8::1",
 ];
 
 /// A body of words that the input chooses, and octets of its own between them.

@@ -1,11 +1,13 @@
 """Keeps names, as update services do: dyndns2 and the Cloudflare API over HTTPS, with all their moods.
 
-update_server.py FOLDER PORT: FOLDER holds cert.pem with its key; each request becomes a line of FOLDER/requests.
+update_server.py FOLDER PORT [ADDRESS]: FOLDER holds cert.pem with its key; each request becomes a line of
+FOLDER/requests. ADDRESS is where it listens, of IPv4 or IPv6; without it everywhere on IPv4.
 """
 
 import base64
 import http.server
 import json
+import socket
 import ssl
 import sys
 import threading
@@ -13,6 +15,7 @@ import time
 import urllib.parse
 
 FOLDER, PORT = sys.argv[1], int(sys.argv[2])
+ADDRESS = sys.argv[3] if len(sys.argv) > 3 else "0.0.0.0"
 LOCK = threading.Lock()
 RECORDS = {"kept.example.org": "192.0.2.1"}
 BASIC = "Basic " + base64.b64encode(b"user:hunter2").decode()
@@ -48,7 +51,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.api([{"id": "z1"}] if query["name"] == "example.org" else [])
         if url.path == "/client/v4/zones/z1/dns_records":
             has = RECORDS.get(query["name"])
-            return self.api([{"id": query["name"].replace(".", "x"), "content": has}] if has else [])
+            is_asked = has and (":" in has) == (query["type"] == "AAAA")
+            return self.api([{"id": query["name"].replace(".", "x"), "content": has}] if is_asked else [])
         self.answer("what?", 404)
 
     def change(self):
@@ -94,7 +98,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-server = http.server.ThreadingHTTPServer(("0.0.0.0", PORT), Handler)
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6 if ":" in ADDRESS else socket.AF_INET
+
+
+server = Server((ADDRESS, PORT), Handler)
 server.daemon_threads = True
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(FOLDER + "/cert.pem", FOLDER + "/cert.pem")

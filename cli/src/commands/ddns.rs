@@ -1,8 +1,9 @@
 //! `genkan ddns`: names outside that follow the wan address.
 
-use genkan_control::api::{DdnsRow, DdnsState, ErrorCode};
+use genkan_control::api::{DdnsFamily, DdnsRow, DdnsState, ErrorCode};
 use genkan_control::client::{Client, ClientError};
 use genkan_engine::UnixTime;
+use genkan_services::ddns::Family;
 
 use super::{Target, answer, block_on};
 use crate::output::{self, Exit, Failure, Format, Listing};
@@ -89,15 +90,16 @@ fn update(arguments: &UpdateArguments) -> Result<Exit, Failure> {
 }
 
 fn listing() -> Listing {
-    Listing::new(&["name", "state", "address", "since", "next attempt", "provider", "reason"])
+    Listing::new(&["name", "family", "state", "address", "since", "next attempt", "provider", "reason"])
         .shrinks(&[("reason", 24), ("name", 16)])
-        .drops(&["provider", "since"])
+        .drops(&["provider", "since", "family"])
 }
 
 fn cells(row: &DdnsRow) -> Vec<String> {
     let time = |at: Option<i64>| at.map_or_else(dash, |at| genkan_config::rfc3339(UnixTime(at)));
     vec![
         row.name.clone(),
+        row.family.name().to_owned(),
         row.state.name().to_owned(),
         row.address.map_or_else(dash, |address| address.to_string()),
         time(row.since),
@@ -105,6 +107,19 @@ fn cells(row: &DdnsRow) -> Vec<String> {
         row.provider.clone(),
         row.reason.clone().unwrap_or_else(dash),
     ]
+}
+
+/// Which of its addresses a listed name is about.
+pub(crate) fn family(row: &DdnsRow) -> Family {
+    match row.family {
+        DdnsFamily::V4 => Family::V4,
+        DdnsFamily::V6 => Family::V6,
+    }
+}
+
+/// What a listed name is called outside of a table.
+pub(crate) fn called(row: &DdnsRow) -> String {
+    family(row).called(&row.name)
 }
 
 fn dash() -> String {

@@ -1,6 +1,6 @@
 //! What was found out, before anything is concluded from it.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use genkan_config::openings::State;
 use genkan_control::api::{DdnsRow, DhcpRow, DnsProblem};
@@ -52,7 +52,7 @@ pub(crate) struct Name {
     /// Which `[[ddns]]` has it.
     pub(crate) entry: Option<usize>,
     /// The addresses that it has as seen from here; empty where nobody could tell.
-    pub(crate) resolved: Vec<Ipv4Addr>,
+    pub(crate) resolved: Vec<IpAddr>,
     /// Seconds since the service has acknowledged the address.
     pub(crate) age: Option<i64>,
 }

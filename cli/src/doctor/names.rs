@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::time::Duration;
 
-use genkan_services::ddns::{DnsName, lookup};
+use genkan_services::ddns::{DnsName, Family, lookup};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -15,10 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks the DNS service at one of the router's own addresses, by TCP, as the box's own programs can. Empty: it does not
 /// tell.
-pub(super) async fn by_service(server: Ipv4Addr, name: &str) -> Vec<Ipv4Addr> {
+pub(super) async fn by_service(server: Ipv4Addr, name: &str, family: Family) -> Vec<IpAddr> {
     let Ok(name) = DnsName::parse(name) else { return Vec::new() };
     // Who answers on a connection of our own is who was asked.
-    let question = lookup::question(1, &name);
+    let question = lookup::question(1, &name, family);
     let answer = timeout(PATIENCE, exchange(server, &question)).await;
     answer
         .ok()
@@ -41,7 +41,7 @@ async fn exchange(server: Ipv4Addr, question: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Asks the box's resolver. Empty: it does not tell, or not in time.
-pub(super) async fn by_system(name: &str) -> Vec<Ipv4Addr> {
+pub(super) async fn by_system(name: &str, family: Family) -> Vec<IpAddr> {
     let (tell, told) = oneshot::channel();
     let name = name.to_owned();
     // A thread of its own: one that the C library keeps waiting must not keep the program waiting.
@@ -54,9 +54,5 @@ pub(super) async fn by_system(name: &str) -> Vec<Ipv4Addr> {
         return Vec::new();
     }
     let found: Vec<IpAddr> = timeout(PATIENCE, told).await.ok().and_then(Result::ok).unwrap_or_default();
-    let v4 = |address| match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    };
-    found.into_iter().filter_map(v4).collect()
+    found.into_iter().filter(|address| Family::of(*address) == family).collect()
 }

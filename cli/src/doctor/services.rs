@@ -1,14 +1,16 @@
 //! Facts about the services of the running router.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use genkan_config::Loaded;
+use genkan_config::ddns::Ddns;
 use genkan_control::api::{DdnsRow, DdnsState, WanLease};
 use tokio::task::JoinSet;
 
 use super::facts::{Dns, Name, Services};
 use super::gather::{Live, seconds_since_1970};
 use super::{boxed, names};
+use crate::commands::ddns::family;
 
 /// Most names that are looked up.
 const MOST_NAMES: usize = 16;
@@ -38,8 +40,10 @@ pub(super) async fn services(loaded: &Loaded, live: Option<&Live>, is_of_one: bo
 fn missing(loaded: &Loaded, live: &Live) -> Vec<(&'static str, usize, String)> {
     let mut missing = Vec::new();
     for (index, entry) in loaded.config.ddns.iter().enumerate() {
-        let is_unknown = |name: &&String| !live.ddns.iter().any(|row| row.name == **name);
-        missing.extend(entry.names.iter().filter(is_unknown).map(|name| ("ddns", index, name.clone())));
+        let is_unknown =
+            |name: &&String| !live.ddns.iter().any(|row| entry.family == family(row) && row.name == **name);
+        let unknown = entry.names.iter().filter(is_unknown);
+        missing.extend(unknown.map(|name| ("ddns", index, entry.family.called(name))));
     }
     if loaded.config.dns.is_some() && !live.dns.enabled {
         missing.push(("dns", 0, "[dns]".to_owned()));
@@ -52,23 +56,28 @@ fn missing(loaded: &Loaded, live: &Live) -> Vec<(&'static str, usize, String)> {
     missing
 }
 
+/// Whether a `[[ddns]]` of the file is that of a listed name.
+fn is_of(entry: &Ddns, row: &DdnsRow) -> bool {
+    entry.family == family(row) && entry.names.contains(&row.name)
+}
+
 async fn names(loaded: &Loaded, live: &Live) -> Vec<Name> {
     let now = seconds_since_1970();
     let mut asked = JoinSet::new();
     let good = live.ddns.iter().enumerate().filter(|(_, row)| row.state == DdnsState::Good);
     for (index, row) in good.take(MOST_NAMES) {
-        let (name, server) = (row.name.clone(), own_server(loaded, live, row));
+        let (name, family, server) = (row.name.clone(), family(row), own_server(loaded, live, row));
         asked.spawn(async move {
             let found = match server {
-                Some(server) => names::by_service(server, &name).await,
-                None => names::by_system(&name).await,
+                Some(server) => names::by_service(server, &name, family).await,
+                None => names::by_system(&name, family).await,
             };
             (index, found)
         });
     }
     let name = |row: &DdnsRow| Name {
         row: row.clone(),
-        entry: loaded.config.ddns.iter().position(|entry| entry.names.contains(&row.name)),
+        entry: loaded.config.ddns.iter().position(|entry| is_of(entry, row)),
         resolved: Vec::new(),
         age: row.since.map(|since| now - since),
     };
@@ -94,7 +103,10 @@ fn own_server(loaded: &Loaded, live: &Live, row: &DdnsRow) -> Option<Ipv4Addr> {
 }
 
 /// What a resolver tells hosts inside about their own server is nothing about the outside.
-fn outside(loaded: &Loaded, found: Vec<Ipv4Addr>) -> Vec<Ipv4Addr> {
-    let is_inside = |address: &Ipv4Addr| loaded.plan.lans.iter().any(|lan| lan.address.contains(address));
+fn outside(loaded: &Loaded, found: Vec<IpAddr>) -> Vec<IpAddr> {
+    let is_inside = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => loaded.plan.lans.iter().any(|lan| lan.address.contains(v4)),
+        IpAddr::V6(_) => false,
+    };
     if found.iter().any(is_inside) { Vec::new() } else { found }
 }

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use genkan_control::api::{
-    CounterRow, CountersReport, DdnsRow, DdnsState, DhcpRow, DnsQueries, DnsReport, DnsUpstreamRow,
-    ForwardCounts, ForwardRow, HostRow, PortCountersRow, PortRole, PortStatus, Status, WanLease,
-    WanLeaseState,
+    CounterRow, CountersReport, DdnsFamily, DdnsRow, DdnsState, DhcpRow, DnsQueries, DnsReport,
+    DnsUpstreamRow, ForwardCounts, ForwardRow, HostRow, PortCountersRow, PortRole, PortStatus, Status,
+    WanLease, WanLeaseState,
 };
 
 use super::rates::Snapshot;
@@ -62,8 +62,9 @@ fn add_services(mut sample: Sample, second: u64) -> Sample {
         reason: None,
     };
     sample.dhcp = vec![lan("guests", 50, 50, 0), lan("home", 12, 2_000, 1_988)];
-    let name = |name: &str, state| DdnsRow {
+    let name = |name: &str, family, state| DdnsRow {
         name: name.to_owned(),
+        family,
         provider: "rfc2136".to_owned(),
         state,
         address: None,
@@ -75,7 +76,11 @@ fn add_services(mut sample: Sample, second: u64) -> Sample {
         updates: 0,
         failures: 0,
     };
-    sample.ddns = vec![name("home.example.net", DdnsState::Good), name("www.example.net", DdnsState::Failed)];
+    sample.ddns = vec![
+        name("home.example.net", DdnsFamily::V4, DdnsState::Good),
+        name("home.example.net", DdnsFamily::V6, DdnsState::Good),
+        name("www.example.net", DdnsFamily::V4, DdnsState::Failed),
+    ];
     sample.status.wan_lease = Some(WanLease {
         state: WanLeaseState::Bound,
         address: Some("203.0.113.7/24".to_owned()),

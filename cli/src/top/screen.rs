@@ -269,7 +269,12 @@ mod tests {
         assert!(hosts[3].starts_with("HOST"), "the views are theirs: {hosts:#?}");
         let sheets = View::ALL.map(|view| state.sheet(view));
         let text = text(&state.snapshot, sheets, 1);
-        assert!(text.contains("\nddns  www.example.net FAILED  home.example.net good\n"), "{text}");
+        assert!(
+            text.contains(
+                "\nddns  www.example.net FAILED  home.example.net good  home.example.net (IPv6) good\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

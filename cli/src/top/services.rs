@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::rates::Span;
 use super::sample::Sample;
 use super::sheet::scaled;
+use crate::commands::ddns::called;
 use crate::output;
 
 /// How the services do at a moment.
@@ -101,7 +102,7 @@ impl Services {
         let mut ddns: Vec<&DdnsRow> = now.ddns.iter().collect();
         // What is wrong goes first: a narrow terminal cuts the end off.
         ddns.sort_by_key(|row| !is_bad(row.state));
-        let standing = |row: &DdnsRow| DdnsStanding { name: row.name.clone(), state: row.state };
+        let standing = |row: &DdnsRow| DdnsStanding { name: called(row), state: row.state };
         Services {
             wan: now.status.wan_lease.as_ref().map(wan),
             dhcp: now.dhcp.iter().map(dhcp).collect(),
@@ -185,7 +186,7 @@ mod tests {
             "wan   203.0.113.7/24  bound  59m left",
             "dhcp  guests 50 leased, 0 of 50 free USED UP  home 12 leased, 1,988 of 2,000 free",
             "dns   200 queries/s  75 % cached  1 of 2 resolvers up",
-            "ddns  www.example.net FAILED  home.example.net good",
+            "ddns  www.example.net FAILED  home.example.net good  home.example.net (IPv6) good",
         ];
         assert_eq!(lines(Some(&before), &after), expected);
         let bad = |sample: &Sample| -> Vec<bool> {

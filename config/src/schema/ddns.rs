@@ -1,6 +1,6 @@
 //! `[[ddns]]`: names outside that follow the wan address.
 
-use genkan_services::ddns::{TsigAlgorithm, provider};
+use genkan_services::ddns::{Family, TsigAlgorithm, provider};
 use schemars::JsonSchema;
 
 use crate::ddns::{AddressSource, Ddns as Typed, DdnsService, SecretSource};
@@ -8,7 +8,6 @@ use crate::error::Span;
 use crate::table::Table;
 use crate::value::ddns::{
     CLOUDFLARE, CUSTOM, DNS_UPDATE, DomainName, KeyName, Password, Plain, ProviderName, Server, Source, Url,
-    V4,
 };
 use crate::value::duration::Humane;
 use crate::value::name::AbsolutePath;
@@ -67,12 +66,11 @@ pub(crate) struct Ddns {
     /// Of `rfc2136`: how long others may keep the address.
     #[schemars(extend("default" = "1m"))]
     pub(crate) ttl: Field<Humane>,
-    /// The kind of address. Only `v4` in this version.
+    /// The kind of address: `v6` for AAAA records, whose `source` is another than the wan.
     #[schemars(extend("default" = "v4"))]
-    #[expect(dead_code, reason = "there is one that is accepted, and no choice to make")]
-    pub(crate) family: Field<Word<V4>>,
-    /// Where the address comes from: `wan`; behind another NAT `stun:SERVER` (RFC 8489), or the URL of a page that says
-    /// it.
+    pub(crate) family: Field<Word<Family>>,
+    /// Where the address comes from: `wan`; behind another NAT, and for IPv6, `stun:SERVER` (RFC 8489), or the URL of a
+    /// page that says it.
     #[schemars(extend("default" = "wan"))]
     pub(crate) source: Field<Source>,
     /// Whether an address that cannot be reached from outside is published too.
@@ -86,7 +84,7 @@ pub(crate) struct Ddns {
 
 impl Ddns {
     pub(super) fn read(mut t: Table<'_, '_>) -> Ddns {
-        let needed = ["url", "username", "server", "zone", "key"].into_iter().chain(SECRETS);
+        let needed = ["url", "username", "server", "zone", "key", "source"].into_iter().chain(SECRETS);
         let ddns = Ddns {
             span: t.span(),
             written: needed.filter(|key| t.has(key)).collect(),
@@ -137,6 +135,11 @@ impl Ddns {
         all.into_iter().flatten().collect()
     }
 
+    /// The kind of address.
+    pub(crate) fn family(&self) -> Family {
+        self.family.as_ref().map_or(Family::V4, |word| word.value.0)
+    }
+
     /// As the daemon has it; `None` when a key that it needs is absent or was refused.
     pub(crate) fn typed(&self) -> Option<Typed> {
         let plain = |field: &Field<Plain>| field.as_ref().map(|plain| plain.value.0.clone());
@@ -165,6 +168,7 @@ impl Ddns {
         };
         let secret = self.secrets().into_iter().next();
         Some(Typed {
+            family: self.family(),
             names: self.names.as_ref()?.value.items.iter().map(|name| name.value.0.clone()).collect(),
             provider: name.0,
             service,

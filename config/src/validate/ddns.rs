@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use genkan_services::ddns::{DnsName, Family, Secret, Template, provider};
 
-use crate::ddns::{DdnsError, SecretSource};
+use crate::ddns::{AddressSource, DdnsError, SecretSource};
 use crate::error::{Code, Report, Span};
 use crate::schema::{Ddns, File, SECRETS};
 use crate::validate::{Topology, list};
@@ -23,7 +23,7 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
             .label("its updates could not be sent")
             .help("add `[router]`, and below it `tun = \"genkan0\"`: the box goes out through the wan then");
     }
-    let mut seen: HashMap<&str, &Span> = HashMap::new();
+    let mut seen: HashMap<(&str, Family), &Span> = HashMap::new();
     for entry in file.ddns() {
         let errors = report.count();
         names(entry, &mut seen, report);
@@ -31,6 +31,7 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
         let Some(provider) = entry.provider.as_ref().map(|provider| provider.value.0) else { continue };
         keys(entry, provider, report);
         needs(entry, provider, report);
+        family(entry, provider, report);
         zone(entry, report);
         if report.count() == errors {
             whole(entry, report);
@@ -38,7 +39,7 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
     }
 }
 
-fn names<'f>(entry: &'f Ddns, seen: &mut HashMap<&'f str, &'f Span>, report: &mut Report) {
+fn names<'f>(entry: &'f Ddns, seen: &mut HashMap<(&'f str, Family), &'f Span>, report: &mut Report) {
     let Some(names) = &entry.names else { return };
     let items = &names.value.items;
     if names.value.complete && !(1..=MOST_NAMES).contains(&items.len()) {
@@ -48,14 +49,16 @@ fn names<'f>(entry: &'f Ddns, seen: &mut HashMap<&'f str, &'f Span>, report: &mu
             .help("for example `names = [\"home.example.net\"]`");
     }
     for name in items {
-        if let Some(first) = seen.get(name.value.0.as_str()) {
+        // A name may have an address of each family, from an entry of its own.
+        let key = (name.value.0.as_str(), entry.family());
+        if let Some(first) = seen.get(&key) {
             report
                 .error(Code::Conflict, &name.span, format!("`ddns.names` has `{}` twice", name.value.0))
                 .label("the second one")
                 .related(first, "the first one")
                 .help("take one of them away: two services cannot keep the same name");
         } else {
-            seen.insert(&name.value.0, &name.span);
+            seen.insert(key, &name.span);
         }
     }
 }
@@ -159,10 +162,50 @@ fn needs(entry: &Ddns, name: ProviderName, report: &mut Report) {
         }
         known => {
             let Some(known) = provider(known.0) else { return };
-            let in_url = known.url(Family::V4).is_some_and(|url| url.contains("{username}"));
+            let in_url = known.url(entry.family()).is_some_and(|url| url.contains("{username}"));
             need(known.basic || in_url, has("username"), "username", "\"user\"");
             need(true, secret, "password_file", password);
         }
+    }
+}
+
+/// Whether the service takes such an address, and whether `source` can tell one.
+fn family(entry: &Ddns, name: ProviderName, report: &mut Report) {
+    let source = entry.source.as_ref();
+    let source_family = source.and_then(|source| source.value.0.literal_family());
+    if let (Some(source), Some(other)) = (source, source_family.filter(|other| *other != entry.family())) {
+        let (wrong, wanted) = match other {
+            Family::V4 => ("IPv4", "IPv6"),
+            Family::V6 => ("IPv6", "IPv4"),
+        };
+        let message = format!("`ddns.source` is reached over {wrong}, and tells no {wanted} address");
+        report.error(Code::Conflict, &source.span, message).label(format!("an address of {wrong}")).help(
+            match other {
+                Family::V4 => "name a server that has an IPv6 address",
+                Family::V6 => "add `family = \"v6\"` if that is the address that the names are to have",
+            },
+        );
+    }
+    let Some(family) = entry.family.as_ref().filter(|family| family.value.0 == Family::V6) else { return };
+    if provider(name.0).is_some_and(|known| known.url(Family::V6).is_none()) {
+        report
+            .error(
+                Code::Conflict,
+                &family.span,
+                format!("`ddns.family` cannot be \"v6\" with provider \"{}\"", name.0),
+            )
+            .label("how it takes an IPv6 address is not known")
+            .help("if it does, `provider = \"dyndns2\"` with the `url` from its documentation");
+    }
+    let is_wan =
+        source.map_or(!entry.written.contains(&"source"), |source| source.value.0 == AddressSource::Wan);
+    if is_wan {
+        let span = source.map_or(&family.span, |source| &source.span);
+        report
+            .error(Code::Conflict, span, "`ddns.family` \"v6\" needs a `source`: the wan has IPv4 only")
+            .label("not from the wan")
+            .help("for example `source = \"https://ip6.example.net/\"`, a page that says who asks")
+            .help("or `source = \"stun:stun.example.net\"`; either is asked over IPv6, by the way that the box has");
     }
 }
 

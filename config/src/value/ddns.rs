@@ -1,8 +1,9 @@
 //! What `[[ddns]]` holds: names, services, URLs, passwords.
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
-use genkan_services::ddns::{DnsName, Secret, Template, TsigAlgorithm};
+use genkan_services::ddns::{DnsName, Family, Secret, Template, TsigAlgorithm};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
@@ -90,16 +91,20 @@ impl Words for TsigAlgorithm {
     ];
 }
 
-/// The kind of address that names get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct V4;
-
-impl Words for V4 {
+impl Words for Family {
     const TAKES: &'static str = "an address family";
     const MANY: &'static str = "address families";
-    const WORDS: &'static [(&'static str, V4)] = &[("v4", V4)];
-    const ALIASES: &'static [(&'static str, &'static str)] =
-        &[("ipv4", "v4"), ("inet", "v4"), ("a", "v4"), ("4", "v4")];
+    const WORDS: &'static [(&'static str, Family)] = &[("v4", Family::V4), ("v6", Family::V6)];
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("ipv4", "v4"),
+        ("inet", "v4"),
+        ("a", "v4"),
+        ("4", "v4"),
+        ("ipv6", "v6"),
+        ("inet6", "v6"),
+        ("aaaa", "v6"),
+        ("6", "v6"),
+    ];
 }
 
 /// A name in the DNS, of two labels at least, in lower case and without trailing dot.
@@ -163,14 +168,16 @@ impl Server {
         }
         let (host, port) = match text.split_once(':') {
             None => (text, port),
-            Some((host, written)) => match written.parse() {
-                Ok(port) if port != 0 => (host, port),
-                _ => return Err(Bad::new(format!("`{}` is no port", super::shorten(written)), accepted)),
-            },
+            Some((host, written)) => (host, read_port(written, accepted)?),
         };
         DnsName::parse(host).map_err(|error| Bad::new(error.to_string(), accepted))?;
         Ok(Server { host: host.to_ascii_lowercase(), port })
     }
+}
+
+fn read_port(text: &str, accepted: &str) -> Result<u16, Bad> {
+    let port = text.parse().ok().filter(|port| *port != 0);
+    port.ok_or_else(|| Bad::new(format!("`{}` is no port", super::shorten(text)), accepted))
 }
 
 impl Text for Server {
@@ -197,12 +204,7 @@ impl Text for Source {
             return Ok(Source(AddressSource::Wan));
         }
         if let Some(server) = text.strip_prefix("stun:") {
-            let Server { host, port } = Server::parse(
-                server.trim_start_matches("//"),
-                STUN_PORT,
-                "stun:NAME or stun:NAME:PORT is accepted",
-            )?;
-            return Ok(Source(AddressSource::Stun { host, port }));
+            return stun(server.trim_start_matches("//")).map(Source);
         }
         if let Some(rest) = text.strip_prefix("http://") {
             let bad = bad("anybody on the way could change the answer");
@@ -221,6 +223,28 @@ impl Text for Source {
             _ => bad("it is none of the three").fix("\"wan\""),
         })
     }
+}
+
+/// `SERVER` or `SERVER:PORT`; an IPv6 address stands in brackets (RFC 7064 section 3.1).
+fn stun(server: &str) -> Result<AddressSource, Bad> {
+    let accepted = "stun:NAME, stun:ADDRESS or stun:[IPV6], each with or without :PORT, is accepted";
+    if let Ok(address) = server.parse::<Ipv6Addr>() {
+        let bad = Bad::new("brackets tell where an IPv6 address ends", accepted);
+        return Err(bad.fix(quoted(&format!("stun:[{address}]"))));
+    }
+    let Some((address, rest)) = server.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
+        let Server { host, port } = Server::parse(server, STUN_PORT, accepted)?;
+        return Ok(AddressSource::Stun { host, port });
+    };
+    let address: Ipv6Addr = address
+        .parse()
+        .map_err(|_| Bad::new(format!("`{}` is no IPv6 address", super::shorten(address)), accepted))?;
+    let port = match rest.strip_prefix(':') {
+        Some(port) => read_port(port, accepted)?,
+        None if rest.is_empty() => STUN_PORT,
+        None => return Err(Bad::new(format!("`{}` is no port", super::shorten(rest)), accepted)),
+    };
+    Ok(AddressSource::Stun { host: address.to_string(), port })
 }
 
 /// A URL with scheme https, perhaps with placeholders.
@@ -355,7 +379,14 @@ mod tests {
         let fix = |text| Source::parse(text).expect_err("refused").fix;
         assert_eq!(fix("http://ip.example.net/").as_deref(), Some("\"https://ip.example.net/\""));
         assert_eq!(fix("stun").as_deref(), Some("\"stun:stun.example.net\""));
-        assert!(Source::parse("stun:[2001:db8::1]:3478").is_err());
+        let stun = |port| AddressSource::Stun { host: "2001:db8::1".to_owned(), port };
+        assert_eq!(source("stun:[2001:db8:0::1]"), Ok(stun(3478)));
+        assert_eq!(source("stun:[2001:db8::1]:19302"), Ok(stun(19302)));
+        assert_eq!(fix("stun:2001:db8::1").as_deref(), Some("\"stun:[2001:db8::1]\""));
+        for wrong in ["[2001:db8::1]:0", "[2001:db8::1]3478", "[192.0.2.1]", "[2001:db8::1", "2001:db8::1:x"]
+        {
+            assert!(Source::parse(&format!("stun:{wrong}")).is_err(), "{wrong}");
+        }
         assert!(Source::parse("https://ip.example.net/{names}").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Names outside that follow the wan address.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,18 +10,21 @@ use utoipa::ToSchema;
 pub struct DdnsRow {
     /// The name, without trailing dot.
     pub name: String,
+    /// Which of its addresses: a name may have one of each.
+    #[serde(default)]
+    pub family: DdnsFamily,
     /// Who keeps it, as the configuration calls the service.
     pub provider: String,
     /// How it stands.
     pub state: DdnsState,
     /// The address that it has, as far as known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = Ipv4)]
-    pub address: Option<Ipv4Addr>,
+    #[schema(value_type = Option<String>, format = "ip")]
+    pub address: Option<IpAddr>,
     /// The address that it ought to have; absent while that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = Ipv4)]
-    pub wanted: Option<Ipv4Addr>,
+    #[schema(value_type = Option<String>, format = "ip")]
+    pub wanted: Option<IpAddr>,
     /// When the service last acknowledged the address, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<i64>,
@@ -38,6 +41,17 @@ pub struct DdnsRow {
     pub updates: u64,
     /// Updates that failed since the router started.
     pub failures: u64,
+}
+
+/// The kind of address that a name outside has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DdnsFamily {
+    /// IPv4, an A record.
+    #[default]
+    V4,
+    /// IPv6, an AAAA record.
+    V6,
 }
 
 /// How a name outside stands.
@@ -74,6 +88,16 @@ pub enum DdnsFault {
     Address,
     /// Something on this machine: a file that cannot be read, a disk that takes nothing.
     Local,
+}
+
+impl DdnsFamily {
+    /// Its name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DdnsFamily::V4 => "v4",
+            DdnsFamily::V6 => "v6",
+        }
+    }
 }
 
 impl DdnsFault {

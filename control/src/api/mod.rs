@@ -30,7 +30,7 @@ pub use self::audit::*;
 pub use self::capture::CaptureQuery;
 pub use self::changes::*;
 pub use self::counters::*;
-pub use self::ddns::{DdnsFault, DdnsRow, DdnsState};
+pub use self::ddns::{DdnsFamily, DdnsFault, DdnsRow, DdnsState};
 pub use self::dns::*;
 pub use self::error::*;
 pub use self::events::{EventKind, EventPage, EventQuery, EventRow};

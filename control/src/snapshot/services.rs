@@ -55,7 +55,7 @@ impl Snapshot {
     /// All names outside that follow the wan address, in alphabetical order.
     pub fn ddns(&self) -> Vec<DdnsRow> {
         let mut rows: Vec<DdnsRow> = self.ddns.iter().flat_map(|entry| entry.value().clone()).collect();
-        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows.sort_by(|a, b| (&a.name, a.family).cmp(&(&b.name, b.family)));
         rows
     }
 }

@@ -1,6 +1,7 @@
 //! The few DNS messages that a dynamic update needs (RFC 1035, RFC 2136), octet by octet.
 
 use super::dns_name::DnsName;
+use super::entry::Family;
 use std::net::IpAddr;
 use thiserror::Error;
 
@@ -50,9 +51,12 @@ pub(super) fn query(id: u16, name: &DnsName, kind: u16, recursion: bool) -> Vec<
     octets
 }
 
-/// The type of record that holds `address`.
-pub(super) fn address_type(address: IpAddr) -> u16 {
-    if address.is_ipv4() { TYPE_A } else { TYPE_AAAA }
+/// The type of record that holds addresses of a family.
+pub(super) fn address_type(family: Family) -> u16 {
+    match family {
+        Family::V4 => TYPE_A,
+        Family::V6 => TYPE_AAAA,
+    }
 }
 
 /// An update that makes `address` the only one of its family of every name: the old RRset is deleted (RFC 2136 §2.5.2)
@@ -60,7 +64,7 @@ pub(super) fn address_type(address: IpAddr) -> u16 {
 pub(super) fn update(id: u16, zone: &DnsName, names: &[&DnsName], address: IpAddr, ttl: u32) -> Vec<u8> {
     let mut octets = header(id, OPCODE_UPDATE << 11, [1, 0, 2 * names.len() as u16, 0]);
     question(&mut octets, zone, TYPE_SOA);
-    let kind = address_type(address);
+    let kind = address_type(Family::of(address));
     let rdata = match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),

@@ -65,7 +65,9 @@ fn return_code(line: &[u8], address: IpAddr) -> Option<Verdict> {
     Some(match code {
         "good" | "nochg" => {
             let said: Vec<IpAddr> = rest.split([',', ' ']).filter_map(|word| word.parse().ok()).collect();
-            let ours = said.iter().filter(|a| a.is_ipv4() == address.is_ipv4()).collect::<Vec<_>>();
+            // Updates are sent over IPv4: a service that names such an address alone has taken the sender's for the IPv6
+            // one that it did not understand.
+            let ours = said.iter().filter(|a| address.is_ipv6() || a.is_ipv4()).collect::<Vec<_>>();
             if said.iter().any(IpAddr::is_loopback) && !address.is_loopback() {
                 // How a service says that it ignored the update of an agent that it does not like.
                 Verdict::Stop(Reason::BadAgent)

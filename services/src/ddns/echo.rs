@@ -1,5 +1,6 @@
 //! The address as a web server sees it: the body of an HTTP answer that contains it.
 
+use super::entry::Family;
 use std::net::{IpAddr, Ipv4Addr};
 use thiserror::Error;
 
@@ -20,19 +21,19 @@ pub enum EchoError {
     Several,
 }
 
-/// The one public address that stands in `body`, alone or inside HTML or JSON.
+/// The one public address of `family` that stands in `body`, alone or inside HTML or JSON.
 ///
 /// # Errors
 ///
 /// See [`EchoError`].
-pub fn address(body: &[u8]) -> Result<IpAddr, EchoError> {
+pub fn address(body: &[u8], family: Family) -> Result<IpAddr, EchoError> {
     if body.len() > MAX_BODY {
         return Err(EchoError::TooLong);
     }
+    let fits = |address: &IpAddr| Family::of(*address) == family && is_public(address);
     let mut found = None;
     for word in body.split(|&o| !(o.is_ascii_alphanumeric() || o == b'.' || o == b':')) {
-        let Some(address) = std::str::from_utf8(word).ok().and_then(|w| w.parse().ok()).filter(is_public)
-        else {
+        let Some(address) = std::str::from_utf8(word).ok().and_then(|w| w.parse().ok()).filter(fits) else {
             continue;
         };
         if found.replace(address).is_some_and(|earlier| earlier != address) {

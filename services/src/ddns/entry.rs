@@ -16,7 +16,7 @@ use thiserror::Error;
 const MAX_NAMES: usize = 32;
 
 /// The kind of address that an entry is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
     /// A records.
     V4,
@@ -28,6 +28,14 @@ impl Family {
     /// The family of `address`.
     pub fn of(address: IpAddr) -> Family {
         if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    /// What a name is called for people, who may have it in both families: IPv4 is what one expects.
+    pub fn called(self, name: &str) -> String {
+        match self {
+            Family::V4 => name.to_owned(),
+            Family::V6 => format!("{name} (IPv6)"),
+        }
     }
 }
 

@@ -1,27 +1,24 @@
 //! Which addresses a name has, as a resolver tells: one question, and its answer.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use super::dns_message::{self, TYPE_A};
+use super::dns_message;
 use super::dns_name::DnsName;
+use super::entry::Family;
 
 /// NOERROR.
 const WELL: u16 = 0;
 
-/// The question for the IPv4 addresses of a name, with recursion (RFC 1035 section 4.1); over TCP its length goes before
-/// it (section 4.2.2).
-pub fn question(id: u16, name: &DnsName) -> Vec<u8> {
-    dns_message::query(id, name, TYPE_A, true)
+/// The question for the addresses of a name, with recursion (RFC 1035 section 4.1); over TCP its length goes before it
+/// (section 4.2.2).
+pub fn question(id: u16, name: &DnsName, family: Family) -> Vec<u8> {
+    dns_message::query(id, name, dns_message::address_type(family), true)
 }
 
 /// What the answer to that says; `None` when it is no answer to it, or says that there is none.
-pub fn addresses(answer: &[u8], question: &[u8]) -> Option<Vec<Ipv4Addr>> {
+pub fn addresses(answer: &[u8], question: &[u8]) -> Option<Vec<IpAddr>> {
     let reply = dns_message::reply(answer, question).ok().filter(|reply| reply.rcode == WELL)?;
-    let v4 = |address| match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    };
-    Some(reply.addresses.into_iter().filter_map(v4).collect())
+    Some(reply.addresses)
 }
 
 #[cfg(test)]
@@ -31,7 +28,7 @@ mod tests {
     #[test]
     fn an_answer_has_the_addresses_of_the_name_that_was_asked_for() {
         let name = DnsName::parse("home.example.net").expect("a name");
-        let question = question(0x1234, &name);
+        let question = question(0x1234, &name, Family::V4);
         // ID; RD; one question.
         assert_eq!(question[..12], [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
         let mut answer = question.clone();
@@ -39,7 +36,10 @@ mod tests {
         (answer[2], answer[3], answer[7]) = (0x81, 0x80, 1);
         // The name by reference, A, IN, a minute, four octets.
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 9]);
-        assert_eq!(addresses(&answer, &question), Some(vec![Ipv4Addr::new(203, 0, 113, 9)]));
+        assert_eq!(addresses(&answer, &question), Some(vec![IpAddr::from([203, 0, 113, 9])]));
+        // AAAA in place of A.
+        let of_ipv6 = super::question(0x1234, &name, Family::V6);
+        assert_eq!((of_ipv6.len(), of_ipv6[of_ipv6.len() - 3]), (question.len(), 28));
         // SERVFAIL, another ID.
         let with = |at: usize, octet| {
             let mut other = answer.clone();

@@ -5,7 +5,7 @@ use super::cloudflare;
 use super::dns_message::{self, TYPE_SOA, address_type};
 use super::dns_name::DnsName;
 use super::dyndns2;
-use super::entry::{DnsUpdate, Http, Service};
+use super::entry::{DnsUpdate, Family, Http, Service};
 use super::reason::{Reason, Verdict};
 use super::request::{Ask, DnsRequest, HttpRequest, Method, Outcome, USER_AGENT};
 use super::secret::Secret;
@@ -146,7 +146,7 @@ impl Client {
                 sent.octets = match (step, &self.zone) {
                     (Step::Zone, _) => dns_message::query(id, &wire_names[0], TYPE_SOA, true),
                     (Step::Lookup(i), _) => {
-                        dns_message::query(id, &wire_names[*i], address_type(address), false)
+                        dns_message::query(id, &wire_names[*i], address_type(Family::of(address)), false)
                     }
                     (Step::Update(of), Some(Zone::Name(zone))) => {
                         let of: Vec<&DnsName> = of.iter().map(|i| &wire_names[*i]).collect();

@@ -25,7 +25,9 @@ cases![;
 
 pub(super) const ROUTER: &str = "[router]\ntun = \"genkan0\"\n";
 const SECRET: &str = "Z2Vua2FuLWdlbmthbi1nZW5rYW4tZ2Vua2FuLWdlbmth";
-const HTTPS: u16 = 8443;
+pub(super) const HTTPS: u16 = 8443;
+/// Of the remote host, where a test gives it one.
+pub(super) const REMOTE_V6: &str = "2001:db8:6::2";
 
 /// A folder of the test's own, where servers keep what is theirs.
 pub(super) fn folder(lab: &Lab, name: &str) -> PathBuf {
@@ -34,7 +36,7 @@ pub(super) fn folder(lab: &Lab, name: &str) -> PathBuf {
     folder
 }
 
-fn rows(lab: &Lab) -> Vec<Value> {
+pub(super) fn rows(lab: &Lab) -> Vec<Value> {
     let said = lab.genkan(&["ddns", "--format", "json"]);
     serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"))
 }
@@ -192,7 +194,8 @@ fn bind_takes_signed_updates() -> Outcome {
 pub(super) fn update_server(lab: &Lab) -> (Background, PathBuf) {
     let folder = folder(lab, "update-server");
     let cert = folder.join("cert.pem");
-    let (path, name) = (cert.display().to_string(), format!("subjectAltName=IP:{}", lab.address.remote));
+    let path = cert.display().to_string();
+    let name = format!("subjectAltName=IP:{},IP:{REMOTE_V6}", lab.address.remote);
     let arguments = [
         "req",
         "-x509",
@@ -243,7 +246,7 @@ pub(super) fn https_entry(lab: &Lab, folder: &Path, name: &str, rest: &str) -> S
     )
 }
 
-fn cloudflare_entry(lab: &Lab, folder: &Path, names: &str, zone: &str, token: &str) -> String {
+pub(super) fn cloudflare_entry(lab: &Lab, folder: &Path, names: &str, zone: &str, token: &str) -> String {
     let (server, ca) = (lab.address.remote, folder.join("ca.pem"));
     format!(
         "[[ddns]]\nprovider = \"cloudflare\"\nnames = [{names}]\nzone = \"{zone}\"\ntoken = \"{token}\"\n\
@@ -345,9 +348,12 @@ fn every_answer_of_an_update_service_is_understood() -> Outcome {
             "http://genkan/metrics",
         ],
     );
-    assert!(metrics.stdout.contains("genkan_ddns_good{name=\"good.example.com\"} 1"), "{metrics:#?}");
     assert!(
-        metrics.stdout.contains("genkan_ddns_failures_total{name=\"down.example.com\"} 1"),
+        metrics.stdout.contains("genkan_ddns_good{name=\"good.example.com\",family=\"v4\"} 1"),
+        "{metrics:#?}"
+    );
+    assert!(
+        metrics.stdout.contains("genkan_ddns_failures_total{name=\"down.example.com\",family=\"v4\"} 1"),
         "{metrics:#?}"
     );
     let log = lab.router(|router| router.log());

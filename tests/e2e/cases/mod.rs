@@ -13,6 +13,7 @@ mod changes_under_load;
 mod conformance;
 mod ddns;
 mod ddns_bind;
+mod ddns_v6;
 mod devices;
 mod devices_leased;
 mod dhcp;
@@ -88,6 +89,7 @@ pub(crate) fn all() -> Vec<Case> {
         dns_resolvers::all(),
         ddns::all(),
         ddns_bind::all(),
+        ddns_v6::all(),
         capture::all(),
         devices::all(),
         devices_leased::all(),

@@ -3,6 +3,7 @@
 use genkan_control::api::{DdnsFault, DdnsState, DhcpFault, DhcpRow, DnsFault};
 
 use super::{Cause, Found};
+use crate::commands::ddns::called;
 use crate::doctor::cause::Step;
 use crate::doctor::facts::{Dns, Name, Services};
 
@@ -38,7 +39,7 @@ pub(super) fn of_services(services: &Services) -> Vec<Found> {
 fn of_name(name: &Name) -> Option<Found> {
     let row = &name.row;
     let about = |cause, arguments: Vec<(&'static str, String)>| {
-        let mut found = Found::new(cause, [("name", row.name.clone()), ("provider", row.provider.clone())]);
+        let mut found = Found::new(cause, [("name", called(row)), ("provider", row.provider.clone())]);
         found.arguments.extend(arguments);
         match name.entry {
             Some(entry) => found.at("ddns", entry, "names"),

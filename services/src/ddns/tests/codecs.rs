@@ -1,5 +1,6 @@
 //! STUN (RFC 8489) and the HTTP echo.
 
+use crate::ddns::Family;
 use crate::ddns::echo::{self, EchoError};
 use crate::ddns::stun::{StunError, binding_request, binding_response, nonce};
 use proptest::prelude::*;
@@ -68,23 +69,32 @@ fn what_is_no_response() {
 #[test]
 fn an_echo_holds_one_public_address() {
     let page = b"<html><body>Current IP Address: 203.0.113.7</body></html>\r\n";
-    assert_eq!(echo::address(page), Ok("203.0.113.7".parse().unwrap()));
-    assert_eq!(echo::address(b"2001:db8::7\n"), Ok("2001:db8::7".parse().unwrap()));
-    assert_eq!(echo::address(b"{\"ip\":\"203.0.113.7\",\"v\":1.2}"), Ok("203.0.113.7".parse().unwrap()));
-    assert_eq!(echo::address(b"203.0.113.7 203.0.113.7"), Ok("203.0.113.7".parse().unwrap()));
-    assert_eq!(echo::address(b"203.0.113.7 203.0.113.8"), Err(EchoError::Several));
+    let v4 = |body: &[u8]| echo::address(body, Family::V4);
+    let v6 = |body: &[u8]| echo::address(body, Family::V6);
+    let seven = Ok("203.0.113.7".parse().unwrap());
+    assert_eq!(v4(page), seven);
+    assert_eq!(v4(b"{\"ip\":\"203.0.113.7\",\"v\":1.2}"), seven);
+    assert_eq!(v4(b"203.0.113.7 203.0.113.7"), seven);
+    assert_eq!(v4(b"203.0.113.7 203.0.113.8"), Err(EchoError::Several));
+    // Some tell both.
+    let both = b"{\"v4\":\"203.0.113.7\",\"v6\":\"2001:db8::7\"}";
+    assert_eq!((v4(both), v6(both)), (seven, Ok("2001:db8::7".parse().unwrap())));
+    assert_eq!((v6(b"2001:db8::7\n"), v4(b"2001:db8::7\n")), (v6(both), Err(EchoError::NoAddress)));
+    assert_eq!(v6(b"2001:db8::7 2001:db8::8"), Err(EchoError::Several));
     for none in ["", "none", "192.168.0.1", "100.64.0.1", "10.0.0.1", "127.0.0.1", "fe80::1", "fd00::1", "::"]
     {
-        assert_eq!(echo::address(none.as_bytes()), Err(EchoError::NoAddress), "{none}");
+        for family in [Family::V4, Family::V6] {
+            assert_eq!(echo::address(none.as_bytes(), family), Err(EchoError::NoAddress), "{none}");
+        }
     }
-    assert_eq!(echo::address(&[b' '; echo::MAX_BODY + 1]), Err(EchoError::TooLong));
+    assert_eq!(v4(&[b' '; echo::MAX_BODY + 1]), Err(EchoError::TooLong));
 }
 
 proptest! {
     #[test]
     fn no_octets_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = binding_response(&body, ID);
-        let _ = echo::address(&body);
+        let _ = (echo::address(&body, Family::V4), echo::address(&body, Family::V6));
     }
 
     #[test]

@@ -42,6 +42,19 @@ fn return_codes() {
 }
 
 #[test]
+fn an_ipv6_address_is_named_or_no_address_at_all() {
+    let of = |body: &str| verdicts(Answers::Dyndns2, (200, None, body.as_bytes()), 1, ip("2001:db8::7"))[0];
+    assert_eq!(
+        (of("good"), of("good 2001:db8:0::7"), of("good 203.0.113.7,2001:db8::7")),
+        (GOOD, GOOD, GOOD)
+    );
+    for other in ["good 2001:db8::8", "good 203.0.113.7", "nochg 203.0.113.7"] {
+        assert_eq!(of(other), Verdict::retry(Reason::OtherAddress), "{other}");
+    }
+    assert_eq!(of("good ::1"), Verdict::Stop(Reason::BadAgent));
+}
+
+#[test]
 fn a_line_per_name_or_one_for_all() {
     let of = |status, body: &[u8]| verdicts(Answers::Dyndns2, (status, None, body), 3, ip("203.0.113.7"));
     assert_eq!(of(200, b"good\nnohost\nnochg\n"), [GOOD, Verdict::Stop(Reason::NoHost), UNCHANGED]);

@@ -1,12 +1,12 @@
 //! Whatever is answered: no panic, no secret shown, one request at a time, updates of a name at least the minimum
 //! interval apart, across restarts too. And once an honest service can be reached, every name ends with the address.
 
-use super::server::{Answer, EPOCH, Kind, Server, entry};
+use super::server::{Answer, EPOCH, Kind, Server, entry_of};
 use crate::ddns::*;
 use genkan_engine::{Timestamp, UnixTime};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -57,9 +57,21 @@ fn kind() -> impl Strategy<Value = Kind> {
     prop::sample::select(vec![Kind::Dyndns2, Kind::OneByOne, Kind::Cloudflare, Kind::Dns])
 }
 
+fn family() -> impl Strategy<Value = Family> {
+    prop::sample::select(vec![Family::V4, Family::V6])
+}
+
+fn address(family: Family, last: u8) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([203, 0, 113, last]),
+        Family::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(last)]),
+    }
+}
+
 /// A client, the service, and the clocks of both.
 struct World {
     kind: Kind,
+    family: Family,
     client: Client,
     server: Server,
     /// Real seconds since the start.
@@ -100,11 +112,12 @@ fn updated(ask: &Ask, names: &[String]) -> Vec<String> {
 }
 
 impl World {
-    fn new(kind: Kind, faults: Vec<Fault>) -> World {
+    fn new(kind: Kind, family: Family, faults: Vec<Fault>) -> World {
         let now = Now { at: Timestamp::ZERO, wall: Some(UnixTime(EPOCH)) };
-        let client = Client::new(now, entry(kind), None);
+        let client = Client::new(now, entry_of(kind, family), None);
         World {
             kind,
+            family,
             saved: client.state(now),
             client,
             server: Server::default(),
@@ -125,7 +138,7 @@ impl World {
     fn act(&mut self, action: &Action) -> Result<(), TestCaseError> {
         match action {
             Action::Address(last) => {
-                self.wanted = last.map(|last| IpAddr::from(Ipv4Addr::new(203, 0, 113, last)));
+                self.wanted = last.map(|last| address(self.family, last));
                 self.client.address(self.now(), self.wanted);
                 self.poll()
             }
@@ -134,7 +147,8 @@ impl World {
                 self.real += u64::from(*off);
                 self.booted = self.real;
                 self.date = *date;
-                self.client = Client::new(self.now(), entry(self.kind), Some(self.saved.clone()));
+                self.client =
+                    Client::new(self.now(), entry_of(self.kind, self.family), Some(self.saved.clone()));
                 self.client.address(self.now(), self.wanted);
                 self.poll()
             }
@@ -166,7 +180,7 @@ impl World {
             if !matches!(fault, Fault::NotSent) {
                 let names = ["a.example.com".to_owned(), "b.example.com".to_owned()];
                 for name in updated(&request.ask, &names) {
-                    let least = entry(self.kind).service.min_interval();
+                    let least = entry_of(self.kind, self.family).service.min_interval();
                     if let Some(before) = self.sent.insert(name, self.real) {
                         prop_assert!(
                             Duration::from_secs(self.real - before) >= least,
@@ -206,11 +220,12 @@ proptest! {
     #[test]
     fn names_end_with_the_address_and_updates_keep_their_distance(
         kind in kind(),
+        family in family(),
         faults in prop::collection::vec(fault(), 0..40),
         actions in prop::collection::vec(action(), 1..30),
         last in 1u8..4,
     ) {
-        let mut world = World::new(kind, faults);
+        let mut world = World::new(kind, family, faults);
         for action in &actions {
             world.act(action)?;
         }
@@ -226,15 +241,16 @@ proptest! {
     #[test]
     fn any_answers_to_any_request(
         kind in kind(),
+        family in family(),
         answers in prop::collection::vec((any::<u8>(), any::<u16>(), prop::collection::vec(any::<u8>(), 0..200)), 1..30),
     ) {
-        let mut world = World::new(kind, Vec::new());
-        world.client.address(world.now(), Some("203.0.113.1".parse().unwrap()));
+        let mut world = World::new(kind, family, Vec::new());
+        world.client.address(world.now(), Some(address(family, 1)));
         for (which, status, octets) in answers {
             world.real += 100_000;
             let Some(request) = world.client.poll(world.now(), 1) else { continue };
             let text: &str = &String::from_utf8_lossy(&octets);
-            let addresses = [IpAddr::from(Ipv4Addr::new(203, 0, 113, which))];
+            let addresses = [address(family, which)];
             let outcome = match which % 5 {
                 0 => Outcome::Http { status, retry_after: Some(text), body: &octets },
                 1 => Outcome::Http { status: 200, retry_after: None, body: &octets },

@@ -1,6 +1,6 @@
 //! An honest service of each kind, and a client that talks to it on virtual time.
 
-use crate::ddns::dns_message::{self, TYPE_SOA, TsigRecord};
+use crate::ddns::dns_message::{self, TYPE_A, TYPE_AAAA, TYPE_SOA, TsigRecord};
 use crate::ddns::dns_name::DnsName;
 use crate::ddns::tsig;
 use crate::ddns::*;
@@ -94,11 +94,16 @@ fn text_of(name: &DnsName) -> String {
     labels.join(".")
 }
 
+fn record_type(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "A" } else { "AAAA" }
+}
+
 impl Server {
     pub(super) fn respond(&mut self, ask: &Ask, now: Now) -> Answer {
         match ask {
-            Ask::Resolve { name, .. } => {
-                Answer::Addresses(self.records.get(name).copied().into_iter().collect())
+            Ask::Resolve { name, family } => {
+                let found = self.records.get(name).copied().into_iter();
+                Answer::Addresses(found.filter(|address| Family::of(*address) == *family).collect())
             }
             Ask::Http(request) if request.url.expose().contains("/client/v4/") => self.cloudflare(request),
             Ask::Http(request) => {
@@ -132,7 +137,9 @@ impl Server {
             }
             Method::Get => {
                 let name = parameter(url, "name").unwrap();
-                let record = self.records.get(&name).map(|address| {
+                let kind = parameter(url, "type");
+                let is_asked = |address: &&IpAddr| kind.as_deref() == Some(record_type(**address));
+                let record = self.records.get(&name).filter(is_asked).map(|address| {
                     serde_json::json!({ "id": name.replace('.', "x"), "content": address.to_string() })
                 });
                 let found: Vec<_> = record.into_iter().collect();
@@ -146,6 +153,7 @@ impl Server {
             }
         };
         let address: IpAddr = body["content"].as_str().unwrap().parse().unwrap();
+        assert!(request.method == Method::Patch || body["type"] == record_type(address), "{body}");
         self.records.insert(name, address);
         self.updates += 1;
         let body = serde_json::json!({
@@ -163,8 +171,12 @@ impl Server {
         if octets[2] & 0x78 == 0 {
             let zone = DnsName::parse("example.com").unwrap();
             match self.records.get(&text_of(&name)) {
-                Some(IpAddr::V4(v4)) if kind == 1 => {
-                    dns_message::record(&mut reply, &name, 1, 1, 60, &v4.octets());
+                Some(IpAddr::V4(v4)) if kind == TYPE_A => {
+                    dns_message::record(&mut reply, &name, kind, 1, 60, &v4.octets());
+                    reply[7] = 1;
+                }
+                Some(IpAddr::V6(v6)) if kind == TYPE_AAAA => {
+                    dns_message::record(&mut reply, &name, kind, 1, 60, &v6.octets());
                     reply[7] = 1;
                 }
                 _ => {
@@ -182,8 +194,13 @@ impl Server {
             let length = usize::from(u16::from_be_bytes([octets[head + 8], octets[head + 9]]));
             at = head + 10 + length;
             if i % 2 == 1 {
-                let address: [u8; 4] = octets[head + 10..at].try_into().unwrap();
-                records.insert(text_of(&name), IpAddr::from(address));
+                let data = &octets[head + 10..at];
+                let address = match u16::from_be_bytes([octets[head], octets[head + 1]]) {
+                    TYPE_A => IpAddr::from(<[u8; 4]>::try_from(data).unwrap()),
+                    TYPE_AAAA => IpAddr::from(<[u8; 16]>::try_from(data).unwrap()),
+                    other => panic!("a record of type {other}"),
+                };
+                records.insert(text_of(&name), address);
             }
         }
         let (mac, signed_at) = (mac_of(octets, at), time_of(octets, at));
@@ -270,6 +287,10 @@ pub(super) enum Kind {
 }
 
 pub(super) fn entry(kind: Kind) -> Entry {
+    entry_of(kind, Family::V4)
+}
+
+pub(super) fn entry_of(kind: Kind, family: Family) -> Entry {
     let names = ["a.example.com".to_owned(), "b.example.com".to_owned()];
     let http = |per_request| {
         let url = "https://dyn.example.net/nic/update?hostname={names}&myip={address}";
@@ -294,7 +315,7 @@ pub(super) fn entry(kind: Kind) -> Entry {
             ttl: 60,
         }),
     };
-    Entry::new(&names, Family::V4, service).unwrap()
+    Entry::new(&names, family, service).unwrap()
 }
 
 /// Lets the client run until nothing is asked any more at `now`, answering honestly; gives what was asked.

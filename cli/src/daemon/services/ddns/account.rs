@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use genkan_config::openings::BUILT;
 use genkan_control::api::DdnsFault;
 use genkan_control::snapshot::Snapshot;
 use genkan_engine::Timestamp;
-use genkan_services::ddns::{Ask, Client, Family, Now, Outcome, Request, Secret};
+use genkan_services::ddns::{Ask, Client, Now, Outcome, Request, Secret};
 use tokio::sync::watch;
 use tokio_rustls::rustls::ClientConfig;
 use tracing::warn;
 
 use super::store::{Saved, Store, Told};
-use super::transport::{self, Answered, TransportError};
+use super::transport::{self, Answered, OF_SERVICES, TransportError};
 use super::{Wanted, source, words};
 use crate::daemon::changes::wall_seconds;
 use crate::daemon::privileges::why_unreadable;
@@ -79,7 +79,7 @@ impl Account {
     /// An account that goes on where it left off.
     pub(super) fn new(snapshot: Arc<Snapshot>, state: &Path, heard: watch::Receiver<Wanted>) -> Account {
         let wanted = heard.borrow().clone();
-        let store = Store::of(state, wanted.settings.names.first().map_or("", String::as_str));
+        let store = Store::of(state, &wanted.settings.id());
         let saved = store.recall();
         let mut account = Account {
             snapshot,
@@ -136,7 +136,7 @@ impl Account {
         let before = std::mem::replace(&mut self.wanted, wanted);
         for name in &before.settings.names {
             if !self.wanted.settings.names.contains(name) {
-                self.snapshot.set_problem(&format!("ddns {name}"), None);
+                self.snapshot.set_problem(&format!("ddns {}", before.settings.family.called(name)), None);
             }
         }
         if before.wan != self.wanted.wan || before.settings.source != self.wanted.settings.source {
@@ -195,7 +195,8 @@ impl Account {
 
     fn cannot(&mut self, reason: String) {
         if self.ready.as_ref().err() != Some(&reason) {
-            let name = self.wanted.settings.names.first().map_or("", String::as_str);
+            let settings = &self.wanted.settings;
+            let name = settings.family.called(settings.names.first().map_or("", String::as_str));
             warn!(name, reason, "a name outside cannot be updated");
         }
         self.ready = Err(reason);
@@ -205,7 +206,7 @@ impl Account {
     fn trust_what_was_told(&mut self) {
         let settings = &self.wanted.settings;
         let Some(every) = source::every(&settings.source) else { return };
-        let (wan, name) = (self.wanted.wan, source::name(&settings.source));
+        let (wan, name) = (self.wanted.wan, settings.source.to_string());
         self.told.take_if(|told| told.source != name);
         let now = self.now().wall;
         let fresh = |told: &Told| {
@@ -226,7 +227,7 @@ impl Account {
         }
         let random = random::<12>().unwrap_or_default();
         let answer = tokio::select! {
-            answer = source::ask(&settings.source, ready.trust.clone(), random) => answer,
+            answer = source::ask(&settings.source, settings.family, ready.trust.clone(), random) => answer,
             // What is wanted now may be something else.
             changed = self.heard.changed() => {
                 if changed.is_ok() {
@@ -238,7 +239,7 @@ impl Account {
         match answer {
             Ok(address) => {
                 let at = wall_seconds().0;
-                let told = Told { source: source::name(&settings.source), wan: self.wanted.wan, address, at };
+                let told = Told { source: settings.source.to_string(), wan: self.wanted.wan, address, at };
                 self.told = Some(told);
                 (self.ask_failures, self.source_problem) = (0, None);
                 self.ask_at = Instant::now() + every;
@@ -255,13 +256,13 @@ impl Account {
     }
 
     /// The address that the names ought to have, or in words why there is none.
-    fn address(&self) -> Result<Ipv4Addr, String> {
+    fn address(&self) -> Result<IpAddr, String> {
         let settings = &self.wanted.settings;
         if self.wanted.wan.is_unspecified() {
             return Err("the wan has no address yet".to_owned());
         }
         let address = match (source::every(&settings.source), &self.told) {
-            (None, _) => self.wanted.wan,
+            (None, _) => IpAddr::V4(self.wanted.wan),
             (Some(_), Some(told)) => told.address,
             (Some(_), None) => {
                 let problem = self.source_problem.clone();
@@ -273,7 +274,7 @@ impl Account {
 
     /// Has the client's requests sent, one after the other. False: nobody wants them any more.
     async fn work(&mut self) -> bool {
-        let address = self.address().ok().map(IpAddr::V4);
+        let address = self.address().ok();
         loop {
             let now = self.now();
             let random = u64::from_be_bytes(random::<8>().unwrap_or_default());
@@ -333,15 +334,11 @@ impl Account {
         let trust = self.ready.as_ref().ok()?.trust.clone();
         let work = async {
             match ask {
-                Ask::Http(request) => transport::https(trust, request).await.map(Came::Http),
+                Ask::Http(request) => transport::https(trust, request, OF_SERVICES).await.map(Came::Http),
                 Ask::Dns(request) => {
                     transport::dns(&request.server, request.port, &request.octets).await.map(Came::Dns)
                 }
-                Ask::Resolve { name, family: Family::V4 } => {
-                    let found = transport::resolve(name).await?;
-                    Ok(Came::Addresses(found.into_iter().map(IpAddr::V4).collect()))
-                }
-                Ask::Resolve { name, family: Family::V6 } => Err(TransportError::NoAddress(name.clone())),
+                Ask::Resolve { name, family } => transport::resolve(name, *family).await.map(Came::Addresses),
             }
         };
         tokio::pin!(work);
@@ -392,8 +389,9 @@ impl Account {
 impl Drop for Account {
     /// Whoever comes next tells anew.
     fn drop(&mut self) {
-        for name in &self.wanted.settings.names {
-            self.snapshot.set_problem(&format!("ddns {name}"), None);
+        let settings = &self.wanted.settings;
+        for name in &settings.names {
+            self.snapshot.set_problem(&format!("ddns {}", settings.family.called(name)), None);
         }
     }
 }

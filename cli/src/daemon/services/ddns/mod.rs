@@ -82,11 +82,10 @@ impl Ddns {
             return;
         }
         let snapshot = &self.context.snapshot;
-        let first = |settings: &Settings| settings.names.first().cloned().unwrap_or_default();
         let mut before = std::mem::take(&mut self.running);
         for settings in &self.settings {
-            let name = first(settings);
-            let place = before.iter().position(|running| first(&running.wanted.borrow().settings) == name);
+            let id = settings.id();
+            let place = before.iter().position(|running| running.wanted.borrow().settings.id() == id);
             let running = match place {
                 Some(place) => before.swap_remove(place),
                 None => begin(&self.context, settings, self.wan),
@@ -99,20 +98,21 @@ impl Ddns {
             self.running.push(running);
         }
         for gone in before {
-            snapshot.set_ddns(&first(&gone.wanted.borrow().settings), Vec::new());
+            snapshot.set_ddns(&gone.wanted.borrow().settings.id(), Vec::new());
         }
     }
 
-    /// Has a name tried again, also one that was stopped or is good, with the others of its account.
+    /// Has a name tried again, in both families, also one that was stopped or is good, with the others of its account.
     pub(in crate::daemon) fn update(&self, name: &str) -> Result<DdnsRow, ErrorBody> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let has = |running: &&Running| running.wanted.borrow().settings.names.contains(&name);
         let row = self.context.snapshot.ddns().into_iter().find(|row| row.name == name);
-        let (Some(running), Some(row)) = (self.running.iter().find(has), row) else {
+        let running: Vec<&Running> = self.running.iter().filter(has).collect();
+        let Some(row) = row.filter(|_| !running.is_empty()) else {
             let message = format!("no `[[ddns]]` has the name {name}");
             return Err(ErrorBody { code: ErrorCode::NotFound, message });
         };
-        running.wanted.send_modify(|wanted| wanted.tries += 1);
+        running.iter().for_each(|running| running.wanted.send_modify(|wanted| wanted.tries += 1));
         Ok(DdnsRow { state: DdnsState::Waiting, ..row })
     }
 
@@ -149,9 +149,7 @@ fn begin(context: &Context, settings: &Settings, wan: Ipv4Addr) -> Running {
 fn forget(state: &Path, settings: &[Settings]) {
     let Ok(entries) = std::fs::read_dir(state.join("ddns")) else { return };
     for entry in entries.filter_map(Result::ok) {
-        let known = |settings: &Settings| {
-            settings.names.first().is_some_and(|name| entry.file_name() == name.as_str())
-        };
+        let known = |settings: &Settings| entry.file_name() == settings.id().as_str();
         let age = entry.metadata().and_then(|metadata| metadata.modified()).ok();
         let age = age.and_then(|modified| SystemTime::now().duration_since(modified).ok());
         if !settings.iter().any(known) && age.is_some_and(|age| age > FORGET) {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use genkan_config::ddns::AddressSource;
 use genkan_services::ddns::stun::{self, StunError};
-use genkan_services::ddns::{HttpRequest, Method, Secret, echo};
+use genkan_services::ddns::{Family, HttpRequest, Method, Secret, echo};
 use tokio_rustls::rustls::ClientConfig;
 
-use super::transport::{self, TransportError};
+use super::transport::{self, TransportError, kind};
 
 /// How often somebody outside is asked: a STUN server bears more than a web server.
 const STUN_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -33,17 +33,8 @@ pub(super) enum SourceError {
     #[error("the web server answers with HTTP status {0}")]
     Status(u16),
     /// Of no use here.
-    #[error("{0} is no IPv4 address")]
-    Family(IpAddr),
-}
-
-/// How the configuration writes it; what was told belongs to it.
-pub(super) fn name(source: &AddressSource) -> String {
-    match source {
-        AddressSource::Wan => "wan".to_owned(),
-        AddressSource::Stun { host, port } => format!("stun:{host}:{port}"),
-        AddressSource::Http { url } => url.clone(),
-    }
+    #[error("{0} is no {kind} address", kind = kind(*.1))]
+    Family(IpAddr, Family),
 }
 
 /// How often it is asked; `None`: it is not asked, the plan tells.
@@ -62,31 +53,39 @@ pub(super) fn again(source: &AddressSource, failures: u32) -> Duration {
 }
 
 /// Whether `address` may be published, and in words why not.
-pub(super) fn publishable(address: Ipv4Addr, allow_private: bool) -> Result<(), String> {
-    if allow_private || echo::is_public(&IpAddr::V4(address)) {
+pub(super) fn publishable(address: IpAddr, allow_private: bool) -> Result<(), String> {
+    if allow_private || echo::is_public(&address) {
         return Ok(());
     }
-    Err(format!(
-        "{address} cannot be reached from outside, since there is another NAT in front of this router: see `source` and \
-         `allow_private` of `[[ddns]]`"
-    ))
+    Err(match address {
+        IpAddr::V4(_) => format!(
+            "{address} cannot be reached from outside, since there is another NAT in front of this router: see `source` \
+             and `allow_private` of `[[ddns]]`"
+        ),
+        IpAddr::V6(_) => {
+            format!(
+                "{address} cannot be reached from outside: see `source` and `allow_private` of `[[ddns]]`"
+            )
+        }
+    })
 }
 
-/// Asks somebody outside. `random` is what a STUN server's answer is known by.
+/// Asks somebody outside, over `family`. `random` is what a STUN server's answer is known by.
 pub(super) async fn ask(
     source: &AddressSource,
+    family: Family,
     trust: Arc<ClientConfig>,
     random: [u8; 12],
-) -> Result<Ipv4Addr, SourceError> {
+) -> Result<IpAddr, SourceError> {
     let address = match source {
         AddressSource::Wan => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         AddressSource::Stun { host, port } => {
-            let first = stun_answer(host, *port, random, &[]).await?;
+            let first = stun_answer((host, *port), family, random, &[]).await?;
             match (stun::binding_response(&first, random), stun::nonce(&first)) {
                 // Whoever can send it back is where he says that he is.
                 (Err(StunError::Refused(stun::STALE_NONCE)), Some(nonce)) => {
                     let again = random.map(|octet| !octet);
-                    let second = stun_answer(host, *port, again, nonce).await?;
+                    let second = stun_answer((host, *port), family, again, nonce).await?;
                     stun::binding_response(&second, again)?.ip()
                 }
                 (answer, _) => answer?.ip(),
@@ -96,22 +95,19 @@ pub(super) async fn ask(
             let headers = vec![("User-Agent", Secret::new(concat!("Genkan/", env!("CARGO_PKG_VERSION"))))];
             let url = Secret::new(url.clone());
             let request = HttpRequest { method: Method::Get, url, headers, body: Vec::new() };
-            let answer = transport::https(trust, &request).await?;
+            let answer = transport::https(trust, &request, family).await?;
             if !(200..300).contains(&answer.status) {
                 return Err(SourceError::Status(answer.status));
             }
-            echo::address(&answer.body)?
+            echo::address(&answer.body, family)?
         }
     };
-    match address {
-        IpAddr::V4(v4) => Ok(v4),
-        IpAddr::V6(_) => Err(SourceError::Family(address)),
-    }
+    if Family::of(address) == family { Ok(address) } else { Err(SourceError::Family(address, family)) }
 }
 
 async fn stun_answer(
-    host: &str,
-    port: u16,
+    server: (&str, u16),
+    family: Family,
     transaction_id: [u8; 12],
     nonce: &[u8],
 ) -> Result<Vec<u8>, TransportError> {
@@ -119,7 +115,7 @@ async fn stun_answer(
         let answer = stun::binding_response(octets, transaction_id);
         !matches!(answer, Err(StunError::Malformed | StunError::OtherTransaction))
     };
-    transport::datagram(host, port, &stun::binding_request(transaction_id, nonce), is_reply).await
+    transport::datagram(server, family, &stun::binding_request(transaction_id, nonce), is_reply).await
 }
 
 #[cfg(test)]
@@ -142,6 +138,11 @@ mod tests {
             assert!(reason.contains(private) && reason.contains("another NAT"), "{reason}");
             assert_eq!(publishable(address, true), Ok(()));
         }
-        assert_eq!(publishable(Ipv4Addr::new(203, 0, 113, 1), false), Ok(()));
+        let reason =
+            publishable("fd00::1".parse().expect("an address"), false).expect_err("nobody reaches it");
+        assert!(reason.contains("fd00::1") && !reason.contains("NAT"), "{reason}");
+        for public in ["203.0.113.1", "2001:db8::1"] {
+            assert_eq!(publishable(public.parse().expect("an address"), false), Ok(()));
+        }
     }
 }

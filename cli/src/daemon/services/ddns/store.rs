@@ -1,7 +1,7 @@
 //! What a client of names outside keeps over restarts: `ddns/NAME` in the state folder, a line of JSON.
 
 use std::io::{self, Read};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use genkan_control::atomic_file;
@@ -32,7 +32,7 @@ pub(super) struct Told {
     /// The wan's own address at that time.
     pub(super) wan: Ipv4Addr,
     /// The answer.
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     /// When, in seconds since 1970.
     pub(super) at: i64,
 }
@@ -42,9 +42,9 @@ pub(super) struct Told {
 pub(super) struct Store(PathBuf);
 
 impl Store {
-    /// Of the entry whose first name is `name`: no other has the same. Names hold no `/` and do not begin with a dot.
-    pub(super) fn of(state: &Path, name: &str) -> Store {
-        Store(state.join("ddns").join(name))
+    /// Of an entry by its [id](genkan_config::ddns::Ddns::id), which holds no `/` and does not begin with a dot.
+    pub(super) fn of(state: &Path, id: &str) -> Store {
+        Store(state.join("ddns").join(id))
     }
 
     /// What was kept. A file that cannot be read is told of, and is as good as none.

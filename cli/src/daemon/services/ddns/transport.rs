@@ -5,12 +5,12 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use genkan_services::ddns::{HttpRequest, Method};
+use genkan_services::ddns::{Family, HttpRequest, Method};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -32,6 +32,8 @@ use crate::daemon::privileges::why_unreadable;
 
 /// Who is asked for names (resolv.conf(5)).
 const RESOLVER: &str = "/etc/resolv.conf";
+/// How services are reached: by the wan, which is of IPv4.
+pub(super) const OF_SERVICES: Family = Family::V4;
 /// How long each part may take: a name, a connection, TLS, the answer.
 const RESOLVE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
@@ -58,9 +60,9 @@ pub(super) enum TransportError {
          the sandbox keeps it out of reach: restart the router, or have that file written in place"
     )]
     Resolver(String),
-    /// It has addresses, and none that this router can use.
-    #[error("the name {0} has no IPv4 address")]
-    NoAddress(String),
+    /// It has addresses, and none of the kind that is needed.
+    #[error("the name {0} has no {kind} address", kind = kind(*.1))]
+    NoAddress(String, Family),
     /// Nobody there.
     #[error("{0} cannot be reached: {1}")]
     Connect(SocketAddr, io::Error),
@@ -87,6 +89,14 @@ impl TransportError {
     /// Whether it certainly did not arrive.
     pub(super) fn not_sent(&self) -> bool {
         !matches!(self, TransportError::NoAnswer(_))
+    }
+}
+
+/// What people call a family.
+pub(super) fn kind(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
     }
 }
 
@@ -134,24 +144,20 @@ async fn within<T>(time: Duration, work: impl Future<Output = io::Result<T>>) ->
     timeout(time, work).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
-/// The IPv4 addresses of a name, by the system's resolver.
-pub(super) async fn resolve(name: &str) -> Result<Vec<Ipv4Addr>, TransportError> {
+/// The addresses of a name, by the system's resolver.
+pub(super) async fn resolve(name: &str, family: Family) -> Result<Vec<IpAddr>, TransportError> {
     let found = within(RESOLVE, tokio::net::lookup_host((name, 0))).await;
     let found = found.map_err(|error| match File::open(RESOLVER).map_err(|error| error.kind()) {
         Err(io::ErrorKind::PermissionDenied) => TransportError::Resolver(name.to_owned()),
         _ => TransportError::Resolve(name.to_owned(), error),
     })?;
-    let v4 = found.filter_map(|at| match at.ip() {
-        IpAddr::V4(v4) => Some(v4),
-        IpAddr::V6(_) => None,
-    });
-    Ok(v4.collect())
+    Ok(found.map(|at| at.ip()).filter(|address| Family::of(*address) == family).collect())
 }
 
 /// The first address at which somebody answers is taken.
-async fn connect(host: &str, port: u16) -> Result<TcpStream, TransportError> {
-    let mut last = TransportError::NoAddress(host.to_owned());
-    for address in resolve(host).await? {
+async fn connect(host: &str, port: u16, family: Family) -> Result<TcpStream, TransportError> {
+    let mut last = TransportError::NoAddress(host.to_owned(), family);
+    for address in resolve(host, family).await? {
         let at = SocketAddr::from((address, port));
         match within(CONNECT, TcpStream::connect(at)).await {
             Ok(stream) => return Ok(stream),
@@ -191,17 +197,19 @@ pub(super) fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, TransportE
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// Sends a request over HTTPS. Redirects are answers like any other.
+/// Sends a request over HTTPS, and that over `family`. Redirects are answers like any other.
 pub(super) async fn https(
     trust: Arc<ClientConfig>,
     request: &HttpRequest,
+    family: Family,
 ) -> Result<Answered, TransportError> {
     let uri: Uri = request.url.expose().parse().map_err(|_| TransportError::Url)?;
-    let host =
-        uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or(TransportError::Url)?.to_owned();
+    let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or(TransportError::Url)?;
+    // An IPv6 address stands in brackets there (RFC 3986 section 3.2.2), and nowhere else.
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let server = ServerName::try_from(host.clone()).map_err(|_| TransportError::Url)?;
     let message = message(request, &uri).ok_or(TransportError::Url)?;
-    let stream = connect(&host, uri.port_u16().unwrap_or(443)).await?;
+    let stream = connect(&host, uri.port_u16().unwrap_or(443), family).await?;
     let stream = within(HANDSHAKE, TlsConnector::from(trust).connect(server, stream)).await;
     let stream = stream.map_err(|error| TransportError::Tls(host, error))?;
     within(ANSWER, exchange(stream, message)).await.map_err(TransportError::NoAnswer)
@@ -262,10 +270,15 @@ pub(super) async fn dns(host: &str, port: u16, octets: &[u8]) -> Result<Vec<u8>,
     let is_reply = |reply: &[u8]| reply.len() >= 12 && reply[..2] == octets[..2] && reply[2] & 0x80 != 0;
     let udp_is_over = Notify::new();
     let by_udp = async {
-        let answer = datagram(host, port, octets, is_reply).await.and_then(|reply| match reply[2] & 0x02 {
-            0 => Ok(reply),
-            _ => Err(TransportError::NoAnswer(other("it is too long for UDP, and TCP does not serve"))),
-        });
+        let answer =
+            datagram((host, port), OF_SERVICES, octets, is_reply).await.and_then(|reply| {
+                match reply[2] & 0x02 {
+                    0 => Ok(reply),
+                    _ => {
+                        Err(TransportError::NoAnswer(other("it is too long for UDP, and TCP does not serve")))
+                    }
+                }
+            });
         udp_is_over.notify_one();
         answer
     };
@@ -298,7 +311,7 @@ async fn either<T>(
 
 /// Asks by TCP.
 async fn stream(host: &str, port: u16, octets: &[u8]) -> Result<Vec<u8>, TransportError> {
-    let mut stream = connect(host, port).await?;
+    let mut stream = connect(host, port, OF_SERVICES).await?;
     within(ANSWER, dns_over_tcp(&mut stream, octets)).await.map_err(TransportError::NoAnswer)
 }
 
@@ -315,16 +328,21 @@ async fn dns_over_tcp(stream: &mut TcpStream, octets: &[u8]) -> io::Result<Vec<u
 
 /// Sends a datagram, again if need be, and takes the first that `is_reply` to it from there.
 pub(super) async fn datagram(
-    host: &str,
-    port: u16,
+    (host, port): (&str, u16),
+    family: Family,
     octets: &[u8],
     is_reply: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<u8>, TransportError> {
-    let address = resolve(host).await?.into_iter().next();
-    let at = SocketAddr::from((address.ok_or_else(|| TransportError::NoAddress(host.to_owned()))?, port));
+    let address = resolve(host, family).await?.into_iter().next();
+    let address = address.ok_or_else(|| TransportError::NoAddress(host.to_owned(), family))?;
+    let at = SocketAddr::from((address, port));
     let unreachable = |error| TransportError::Connect(at, error);
+    let any = match family {
+        Family::V4 => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
     // A port of the kernel's choice for each question (RFC 5452 §9.2).
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.map_err(unreachable)?;
+    let socket = UdpSocket::bind((any, 0)).await.map_err(unreachable)?;
     socket.connect(at).await.map_err(unreachable)?;
     let mut buffer = vec![0; 65_535];
     for wait in AGAIN {
@@ -390,7 +408,8 @@ mod tests {
             headers: Vec::new(),
             body: Vec::new(),
         };
-        let error = https(trust(None).expect("Mozilla's list"), &request).await.expect_err("no TLS");
+        let error =
+            https(trust(None).expect("Mozilla's list"), &request, OF_SERVICES).await.expect_err("no TLS");
         assert!(error.not_sent() && !format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         server.await.expect("no panic");
     }

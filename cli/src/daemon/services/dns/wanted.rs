@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use genkan_config::{DnsStrategy, DnsUpstream, Loaded};
 use genkan_engine::Plan;
+use genkan_services::ddns::Family;
 use genkan_services::dns::{
     ForwardTarget, MAX_UPSTREAMS, Protocol, Settings, Strategy, Upstream, direct_target,
 };
@@ -45,7 +46,9 @@ impl Wanted {
         let addresses: Vec<Ipv4Addr> = plan.lans.iter().map(|lan| lan.address.addr()).collect();
         let lans = plan.lans.iter().map(|lan| lan.address.trunc());
         let target = inside(plan);
-        let followed = loaded.config.ddns.iter().flat_map(|ddns| &ddns.names);
+        // An IPv6 address of its own has nothing to do with the wan's.
+        let followed = loaded.config.ddns.iter().filter(|ddns| ddns.family == Family::V4);
+        let followed = followed.flat_map(|ddns| &ddns.names);
         let names = dns.public_names.iter().chain(followed).filter(|name| !name.starts_with("*."));
         let split = target.into_iter().flat_map(|to| names.clone().map(move |name| (name.clone(), to)));
         Some(Wanted {
@@ -147,6 +150,18 @@ mod tests {
         assert_eq!(split(&format!("{WEB}{other}address = \"203.0.113.5\"\n")), direct, "another address");
         assert_eq!(split(&format!("{WEB}[dmz]\nto = \"192.168.0.11\"\n")), [], "the rest goes elsewhere");
         assert_eq!(split(&format!("{WEB}[dmz]\nto = \"192.168.0.10\"\n")), direct);
+    }
+
+    #[test]
+    fn names_of_ddns_stand_for_it_too_unless_they_have_ipv6_alone() {
+        let entry = |name: &str, rest: &str| {
+            format!("[[ddns]]\nprovider = \"duckdns\"\ntoken = \"0a1b\"\nnames = [\"{name}\"]\n{rest}")
+        };
+        let v6 = "family = \"v6\"\nsource = \"https://ip6.example.com/\"\n";
+        let rules =
+            [WEB, &entry("a.example.org", ""), &entry("a.example.org", v6), &entry("b.example.org", v6)];
+        let names: Vec<String> = wanted(&rules.concat()).split.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["www.example.net", "a.example.org"]);
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! One thing at a time ails a router whose services are all well.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use genkan_control::api::{DdnsRow, DnsProblem};
+use genkan_control::api::{DdnsFamily, DdnsRow, DnsProblem};
 
 use super::*;
 use crate::doctor::judgement::Severity;
 
-const OURS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 
 fn name() -> Name {
     let row = DdnsRow {
         name: "home.example.net".to_owned(),
+        family: DdnsFamily::V4,
         provider: "rfc2136".to_owned(),
         state: DdnsState::Good,
         address: Some(OURS),
@@ -104,8 +105,8 @@ fn what_is_not_tried_again_by_itself_has_a_command() {
 
 #[test]
 fn a_name_that_leads_elsewhere() {
-    let other = Ipv4Addr::new(198, 51, 100, 9);
-    let leads = |resolved: &[Ipv4Addr], change: fn(&mut Name)| {
+    let other = IpAddr::from([198, 51, 100, 9]);
+    let leads = |resolved: &[IpAddr], change: fn(&mut Name)| {
         found(|services| {
             services.names[0].resolved = resolved.to_vec();
             change(&mut services.names[0]);
@@ -154,7 +155,7 @@ fn pools_and_other_servers() {
     assert!(of_lan(|row| row.free = 0).is_empty(), "nobody has gone without");
     assert_eq!(of_lan(|row| row.fault = Some(DhcpFault::Disk)), ["dhcp-disk"]);
     assert_eq!(of_lan(|row| row.fault = Some(DhcpFault::NotServed)), ["dhcp-not-served"]);
-    assert_eq!(of_lan(|row| row.other_server = Some(OURS)), ["dhcp-other-server"]);
+    assert_eq!(of_lan(|row| row.other_server = Some(Ipv4Addr::new(192, 168, 0, 9))), ["dhcp-other-server"]);
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use genkan_control::api::{DdnsFault, DdnsRow, DdnsState, EventKind};
+use genkan_control::api::{DdnsFamily, DdnsFault, DdnsRow, DdnsState, EventKind};
 use genkan_control::events::NewEvent;
-use genkan_services::ddns::{Event, NameStatus, Now, Reason};
+use genkan_services::ddns::{Event, Family, NameStatus, Now, Reason};
 use tracing::{info, warn};
 
 use super::{Account, Ready};
@@ -14,6 +14,7 @@ use crate::daemon::services::ddns::{source, words};
 impl Account {
     /// What the client says of requests: to the log and as events.
     pub(super) fn tell_events(&mut self) {
+        let family = self.wanted.settings.family;
         let Ok(ready) = &mut self.ready else { return };
         while let Some(event) = ready.client.poll_event() {
             match event {
@@ -43,6 +44,7 @@ impl Account {
                         String::new()
                     };
                     let (_, reason) = in_words(reason, self.detail.as_ref());
+                    let name = family.called(&name);
                     let message = format!("{name} is not updated: {reason}{again}");
                     warn!("{message}");
                     self.snapshot.events.push(NewEvent::new(EventKind::DdnsFailed, message));
@@ -60,6 +62,10 @@ impl Account {
             let counts = self.counts.get(name).copied().unwrap_or_default();
             let mut row = DdnsRow {
                 name: name.clone(),
+                family: match settings.family {
+                    Family::V4 => DdnsFamily::V4,
+                    Family::V6 => DdnsFamily::V6,
+                },
                 provider: settings.provider.to_owned(),
                 state: DdnsState::Waiting,
                 address: None,
@@ -96,12 +102,11 @@ impl Account {
                 DdnsState::Waiting => row.fault.map(|_| "waits"),
             };
             let reason = row.reason.as_deref().unwrap_or_default();
-            let problem = what.map(|what| format!("ddns: {} {what}: {reason}", row.name));
-            self.snapshot.set_problem(&format!("ddns {}", row.name), problem);
+            let name = settings.family.called(&row.name);
+            let problem = what.map(|what| format!("ddns: {name} {what}: {reason}"));
+            self.snapshot.set_problem(&format!("ddns {name}"), problem);
         }
-        if let Some(first) = settings.names.first() {
-            self.snapshot.set_ddns(first, rows);
-        }
+        self.snapshot.set_ddns(&settings.id(), rows);
     }
 
     fn fill(
@@ -112,10 +117,7 @@ impl Account {
         now: Now,
         no_address: Option<&String>,
     ) {
-        row.address = status.address.and_then(|address| match address {
-            IpAddr::V4(v4) => Some(v4),
-            IpAddr::V6(_) => None,
-        });
+        row.address = status.address;
         row.since = status.since.map(|at| at.0).filter(|_| row.address.is_some());
         let (fault, failure) = status.failure.map(|reason| in_words(reason, self.detail.as_ref())).unzip();
         let settings = &self.wanted.settings;
