@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use genkan_engine::{Timestamp, UnixTime};
 use genkan_services::ddns::{
-    Ask, Client, Cloudflare, DnsUpdate, Entry, Event, Family, Http, Now, Outcome, Request, Secret, Service,
-    State, TsigAlgorithm, TsigKey, echo, provider, stun,
+    Ask, Client, Cloudflare, DnsRequest, DnsUpdate, Entry, Event, Family, Http, Now, Outcome, Request,
+    Secret, Service, State, TsigAlgorithm, TsigKey, echo, provider, stun,
 };
 
-use crate::ddns_answers::{KEY, SECRET, body, honest_body, honest_reply, identity, is_update, reply, sign};
+use crate::ddns_answers::{
+    KEY, SECRET, bad_time, body, honest_body, honest_reply, identity, is_update, reply, sign, signed_at,
+};
 
 const NAMES: [&str; 2] = ["home.example.org", "nas.example.org"];
 const PASSWORD: &str = "hunter2hunter2";
@@ -25,6 +27,10 @@ const EPOCH: i64 = 1_800_000_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Dates are kept in whole seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
+
+/// Seconds by which signatures may be off, and clocks of servers that they may be off by, never by just that.
+const FUDGE: u64 = 300;
+const AHEAD: [i64; 8] = [0, 200, -200, 7_500, -7_500, 86_400 * 365, -EPOCH, 1 << 46];
 
 /// A request under way.
 struct Pending {
@@ -46,6 +52,8 @@ struct World {
     asked: BTreeMap<Vec<u8>, Timestamp>,
     interval: Duration,
     has_key: bool,
+    /// Seconds that the server's clock is before ours; negative: behind.
+    ahead: i64,
     saved: State,
 }
 
@@ -104,6 +112,7 @@ pub fn check(octets: &[u8]) {
         asked,
         interval,
         has_key,
+        ahead: 0,
         saved,
     };
     let mut rest = rest;
@@ -120,7 +129,11 @@ pub fn check(octets: &[u8]) {
 
 impl World {
     fn date(&self) -> i64 {
-        EPOCH + (self.now.as_nanos() / 1_000_000_000) as i64
+        self.date_at(self.now)
+    }
+
+    fn date_at(&self, at: Timestamp) -> i64 {
+        EPOCH + (at.as_nanos() / 1_000_000_000) as i64
     }
 
     fn clocks(&self) -> Now {
@@ -149,6 +162,7 @@ impl World {
             },
             4 => self.pass(Duration::from_millis(1 << choice)),
             5 => self.want(choice),
+            6 if choice & 16 != 0 => self.ahead = AHEAD[usize::from(choice & 7)],
             6 => self.restart(choice),
             _ => ask_for_address(choice, data),
         }
@@ -177,23 +191,42 @@ impl World {
         }
     }
 
+    /// Whether the server does not take the time of the request under way.
+    fn is_off(&self, request: &DnsRequest, since: Timestamp) -> bool {
+        self.ahead.abs_diff(signed_at(request) - self.date_at(since)) > FUDGE
+    }
+
+    /// A server that does not take the time says so, signed; the client may send the same again at once.
+    fn answer_bad_time(&mut self, request: &DnsRequest) {
+        let octets = bad_time(request, self.date() + self.ahead);
+        if let Some(identity) = identity(&Ask::Dns(request.clone())) {
+            self.asked.remove(&identity);
+        }
+        self.answer(&Outcome::Dns(&octets), false);
+    }
+
     /// A reply that is signed, and bent behind that if the input says so.
     fn answer_signed(&mut self, choice: u8, data: &[u8]) {
-        let Some(Pending { request: Request { ask: Ask::Dns(request), .. }, .. }) = &self.pending else {
+        let Some(Pending { request: Request { ask: Ask::Dns(request), .. }, since, .. }) = &self.pending
+        else {
             return;
         };
         if !self.has_key || !is_update(request) {
             return;
         }
+        let is_off = self.is_off(request, *since);
+        if is_off && choice & 16 == 0 {
+            return self.answer_bad_time(&request.clone());
+        }
         let reply = reply(request, [0, choice & 15], [0, 0, 0], &[]);
         let length = reply.len();
-        let mut octets = sign(reply, request, self.date());
+        let mut octets = sign(reply, request, self.date() + self.ahead);
         // In what is signed: names of the signature itself may be in capitals.
         let bent = data.first().filter(|_| choice & 16 != 0).map(|at| usize::from(*at) % length);
         if let Some(at) = bent {
             octets[at] ^= 1 << (data.len() % 8);
         }
-        let counts = bent.is_none() && choice & 15 == 0 && self.dated;
+        let counts = bent.is_none() && choice & 15 == 0 && self.dated && !is_off;
         self.answer(&Outcome::Dns(&octets), counts);
     }
 
@@ -277,14 +310,18 @@ impl World {
         self.want(2);
         for _ in 0..64 {
             self.poll();
-            if let Some(Pending { request, wanted: Some(address), .. }) = &self.pending {
+            if let Some(Pending { request, wanted: Some(address), since }) = &self.pending {
+                let since = *since;
                 match request.ask.clone() {
                     Ask::Http(http) => {
                         let body = honest_body(&http, &address.to_string());
                         self.answer(&Outcome::Http { status: 200, retry_after: None, body: &body }, true);
                     }
+                    Ask::Dns(dns) if self.has_key && is_update(&dns) && self.is_off(&dns, since) => {
+                        self.answer_bad_time(&dns);
+                    }
                     Ask::Dns(dns) => {
-                        let octets = honest_reply(&dns, self.has_key, self.date());
+                        let octets = honest_reply(&dns, self.has_key, self.date() + self.ahead);
                         self.answer(&Outcome::Dns(&octets), true);
                     }
                     Ask::Resolve { .. } => self.answer(&Outcome::Addresses(&[]), false),

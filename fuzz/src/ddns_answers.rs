@@ -75,15 +75,33 @@ pub(crate) fn reply(request: &DnsRequest, flags: [u8; 2], counts: [u8; 3], recor
     octets
 }
 
+/// When a request was signed, in seconds since 1970: of the record at its end, before the fudge, the MAC and what follows.
+pub(crate) fn signed_at(request: &DnsRequest) -> i64 {
+    let end = request.octets.len() - 42;
+    request.octets[end - 6..end].iter().fold(0, |time, octet| time << 8 | i64::from(*octet))
+}
+
+/// What a server says, signed, whose clock is at `time` and that does not take the request's (RFC 8945 §5.2.3).
+pub(crate) fn bad_time(request: &DnsRequest, time: i64) -> Vec<u8> {
+    const NOTAUTH: u8 = 9;
+    let other = [&18u16.to_be_bytes()[..], &6u16.to_be_bytes(), &(time as u64).to_be_bytes()[2..]].concat();
+    sign_with(reply(request, [0, NOTAUTH], [0, 0, 0], &[]), request, signed_at(request), &other)
+}
+
 /// Signs a reply as the server would (RFC 8945 §5.3) at this unix time.
-pub(crate) fn sign(mut reply: Vec<u8>, request: &DnsRequest, time: i64) -> Vec<u8> {
+pub(crate) fn sign(reply: Vec<u8>, request: &DnsRequest, time: i64) -> Vec<u8> {
+    sign_with(reply, request, time, &[0, 0, 0, 0])
+}
+
+/// The same with an error and other data, as they stand at the end of the record.
+fn sign_with(mut reply: Vec<u8>, request: &DnsRequest, time: i64, error: &[u8]) -> Vec<u8> {
     // The record at the end: the MAC, original ID, error, and nothing else.
     let mac = &request.octets[request.octets.len() - 38..request.octets.len() - 6];
     let time = [&(time as u64).to_be_bytes()[2..], &300u16.to_be_bytes()].concat();
-    let variables = [KEY_NAME, ANY, ALGORITHM, &time, &[0, 0, 0, 0]].concat();
+    let variables = [KEY_NAME, ANY, ALGORITHM, &time, error].concat();
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET_OCTETS);
     let signed = hmac::sign(&key, &[&32u16.to_be_bytes(), mac, &reply, &variables].concat());
-    let data = [ALGORITHM, &time, &32u16.to_be_bytes(), signed.as_ref(), &reply[..2], &[0, 0, 0, 0]].concat();
+    let data = [ALGORITHM, &time, &32u16.to_be_bytes(), signed.as_ref(), &reply[..2], error].concat();
     reply.extend([KEY_NAME, &[0, 250], ANY, &(data.len() as u16).to_be_bytes(), &data].concat());
     let count = u16::from_be_bytes([reply[ARCOUNT.start], reply[ARCOUNT.start + 1]]) + 1;
     reply[ARCOUNT].copy_from_slice(&count.to_be_bytes());
@@ -104,7 +122,7 @@ pub(crate) fn honest_body(request: &HttpRequest, address: &str) -> Vec<u8> {
     format!(r#"{{"success":true,"errors":[],"result":{result}}}"#).into_bytes()
 }
 
-/// What a DNS server says that does as it is told; signed where the question is.
+/// What a DNS server says that does as it is told and takes the request's time; signed where the question is.
 pub(crate) fn honest_reply(request: &DnsRequest, has_key: bool, time: i64) -> Vec<u8> {
     // The zone, example.org, in the authority section; its SOA has no data, which nobody looks at.
     let zone = b"\x07example\x03org\0\0\x06\0\x01\0\0\0\0\0\0";
