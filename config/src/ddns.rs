@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use genkan_services::ddns::{
     Cloudflare, DnsUpdate, Entry, EntryError, Family, Http, Provider, Secret, Service, TsigAlgorithm,
-    TsigKey, TsigKeyError,
+    TsigKey, TsigKeyError, host,
 };
 
 use crate::Loaded;
@@ -155,14 +155,7 @@ impl AddressSource {
         let host = match self {
             AddressSource::Wan => return None,
             AddressSource::Stun { host, .. } => host.as_str(),
-            AddressSource::Http { url } => {
-                let rest = url.strip_prefix("https://").unwrap_or(url);
-                let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-                match host.strip_prefix('[') {
-                    Some(address) => address.split(']').next().unwrap_or(address),
-                    None => host.split(':').next().unwrap_or(host),
-                }
-            }
+            AddressSource::Http { url } => host(url).ok()?,
         };
         host.parse().ok().map(Family::of)
     }

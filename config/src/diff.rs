@@ -170,7 +170,7 @@ impl Diff {
             }
         }
         if moved {
-            self.push(kind, format!("the order of the {kind}s is different"), fixed);
+            self.push(kind, "the order is different".to_owned(), fixed);
         }
         for item in new {
             let subject = subject(&item.name);

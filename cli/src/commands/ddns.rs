@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Try again to update a name, with the others of its account
+    /// Try again to update a name, in both families, with the others of its account
     Update(UpdateArguments),
 }
 
@@ -92,7 +92,7 @@ fn update(arguments: &UpdateArguments) -> Result<Exit, Failure> {
 fn listing() -> Listing {
     Listing::new(&["name", "family", "state", "address", "since", "next attempt", "provider", "reason"])
         .shrinks(&[("reason", 24), ("name", 16)])
-        .drops(&["provider", "since", "family"])
+        .drops(&["provider", "since", "next attempt"])
 }
 
 fn cells(row: &DdnsRow) -> Vec<String> {

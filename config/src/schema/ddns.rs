@@ -21,7 +21,7 @@ const TTL: u32 = 60;
 pub(crate) const SECRETS: [&str; 6] =
     ["password", "password_file", "token", "token_file", "secret", "secret_file"];
 
-/// Names of one account that follow the address of the wan. Needs `router.tun`.
+/// Names of one account that follow the address of the wan, or one that somebody outside tells. Needs `router.tun`.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct Ddns {
@@ -76,7 +76,8 @@ pub(crate) struct Ddns {
     /// Whether an address that cannot be reached from outside is published too.
     #[schemars(extend("default" = false))]
     pub(crate) allow_private: Field<bool>,
-    /// Certificates to trust instead of the system's, in PEM: for a server of your own.
+    /// Certificates to trust instead of the system's, in PEM: for a server of your own. For `source` those of the system
+    /// count as well.
     pub(crate) ca_file: Field<AbsolutePath>,
     /// An address of mail for the service's operators, which some want to be told with each update.
     pub(crate) contact: Field<Plain>,
@@ -84,7 +85,8 @@ pub(crate) struct Ddns {
 
 impl Ddns {
     pub(super) fn read(mut t: Table<'_, '_>) -> Ddns {
-        let needed = ["url", "username", "server", "zone", "key", "source"].into_iter().chain(SECRETS);
+        let needed =
+            ["url", "username", "server", "zone", "key", "source", "family"].into_iter().chain(SECRETS);
         let ddns = Ddns {
             span: t.span(),
             written: needed.filter(|key| t.has(key)).collect(),
@@ -105,7 +107,7 @@ impl Ddns {
             secret_file: t.optional("secret_file", "\"/etc/genkan/ddns.key\""),
             ttl: t.optional("ttl", "\"1m\""),
             family: t.optional("family", "\"v4\""),
-            source: t.optional("source", "\"wan\""),
+            source: t.optional("source", "\"stun:stun.example.net\""),
             allow_private: t.optional("allow_private", "true"),
             ca_file: t.optional("ca_file", "\"/etc/genkan/ca.pem\""),
             contact: t.optional("contact", "\"admin@example.net\""),
@@ -135,9 +137,12 @@ impl Ddns {
         all.into_iter().flatten().collect()
     }
 
-    /// The kind of address.
-    pub(crate) fn family(&self) -> Family {
-        self.family.as_ref().map_or(Family::V4, |word| word.value.0)
+    /// The kind of address; `None` when it was refused.
+    pub(crate) fn family(&self) -> Option<Family> {
+        match &self.family {
+            Some(word) => Some(word.value.0),
+            None => (!self.written.contains(&"family")).then_some(Family::V4),
+        }
     }
 
     /// As the daemon has it; `None` when a key that it needs is absent or was refused.
@@ -168,7 +173,7 @@ impl Ddns {
         };
         let secret = self.secrets().into_iter().next();
         Some(Typed {
-            family: self.family(),
+            family: self.family()?,
             names: self.names.as_ref()?.value.items.iter().map(|name| name.value.0.clone()).collect(),
             provider: name.0,
             service,

@@ -1,8 +1,9 @@
 //! `[[ddns]]`: every kind of service has keys of its own, and a name has one entry.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
-use genkan_services::ddns::{DnsName, Family, Secret, Template, provider};
+use genkan_services::ddns::{DnsName, EntryError, Family, Secret, Template, host, provider};
 
 use crate::ddns::{AddressSource, DdnsError, SecretSource};
 use crate::error::{Code, Report, Span};
@@ -32,6 +33,7 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
         keys(entry, provider, report);
         needs(entry, provider, report);
         family(entry, provider, report);
+        way(entry, report);
         zone(entry, report);
         if report.count() == errors {
             whole(entry, report);
@@ -48,9 +50,10 @@ fn names<'f>(entry: &'f Ddns, seen: &mut HashMap<(&'f str, Family), &'f Span>, r
             .label(format!("1 to {MOST_NAMES} names are accepted"))
             .help("for example `names = [\"home.example.net\"]`");
     }
+    let Some(family) = entry.family() else { return };
     for name in items {
         // A name may have an address of each family, from an entry of its own.
-        let key = (name.value.0.as_str(), entry.family());
+        let key = (name.value.0.as_str(), family);
         if let Some(first) = seen.get(&key) {
             report
                 .error(Code::Conflict, &name.span, format!("`ddns.names` has `{}` twice", name.value.0))
@@ -71,6 +74,22 @@ fn secrets(entry: &Ddns, report: &mut Report) {
             .label("the second one")
             .related(first_span, "the first one")
             .help("take one of them away");
+    }
+}
+
+/// A service that could be reached over IPv6 alone.
+fn way(entry: &Ddns, report: &mut Report) {
+    let Some(url) = &entry.url else { return };
+    let address = host(&url.value.0).ok().and_then(|host| host.parse().ok());
+    if address.is_some_and(|address: IpAddr| address.is_ipv6()) {
+        report
+            .error(
+                Code::Conflict,
+                &url.span,
+                "`ddns.url` is reached over IPv6, and updates are sent over IPv4",
+            )
+            .label("an address of IPv6")
+            .help("name a server that has an IPv4 address, also for `family = \"v6\"`");
     }
 }
 
@@ -162,7 +181,8 @@ fn needs(entry: &Ddns, name: ProviderName, report: &mut Report) {
         }
         known => {
             let Some(known) = provider(known.0) else { return };
-            let in_url = known.url(entry.family()).is_some_and(|url| url.contains("{username}"));
+            let in_url =
+                known.url(entry.family().unwrap_or(Family::V4)).is_some_and(|url| url.contains("{username}"));
             need(known.basic || in_url, has("username"), "username", "\"user\"");
             need(true, secret, "password_file", password);
         }
@@ -171,14 +191,13 @@ fn needs(entry: &Ddns, name: ProviderName, report: &mut Report) {
 
 /// Whether the service takes such an address, and whether `source` can tell one.
 fn family(entry: &Ddns, name: ProviderName, report: &mut Report) {
+    let Some(wanted) = entry.family() else { return };
     let source = entry.source.as_ref();
     let source_family = source.and_then(|source| source.value.0.literal_family());
-    if let (Some(source), Some(other)) = (source, source_family.filter(|other| *other != entry.family())) {
-        let (wrong, wanted) = match other {
-            Family::V4 => ("IPv4", "IPv6"),
-            Family::V6 => ("IPv6", "IPv4"),
-        };
-        let message = format!("`ddns.source` is reached over {wrong}, and tells no {wanted} address");
+    if let (Some(source), Some(other)) = (source, source_family.filter(|other| *other != wanted)) {
+        let wrong = other.kind();
+        let message =
+            format!("`ddns.source` is reached over {wrong}, and tells no {} address", wanted.kind());
         report.error(Code::Conflict, &source.span, message).label(format!("an address of {wrong}")).help(
             match other {
                 Family::V4 => "name a server that has an IPv6 address",
@@ -196,6 +215,19 @@ fn family(entry: &Ddns, name: ProviderName, report: &mut Report) {
             )
             .label("how it takes an IPv6 address is not known")
             .help("if it does, `provider = \"dyndns2\"` with the `url` from its documentation");
+    }
+    let template = entry.url.as_ref().filter(|_| name == CUSTOM);
+    let template = template.and_then(|url| Some((url, Template::parse(&url.value.0).ok()?)));
+    if let Some((url, _)) = template.filter(|(_, template)| !template.has_address()) {
+        report
+            .error(
+                Code::Conflict,
+                &url.span,
+                "`ddns.url` has no {address}: the service would take the sender's, which is of IPv4",
+            )
+            .label("not for `family = \"v6\"`")
+            .related(&family.span, "the family")
+            .help("put {address} where the service's documentation has the IPv6 address");
     }
     let is_wan =
         source.map_or(!entry.written.contains(&"source"), |source| source.value.0 == AddressSource::Wan);
@@ -230,6 +262,9 @@ fn zone(entry: &Ddns, report: &mut Report) {
 /// What only the client itself can tell.
 fn whole(entry: &Ddns, report: &mut Report) {
     let Some(typed) = entry.typed() else { return };
+    if !entry.names.as_ref().is_some_and(|names| names.value.complete) {
+        return;
+    }
     let url_has_names = |url: &str| Template::parse(url).is_ok_and(|template| template.has_names());
     if let (Some(url), Some(names)) = (&entry.url, &entry.names)
         && typed.provider == CUSTOM.0
@@ -253,8 +288,9 @@ fn whole(entry: &Ddns, report: &mut Report) {
         SecretSource::File(_) => Secret::new(SOME_PASSWORD),
     });
     if let Err(error) = typed.entry_with(secret) {
-        let span = match (&error, &inline) {
-            (DdnsError::Key(_), Some((_, _, span))) => *span,
+        let span = match (&error, &inline, &entry.contact) {
+            (DdnsError::Key(_), Some((_, _, span)), _) => *span,
+            (DdnsError::Entry(EntryError::Contact), _, Some(contact)) => &contact.span,
             _ => &entry.span,
         };
         report

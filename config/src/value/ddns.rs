@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use genkan_services::ddns::{DnsName, Family, Secret, Template, TsigAlgorithm};
+use genkan_services::ddns::{DnsName, Family, Secret, Template, TsigAlgorithm, is_reachable};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
@@ -100,7 +100,9 @@ impl Words for Family {
         ("inet", "v4"),
         ("a", "v4"),
         ("4", "v4"),
+        ("ip4", "v4"),
         ("ipv6", "v6"),
+        ("ip6", "v6"),
         ("inet6", "v6"),
         ("aaaa", "v6"),
         ("6", "v6"),
@@ -133,6 +135,9 @@ impl Text for DomainName {
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         if !name.contains('.') {
             return Err(Bad::new("it is not a full name", accepted));
+        }
+        if name.rsplit('.').next().is_some_and(|top| top.bytes().all(|octet| octet.is_ascii_digit())) {
+            return Err(Bad::new("it is an address, or like one", accepted));
         }
         Ok(DomainName(name))
     }
@@ -208,7 +213,8 @@ impl Text for Source {
         }
         if let Some(rest) = text.strip_prefix("http://") {
             let bad = bad("anybody on the way could change the answer");
-            return Err(bad.fix(quoted(&format!("https://{rest}"))));
+            let safe = format!("https://{rest}");
+            return Err(if Source::parse(&safe).is_ok() { bad.fix(quoted(&safe)) } else { bad });
         }
         if text.starts_with("https://") {
             let template = Template::parse(text).map_err(|error| Bad::new(error.to_string(), accepted))?;
@@ -220,7 +226,11 @@ impl Text for Source {
         Err(match text.to_lowercase().as_str() {
             "stun" => bad("the server is missing").fix("\"stun:stun.example.net\""),
             "http" | "https" | "web" => bad("the URL is missing").fix("\"https://ip.example.net/\""),
-            _ => bad("it is none of the three").fix("\"wan\""),
+            "wan" => bad("it is written in small letters").fix("\"wan\""),
+            lower if lower != text && Source::parse(lower).is_ok() => {
+                bad("it is written in small letters").fix(quoted(lower))
+            }
+            _ => bad("it is none of the three"),
         })
     }
 }
@@ -228,12 +238,21 @@ impl Text for Source {
 /// `SERVER` or `SERVER:PORT`; an IPv6 address stands in brackets (RFC 7064 section 3.1).
 fn stun(server: &str) -> Result<AddressSource, Bad> {
     let accepted = "stun:NAME, stun:ADDRESS or stun:[IPV6], each with or without :PORT, is accepted";
-    if let Ok(address) = server.parse::<Ipv6Addr>() {
-        let bad = Bad::new("brackets tell where an IPv6 address ends", accepted);
-        return Err(bad.fix(quoted(&format!("stun:[{address}]"))));
-    }
+    let unreachable = || Bad::new("no server can be reached at an address of this kind", accepted);
     let Some((address, rest)) = server.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
+        if server.starts_with('[') || server.matches(':').count() > 1 {
+            let bad = Bad::new("brackets tell where an IPv6 address ends", accepted);
+            let address = server.trim_start_matches('[').parse::<Ipv6Addr>().ok();
+            let bracketed = address.map(|address| format!("stun:[{address}]"));
+            return Err(match bracketed.filter(|text| Source::parse(text).is_ok()) {
+                Some(text) => bad.fix(quoted(&text)),
+                None => bad,
+            });
+        }
         let Server { host, port } = Server::parse(server, STUN_PORT, accepted)?;
+        if host.parse().is_ok_and(|address| !is_reachable(address)) {
+            return Err(unreachable());
+        }
         return Ok(AddressSource::Stun { host, port });
     };
     let address: Ipv6Addr = address
@@ -244,6 +263,9 @@ fn stun(server: &str) -> Result<AddressSource, Bad> {
         None if rest.is_empty() => STUN_PORT,
         None => return Err(Bad::new(format!("`{}` is no port", super::shorten(rest)), accepted)),
     };
+    if !is_reachable(address.into()) {
+        return Err(unreachable());
+    }
     Ok(AddressSource::Stun { host: address.to_string(), port })
 }
 
@@ -383,6 +405,16 @@ mod tests {
         assert_eq!(source("stun:[2001:db8:0::1]"), Ok(stun(3478)));
         assert_eq!(source("stun:[2001:db8::1]:19302"), Ok(stun(19302)));
         assert_eq!(fix("stun:2001:db8::1").as_deref(), Some("\"stun:[2001:db8::1]\""));
+        assert_eq!(fix("stun:[2001:db8::1").as_deref(), Some("\"stun:[2001:db8::1]\""));
+        assert_eq!(fix("STUN:stun.example.net").as_deref(), Some("\"stun:stun.example.net\""));
+        assert_eq!(
+            (fix("WAN").as_deref(), fix("eth2"), fix("http://a/{names}")),
+            (Some("\"wan\""), None, None)
+        );
+        for address in ["[fe80::1]", "[::]", "[ff02::1]", "[::ffff:192.0.2.1]", "0.0.0.0", "fe80::1"] {
+            let refused = Source::parse(&format!("stun:{address}")).expect_err("nobody is there");
+            assert_eq!(refused.fix, None, "{address}");
+        }
         for wrong in ["[2001:db8::1]:0", "[2001:db8::1]3478", "[192.0.2.1]", "[2001:db8::1", "2001:db8::1:x"]
         {
             assert!(Source::parse(&format!("stun:{wrong}")).is_err(), "{wrong}");

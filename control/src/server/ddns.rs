@@ -20,12 +20,12 @@ pub(super) async fn ddns(State(control): State<Control>) -> Json<Vec<DdnsRow>> {
 
 /// Tries again to update a name
 ///
-/// Also one whose update was stopped, with the other names of its account. The service's least interval holds all the
-/// same, so the answer may be that it waits.
+/// In both families, also where its update was stopped, with the other names of its account. The service's least interval
+/// holds all the same, so the answer may be that it waits.
 #[utoipa::path(
     post, path = "/v1/ddns/{name}/update",
     params(("name" = String, Path, description = "The name")),
-    responses((status = 200, description = "How it stands now", body = DdnsRow), TakesQuery, Names, AsksDaemon),
+    responses((status = 200, description = "How it stands now: the IPv4 address, where it has both", body = DdnsRow), TakesQuery, Names, AsksDaemon),
 )]
 pub(super) async fn update_ddns(
     State(control): State<Control>,

@@ -203,6 +203,16 @@ impl Client {
         }
     }
 
+    /// The same names were sent to the same service `elapsed` ago, in another family: the interval goes for both.
+    pub fn hold_off(&mut self, now: Now, elapsed: Duration) {
+        let wait = self.entry.service.min_interval().saturating_sub(elapsed);
+        if wait > Duration::ZERO && self.in_flight.is_none() {
+            self.not_before = self.not_before.max(now.at + wait);
+            // What resolvers have told so far is asked again then.
+            self.round.take_if(|round| !round.reached);
+        }
+    }
+
     /// A person wants all names to be tried again: stopped ones are sent, good ones are looked up, and sent if they lead
     /// elsewhere. Intervals still hold.
     pub fn resume(&mut self) {

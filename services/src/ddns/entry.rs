@@ -30,6 +30,14 @@ impl Family {
         if address.is_ipv4() { Family::V4 } else { Family::V6 }
     }
 
+    /// What people call it.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        }
+    }
+
     /// What a name is called for people, who may have it in both families: IPv4 is what one expects.
     pub fn called(self, name: &str) -> String {
         match self {

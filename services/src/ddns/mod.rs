@@ -39,5 +39,5 @@ pub use reason::{Reason, Verdict};
 pub use request::{Ask, DnsRequest, HttpRequest, Method, Outcome, Request, RequestId};
 pub use secret::Secret;
 pub use state::State;
-pub use template::{Template, TemplateError};
+pub use template::{Template, TemplateError, host, is_reachable};
 pub use tsig::{TsigAlgorithm, TsigError, TsigKey, TsigKeyError};

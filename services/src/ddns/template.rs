@@ -1,5 +1,6 @@
 //! URLs with placeholders.
 
+use super::dns_name::DnsName;
 use super::secret::Secret;
 use std::fmt;
 use std::fmt::Write as _;
@@ -29,6 +30,15 @@ pub enum TemplateError {
     /// A host that depends on a value, or credentials before it.
     #[error("the host may contain neither a placeholder nor a user name")]
     Host,
+    /// Neither a name nor an address, or an IPv6 address without brackets.
+    #[error("the host is neither a name nor an address (one of IPv6 stands in brackets)")]
+    NoHost,
+    /// Multicast, link-local and the like, and an IPv4 address in the form of one of IPv6.
+    #[error("no server can be reached at an address of this kind")]
+    Unreachable,
+    /// Not 1 to 65535.
+    #[error("the port is not 1 to 65535")]
+    Port,
     /// A space, a control character or one outside ASCII.
     #[error("octet {at} must be percent-encoded")]
     Character {
@@ -73,14 +83,7 @@ impl Template {
         if let Some(at) = text.bytes().position(|o| !o.is_ascii_graphic()) {
             return Err(TemplateError::Character { at });
         }
-        let rest = text.strip_prefix("https://").ok_or(TemplateError::NotHttps)?;
-        let host = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-        if host.is_empty() {
-            return Err(TemplateError::NotHttps);
-        }
-        if host.contains(['{', '}', '@']) {
-            return Err(TemplateError::Host);
-        }
+        host(text)?;
         let mut parts = Vec::new();
         let mut at = 0;
         while at < text.len() {
@@ -131,6 +134,11 @@ impl Template {
         self.parts.iter().any(|part| !matches!(part, Part::Text(_)))
     }
 
+    /// Whether it tells the address, and not the sender of the request alone.
+    pub fn has_address(&self) -> bool {
+        self.parts.contains(&Part::Address)
+    }
+
     /// Whether it tells which names are meant.
     pub fn has_names(&self) -> bool {
         self.parts.contains(&Part::Names)
@@ -154,6 +162,50 @@ impl fmt::Debug for Template {
     }
 }
 
+/// The host of an https URL, that of IPv6 without brackets.
+///
+/// # Errors
+///
+/// Where it names none that can be connected to.
+pub fn host(url: &str) -> Result<&str, TemplateError> {
+    let rest = url.strip_prefix("https://").ok_or(TemplateError::NotHttps)?;
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    if authority.is_empty() {
+        return Err(TemplateError::NotHttps);
+    }
+    if authority.contains(['{', '}', '@']) {
+        return Err(TemplateError::Host);
+    }
+    let (host, rest) = match authority.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(bracketed) => bracketed.ok_or(TemplateError::NoHost)?,
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let port = match rest.strip_prefix(':') {
+        // Without brackets it is an IPv6 address.
+        Some(port) if port.contains(':') => return Err(TemplateError::NoHost),
+        Some(port) => port.parse::<u16>().is_ok_and(|port| port != 0),
+        None => rest.is_empty(),
+    };
+    let is_bracketed = authority.starts_with('[');
+    match (host.parse::<IpAddr>(), is_bracketed) {
+        (Ok(address), _) if address.is_ipv6() != is_bracketed => return Err(TemplateError::NoHost),
+        (Ok(address), _) if !is_reachable(address) => return Err(TemplateError::Unreachable),
+        (Ok(_), _) => {}
+        (Err(_), false) if DnsName::parse(host).is_ok() => {}
+        (Err(_), _) => return Err(TemplateError::NoHost),
+    }
+    if port { Ok(host) } else { Err(TemplateError::Port) }
+}
+
+/// Whether a connection can go to an address that stands alone: one of a link needs the link's name, too.
+pub fn is_reachable(address: IpAddr) -> bool {
+    let is_of_another_kind = match address {
+        IpAddr::V4(v4) => v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some(),
+    };
+    !(is_of_another_kind || address.is_unspecified() || address.is_multicast())
+}
+
 /// Everything but the unreserved characters (RFC 3986 §2.3).
 pub(super) fn percent_encode(url: &mut String, value: &str) {
     for octet in value.bytes() {
@@ -167,7 +219,7 @@ pub(super) fn percent_encode(url: &mut String, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Template, TemplateError, Values};
+    use super::{Template, TemplateError, Values, host};
     use crate::ddns::Secret;
 
     #[test]
@@ -193,12 +245,36 @@ mod tests {
             ("https:///x", TemplateError::NotHttps),
             ("https://{names}/x", TemplateError::Host),
             ("https://u:p@h.example/x", TemplateError::Host),
+            ("https://2001:db8::1/x", TemplateError::NoHost),
+            ("https://[2001:db8::1/x", TemplateError::NoHost),
+            ("https://[zz]/", TemplateError::NoHost),
+            ("https://[]/", TemplateError::NoHost),
+            ("https://[192.0.2.1]/", TemplateError::NoHost),
+            ("https://[2001:db8::1]y/", TemplateError::Port),
+            ("https://[fe80::1%25eth0]/", TemplateError::NoHost),
+            ("https://[fe80::1]/", TemplateError::Unreachable),
+            ("https://[ff02::1]/", TemplateError::Unreachable),
+            ("https://[::ffff:192.0.2.1]/", TemplateError::Unreachable),
+            ("https://0.0.0.0/", TemplateError::Unreachable),
+            ("https://:443/", TemplateError::NoHost),
+            ("https://h.example:/", TemplateError::Port),
+            ("https://h.example:0/", TemplateError::Port),
+            ("https://[2001:db8::1]:99999/", TemplateError::Port),
             ("https://h.example/ x", TemplateError::Character { at: 18 }),
             ("https://h.example/{ip}", TemplateError::UnknownPlaceholder { at: 18 }),
             ("https://h.example/{names", TemplateError::UnknownPlaceholder { at: 18 }),
             ("https://h.example/}", TemplateError::UnknownPlaceholder { at: 18 }),
         ] {
             assert_eq!(Template::parse(text), Err(error), "{text}");
+        }
+        for (url, expected) in [
+            ("https://h.example", "h.example"),
+            ("https://h.example:8443/x", "h.example"),
+            ("https://192.0.2.1?x", "192.0.2.1"),
+            ("https://[2001:db8::1]:8443/", "2001:db8::1"),
+            ("https://localhost/", "localhost"),
+        ] {
+            assert_eq!(host(url), Ok(expected));
         }
     }
 }

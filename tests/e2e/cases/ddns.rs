@@ -54,7 +54,7 @@ pub(super) fn wait_for_state(lab: &Lab, name: &str, state: &str) -> Value {
     row(lab, name)
 }
 
-fn seconds_now() -> i64 {
+pub(super) fn seconds_now() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
     now.expect("it is after 1970").as_secs() as i64
 }

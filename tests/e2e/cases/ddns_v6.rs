@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::ddns::{
     HTTPS, REMOTE_V6, ROUTER, address_at_bind, bind, cloudflare_entry, dns_entry, folder, https_entry,
-    requests, rows, signed, update_server, wait_for_state,
+    requests, rows, seconds_now, signed, update_server, wait_for_state,
 };
 use crate::cases;
 use crate::fixture::{Lab, wait_for};
@@ -15,7 +15,11 @@ use crate::outcome::Outcome;
 use crate::programs::{Background, need, need_tun};
 use crate::setup;
 
-cases![; only_genkan: ipv6_addresses_that_somebody_outside_tells_are_published];
+cases![;
+    only_genkan: ipv6_addresses_that_somebody_outside_tells_are_published,
+    a_source_that_does_not_answer_is_remembered,
+    the_interval_of_a_service_goes_for_both_families,
+];
 
 const FIRST: &str = "2001:db8:6::1";
 const SECOND: &str = "2001:db8:6::11";
@@ -166,12 +170,13 @@ fn ipv6_addresses_that_somebody_outside_tells_are_published() -> Outcome {
     let status = lab.genkan(&["status"]).stdout;
     assert!(status.contains("home.example.net (IPv6) may have an old address"), "{status}");
 
-    // What was told is known after a restart, and nothing is sent again.
+    // All that is known after a restart, and nothing is sent again.
     assert_eq!(lab.stop_router(), Some(0));
     lab.start_router_again().unwrap_or_else(|error| panic!("{error}"));
     wait_for("it is good", || row(&lab, "home.example.net")["state"] == "good");
     let again = row(&lab, "home.example.net");
     assert_eq!((&again["address"], &again["updates"]), (&SECOND.into(), &0.into()), "{again:#}");
+    assert_eq!(again["fault"], "address", "nobody has told it since: {again:#}");
     assert_eq!(requests(&folder, "hostname=good.example.com&").len(), 1);
 
     // The IPv6 address alone leaves the configuration; its IPv4 sister stays.
@@ -184,5 +189,77 @@ fn ipv6_addresses_that_somebody_outside_tells_are_published() -> Outcome {
         table.lines().filter(|line| line.starts_with("home.example.net")).count() == 1
     });
     assert!(!lab.genkan(&["status"]).stdout.contains("(IPv6) may have"), "the remark is still there");
+    Ok(())
+}
+
+/// What the page tells is of no use: a private address for a name outside, and one of IPv4.
+fn a_source_that_does_not_answer_is_remembered() -> Outcome {
+    need_tun()?;
+    for program in ["named", "dig", "openssl", "python3", "turnserver", "nc"] {
+        need(program)?;
+    }
+    let lab = Lab::without_router(&genkan_lab::Options::default());
+    let _bind = bind(&lab);
+    let (_server, folder) = update_server(&lab);
+    another_way(&lab);
+    let _told = who_tell(&lab);
+    let private = "fd00:6::1";
+    for (host, device, address) in [(Router, "six0", private), (Remote, "six1", "fd00:6::2")] {
+        lab.run(host, "ip", &["address", "add", &format!("{address}/64"), "dev", device, "nodad"])
+            .expect_ok();
+    }
+    lab.run(Router, "ip", &["route", "replace", REMOTE_V6, "dev", "six0", "src", private]).expect_ok();
+    let ca = format!("ca_file = \"{}\"", folder.join("ca.pem").display());
+    let by_page =
+        format!("{}\nfamily = \"v6\"\nsource = \"https://[{REMOTE_V6}]:{ECHO}/ip\"\n{ca}", signed());
+    let rules = ROUTER.to_owned()
+        + &dns_entry(&lab, "public.example.net", &by_page)
+        + &dns_entry(&lab, "inside.example.net", &format!("{by_page}\nallow_private = true"));
+    lab.start_router(&rules).unwrap_or_else(|error| panic!("{error}"));
+    wait_for_address(&lab, "inside.example.net", private);
+    assert_eq!(at_bind(&lab, "inside.example.net"), private);
+    let is_told = |row: &Value| {
+        let reason = row["reason"].as_str().unwrap_or_default();
+        row["state"] == "failed"
+            && reason.contains(&format!("no public address in the answer, but {private}"))
+    };
+    wait_for("the reason is told", || is_told(&row(&lab, "public.example.net")));
+    let before = row(&lab, "public.example.net");
+    let next = before["next_attempt"].as_i64().expect("it is asked again");
+
+    // Neither a restart nor a kill makes the page be asked sooner, or the reason be forgotten.
+    let asked = requests(&folder, "/ip").len();
+    assert_eq!(lab.stop_router(), Some(0));
+    lab.start_router_again().unwrap_or_else(|error| panic!("{error}"));
+    wait_for("the reason is still told", || is_told(&row(&lab, "public.example.net")));
+    let after = row(&lab, "public.example.net")["next_attempt"].as_i64().expect("it is asked again");
+    assert!(after.abs_diff(next) <= 2, "{next} before, {after} after the restart");
+    assert_eq!(requests(&folder, "/ip").len(), asked, "it was asked again");
+    assert_eq!(at_bind(&lab, "public.example.net"), "");
+    Ok(())
+}
+
+fn the_interval_of_a_service_goes_for_both_families() -> Outcome {
+    need_tun()?;
+    for program in ["openssl", "python3", "turnserver", "nc"] {
+        need(program)?;
+    }
+    let lab = Lab::without_router(&genkan_lab::Options::default());
+    let (_server, folder) = update_server(&lab);
+    another_way(&lab);
+    let _told = who_tell(&lab);
+    let by_stun = format!("family = \"v6\"\nsource = \"stun:[{REMOTE_V6}]\"");
+    let rules = ROUTER.to_owned()
+        + &https_entry(&lab, &folder, "good.example.com", "")
+        + &https_entry(&lab, &folder, "good.example.com", &by_stun);
+    lab.start_router(&rules).unwrap_or_else(|error| panic!("{error}"));
+    let of_both =
+        || rows(&lab).into_iter().filter(|row| row["name"] == "good.example.com").collect::<Vec<_>>();
+    wait_for("one is good", || of_both().iter().any(|row| row["state"] == "good"));
+    wait_for("the other waits for the interval of five minutes", || {
+        let later = seconds_now() + 200;
+        of_both().iter().any(|row| row["next_attempt"].as_i64().is_some_and(|at| at > later))
+    });
+    assert_eq!(requests(&folder, "hostname=good.example.com&").len(), 1);
     Ok(())
 }

@@ -141,7 +141,7 @@ doctor-remedy-source-unanswered = look on that machine for a firewall rule or a 
 doctor-cause-unanswered = { $target } has never answered the { $hits } sessions that were forwarded to it
 doctor-remedy-unanswered = look at the service and at the firewall of that machine
 doctor-cause-ddns-address = { $name }: the address that it ought to have is not to be had: { $why }
-doctor-remedy-ddns-address = with an address that cannot be reached from outside, `source` of the [[ddns]] asks somebody outside for the public one; if that one does not answer, take another. Whether forwards can work at all, the finding about the wan's address says
+doctor-remedy-ddns-address = with an address that cannot be reached from outside, `source` of the [[ddns]] asks somebody outside for the public one; if that one does not answer, take another. A name with `family = "v6"` needs a way outside of IPv6. Whether forwards can work at all, the finding about the wan's address says
 doctor-cause-ddns-local = { $name } is not updated, for something on this machine: { $why }
 doctor-remedy-ddns-local = mend that (the file of the password or of the certificates, the disk of the state folder), and load the configuration again
 doctor-cause-ddns-clock = { $name } is not updated, as the clocks differ: { $why }

@@ -141,7 +141,7 @@ doctor-remedy-source-unanswered = そのマシンで、このアドレスを遮�
 doctor-cause-unanswered = { $target } は、転送された { $hits } 個のセッションに一度も応答していない
 doctor-remedy-unanswered = そのマシンのサービスとファイアウォールを確かめる
 doctor-cause-ddns-address = { $name }: 持つべきアドレスが得られない: { $why }
-doctor-remedy-ddns-address = 外側から届かないアドレスの場合は、[[ddns]] の `source` で外側の誰かに公開アドレスを尋ねる。それが応答しなければ別のものにする。転送がそもそも働くかどうかは、wan のアドレスについての所見が示す
+doctor-remedy-ddns-address = 外側から届かないアドレスの場合は、[[ddns]] の `source` で外側の誰かに公開アドレスを尋ねる。それが応答しなければ別のものにする。`family = "v6"` の名前には IPv6 で外へ出る経路が要る。転送がそもそも働くかどうかは、wan のアドレスについての所見が示す
 doctor-cause-ddns-local = { $name } は更新されていない。原因はこのマシンにある: { $why }
 doctor-remedy-ddns-local = それ（パスワードや証明書のファイル、状態フォルダーのディスク）を直し、設定を読み込み直す
 doctor-cause-ddns-clock = 時計が合っていないため、{ $name } は更新されていない: { $why }

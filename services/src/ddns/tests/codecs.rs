@@ -1,5 +1,6 @@
 //! STUN (RFC 8489) and the HTTP echo.
 
+use super::server::ip;
 use crate::ddns::Family;
 use crate::ddns::echo::{self, EchoError};
 use crate::ddns::stun::{StunError, binding_request, binding_response, nonce};
@@ -69,8 +70,8 @@ fn what_is_no_response() {
 #[test]
 fn an_echo_holds_one_public_address() {
     let page = b"<html><body>Current IP Address: 203.0.113.7</body></html>\r\n";
-    let v4 = |body: &[u8]| echo::address(body, Family::V4);
-    let v6 = |body: &[u8]| echo::address(body, Family::V6);
+    let v4 = |body: &[u8]| echo::address(body, Family::V4, false);
+    let v6 = |body: &[u8]| echo::address(body, Family::V6, false);
     let seven = Ok("203.0.113.7".parse().unwrap());
     assert_eq!(v4(page), seven);
     assert_eq!(v4(b"{\"ip\":\"203.0.113.7\",\"v\":1.2}"), seven);
@@ -79,13 +80,32 @@ fn an_echo_holds_one_public_address() {
     // Some tell both.
     let both = b"{\"v4\":\"203.0.113.7\",\"v6\":\"2001:db8::7\"}";
     assert_eq!((v4(both), v6(both)), (seven, Ok("2001:db8::7".parse().unwrap())));
-    assert_eq!((v6(b"2001:db8::7\n"), v4(b"2001:db8::7\n")), (v6(both), Err(EchoError::NoAddress)));
+    let other = Err(EchoError::OtherFamily { wanted: Family::V4, address: ip("2001:db8::7") });
+    assert_eq!((v6(b"2001:db8::7\n"), v4(b"2001:db8::7\n")), (v6(both), other));
+    for sentence in
+        ["You are 2001:db8::7.", "IP:2001:db8::7", "address: 2001:db8::7, port 1", "is 2001:db8::7:"]
+    {
+        assert_eq!(v6(sentence.as_bytes()), v6(both), "{sentence}");
+    }
+    assert_eq!(v4(b"IP:203.0.113.7."), seven);
     assert_eq!(v6(b"2001:db8::7 2001:db8::8"), Err(EchoError::Several));
     for none in ["", "none", "192.168.0.1", "100.64.0.1", "10.0.0.1", "127.0.0.1", "fe80::1", "fd00::1", "::"]
     {
-        for family in [Family::V4, Family::V6] {
-            assert_eq!(echo::address(none.as_bytes(), family), Err(EchoError::NoAddress), "{none}");
-        }
+        let expected = |family| match none.parse() {
+            Ok(address) if Family::of(address) == family => EchoError::NotPublic(address),
+            Ok(address) => EchoError::OtherFamily { wanted: family, address },
+            Err(_) => EchoError::NoAddress,
+        };
+        assert_eq!(v4(none.as_bytes()), Err(expected(Family::V4)), "{none}");
+        assert_eq!(v6(none.as_bytes()), Err(expected(Family::V6)), "{none}");
+    }
+    // Within a company.
+    let private = |text: &str| echo::address(text.as_bytes(), Family::of(ip(text)), true);
+    for text in ["192.168.0.1", "100.64.0.1", "fd00::1"] {
+        assert_eq!(private(text), Ok(ip(text)));
+    }
+    for text in ["0.0.0.0", "::", "fe80::1", "ff02::1"] {
+        assert_eq!(private(text), Err(EchoError::NotPublic(ip(text))));
     }
     assert_eq!(v4(&[b' '; echo::MAX_BODY + 1]), Err(EchoError::TooLong));
 }
@@ -94,7 +114,7 @@ proptest! {
     #[test]
     fn no_octets_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = binding_response(&body, ID);
-        let _ = (echo::address(&body, Family::V4), echo::address(&body, Family::V6));
+        let _ = (echo::address(&body, Family::V4, false), echo::address(&body, Family::V6, true));
     }
 
     #[test]

@@ -52,6 +52,25 @@ fn a_first_update_looks_up_then_sends_both_names_at_once() {
 }
 
 #[test]
+fn the_interval_goes_for_both_families() {
+    let mut client = Client::new(at(0), entry(Kind::Dyndns2), None);
+    let mut server = Server::default();
+    client.address(at(0), Some(ip(A)));
+    // Its sister was sent while it looked its names up.
+    let lookup = client.poll(at(5), 0).expect("a lookup");
+    assert!(matches!(lookup.ask, Ask::Resolve { .. }));
+    client.answer(at(5), lookup.id, &Outcome::Addresses(&[]), 0);
+    for elapsed in [1, 2, 299] {
+        client.hold_off(at(5 + elapsed), Duration::from_secs(elapsed));
+        assert_eq!(client.poll(at(5 + elapsed), 0), None);
+        assert_eq!(client.poll_timeout(at(5 + elapsed)), Some(at(305).at), "the least interval is 300 s");
+    }
+    assert!(client.state(at(10)).not_before >= Some(EPOCH + 305), "a restart does not make it shorter");
+    client.hold_off(at(305), Duration::from_secs(300));
+    assert_eq!(run(&mut client, &mut server, at(305)).len(), 3, "both are looked up, and sent at once");
+}
+
+#[test]
 fn what_is_there_already_is_not_sent() {
     let mut client = Client::new(at(0), entry(Kind::Dyndns2), None);
     let mut server = Server::default();

@@ -18,12 +18,15 @@ use tokio::sync::watch;
 use tokio_rustls::rustls::ClientConfig;
 use tracing::warn;
 
-use super::store::{Saved, Store, Told};
+use self::asking::Asking;
+use super::store::{Saved, Store};
 use super::transport::{self, Answered, OF_SERVICES, TransportError};
-use super::{Wanted, source, words};
+use super::turns::Turns;
+use super::{Wanted, words};
 use crate::daemon::changes::wall_seconds;
 use crate::daemon::privileges::why_unreadable;
 
+mod asking;
 mod telling;
 
 /// How long a request under way may take on when the router ends.
@@ -36,7 +39,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 struct Ready {
     client: Client,
     secret: Option<Secret>,
-    trust: Arc<ClientConfig>,
+    trusted: Trusted,
+}
+
+/// Whose certificates are taken: those of the file alone for the service, those of everybody as well for the source of
+/// the address, which is somebody else as a rule.
+#[derive(Debug)]
+struct Trusted {
+    service: Arc<ClientConfig>,
+    source: Arc<ClientConfig>,
 }
 
 /// How often a name was updated, and was not.
@@ -59,17 +70,14 @@ enum Came {
 #[derive(Debug)]
 pub(super) struct Account {
     snapshot: Arc<Snapshot>,
+    turns: Arc<Turns>,
     store: Store,
     heard: watch::Receiver<Wanted>,
     wanted: Wanted,
     began: Instant,
     ready: Result<Ready, String>,
     saved: Option<Saved>,
-    /// What a source other than the wan said last, and when it is asked again.
-    told: Option<Told>,
-    ask_at: Instant,
-    ask_failures: u32,
-    source_problem: Option<String>,
+    asking: Asking,
     /// Of the last request, in more words than its outcome has.
     detail: Option<(DdnsFault, String)>,
     counts: BTreeMap<String, Counts>,
@@ -77,27 +85,30 @@ pub(super) struct Account {
 
 impl Account {
     /// An account that goes on where it left off.
-    pub(super) fn new(snapshot: Arc<Snapshot>, state: &Path, heard: watch::Receiver<Wanted>) -> Account {
+    pub(super) fn new(
+        snapshot: Arc<Snapshot>,
+        turns: Arc<Turns>,
+        state: &Path,
+        heard: watch::Receiver<Wanted>,
+    ) -> Account {
         let wanted = heard.borrow().clone();
         let store = Store::of(state, &wanted.settings.id());
         let saved = store.recall();
         let mut account = Account {
             snapshot,
+            turns,
             store,
             heard,
             wanted,
             began: Instant::now(),
             ready: Err("it is about to begin".to_owned()),
-            told: saved.as_ref().and_then(|saved| saved.told.clone()),
+            asking: Asking::new(),
             saved,
-            ask_at: Instant::now(),
-            ask_failures: 0,
-            source_problem: None,
             detail: None,
             counts: BTreeMap::new(),
         };
         account.make();
-        account.trust_what_was_told();
+        account.recall_source();
         account.show();
         account
     }
@@ -139,17 +150,15 @@ impl Account {
                 self.snapshot.set_problem(&format!("ddns {}", before.settings.family.called(name)), None);
             }
         }
-        if before.wan != self.wanted.wan || before.settings.source != self.wanted.settings.source {
-            self.ask_at = Instant::now();
-            self.ask_failures = 0;
-        }
-        if before.settings.source != self.wanted.settings.source {
-            self.told = None;
-            self.source_problem = None;
+        let (old, new) = (&before.settings, &self.wanted.settings);
+        if old.source != new.source {
+            self.asking = Asking::new();
+        } else if before.wan != self.wanted.wan || old.allow_private != new.allow_private {
+            (self.asking.at, self.asking.failures) = (Instant::now(), 0);
         }
         self.make();
         if before.tries != self.wanted.tries {
-            self.ask_at = Instant::now();
+            self.asking.at = Instant::now();
             if let Ok(ready) = &mut self.ready {
                 ready.client.resume();
             }
@@ -176,19 +185,22 @@ impl Account {
             Err(error) => return self.cannot(error.to_string()),
         };
         // The file of certificates is read again, too.
-        let trust = match transport::trust(settings.ca_file.as_deref()) {
-            Ok(trust) => trust,
+        let file = settings.ca_file.as_deref();
+        let trusted = transport::trust(file, file.is_none())
+            .and_then(|service| Ok(Trusted { service, source: transport::trust(file, true)? }));
+        let trusted = match trusted {
+            Ok(trusted) => trusted,
             Err(error) => return self.cannot(error.to_string()),
         };
         match &mut self.ready {
-            Ok(ready) if ready.secret == secret && ready.client.is_of(&entry) => ready.trust = trust,
+            Ok(ready) if ready.secret == secret && ready.client.is_of(&entry) => ready.trusted = trusted,
             Ok(ready) => {
                 let client = Client::new(now, entry, Some(ready.client.state(now)));
-                self.ready = Ok(Ready { client, secret, trust });
+                self.ready = Ok(Ready { client, secret, trusted });
             }
             Err(_) => {
                 let state = self.saved.as_ref().map(|saved| saved.client.clone());
-                self.ready = Ok(Ready { client: Client::new(now, entry, state), secret, trust });
+                self.ready = Ok(Ready { client: Client::new(now, entry, state), secret, trusted });
             }
         }
     }
@@ -202,76 +214,6 @@ impl Account {
         self.ready = Err(reason);
     }
 
-    /// What a source has told a run before this one holds as long as it would have in that.
-    fn trust_what_was_told(&mut self) {
-        let settings = &self.wanted.settings;
-        let Some(every) = source::every(&settings.source) else { return };
-        let (wan, name) = (self.wanted.wan, settings.source.to_string());
-        self.told.take_if(|told| told.source != name);
-        let now = self.now().wall;
-        let fresh = |told: &Told| {
-            let age = now.and_then(|now| u64::try_from(now.0 - told.at).ok())?;
-            Some(every.saturating_sub(Duration::from_secs(age))).filter(|_| told.wan == wan)
-        };
-        if let Some(left) = self.told.as_ref().and_then(fresh) {
-            self.ask_at = Instant::now() + left;
-        }
-    }
-
-    /// Asks somebody outside for the address, if it is time to. False: nobody wants to know any more.
-    async fn ask_source(&mut self) -> bool {
-        let settings = self.wanted.settings.clone();
-        let (Some(every), Ok(ready)) = (source::every(&settings.source), &self.ready) else { return true };
-        if self.wanted.wan.is_unspecified() || Instant::now() < self.ask_at {
-            return true;
-        }
-        let random = random::<12>().unwrap_or_default();
-        let answer = tokio::select! {
-            answer = source::ask(&settings.source, settings.family, ready.trust.clone(), random) => answer,
-            // What is wanted now may be something else.
-            changed = self.heard.changed() => {
-                if changed.is_ok() {
-                    self.follow();
-                }
-                return changed.is_ok();
-            }
-        };
-        match answer {
-            Ok(address) => {
-                let at = wall_seconds().0;
-                let told = Told { source: settings.source.to_string(), wan: self.wanted.wan, address, at };
-                self.told = Some(told);
-                (self.ask_failures, self.source_problem) = (0, None);
-                self.ask_at = Instant::now() + every;
-                // Only spares a question after a restart.
-                let _ = self.keep();
-            }
-            Err(error) => {
-                self.ask_failures += 1;
-                self.ask_at = Instant::now() + source::again(&settings.source, self.ask_failures);
-                self.source_problem = Some(format!("the address is not known: {error}"));
-            }
-        }
-        true
-    }
-
-    /// The address that the names ought to have, or in words why there is none.
-    fn address(&self) -> Result<IpAddr, String> {
-        let settings = &self.wanted.settings;
-        if self.wanted.wan.is_unspecified() {
-            return Err("the wan has no address yet".to_owned());
-        }
-        let address = match (source::every(&settings.source), &self.told) {
-            (None, _) => IpAddr::V4(self.wanted.wan),
-            (Some(_), Some(told)) => told.address,
-            (Some(_), None) => {
-                let problem = self.source_problem.clone();
-                return Err(problem.unwrap_or_else(|| "the address is being asked for".to_owned()));
-            }
-        };
-        source::publishable(address, settings.allow_private).map(|()| address)
-    }
-
     /// Has the client's requests sent, one after the other. False: nobody wants them any more.
     async fn work(&mut self) -> bool {
         let address = self.address().ok();
@@ -280,7 +222,7 @@ impl Account {
             let random = u64::from_be_bytes(random::<8>().unwrap_or_default());
             let Ok(ready) = &mut self.ready else { return true };
             ready.client.address(now, address);
-            let request = ready.client.poll(now, random);
+            let request = self.turns.poll(&self.wanted.settings, &mut ready.client, now, random);
             self.tell_events();
             let Some(Request { id, ask }) = request else {
                 // A round that has ended well may have made the wait shorter.
@@ -331,7 +273,7 @@ impl Account {
 
     /// Sends a request and waits for what comes of it; `None` when the account is gone meanwhile.
     async fn send(&mut self, ask: &Ask) -> Option<Came> {
-        let trust = self.ready.as_ref().ok()?.trust.clone();
+        let trust = self.ready.as_ref().ok()?.trusted.service.clone();
         let work = async {
             match ask {
                 Ask::Http(request) => transport::https(trust, request, OF_SERVICES).await.map(Came::Http),
@@ -358,7 +300,8 @@ impl Account {
     /// Puts on the disk what must not be forgotten.
     fn keep(&mut self) -> io::Result<()> {
         let Ok(ready) = &self.ready else { return Ok(()) };
-        let saved = Saved { client: ready.client.state(self.now()), told: self.told.clone() };
+        let client = ready.client.state(self.now());
+        let saved = Saved { client, told: self.asking.told.clone(), trouble: self.trouble() };
         tokio::task::block_in_place(|| self.store.keep(&saved))?;
         self.saved = Some(saved);
         Ok(())
@@ -379,10 +322,7 @@ impl Account {
         let Ok(ready) = &self.ready else { return LOOK_AGAIN };
         let now = self.now();
         let client = ready.client.poll_timeout(now).map(|at| at.saturating_since(now.at));
-        let is_asked =
-            source::every(&self.wanted.settings.source).is_some() && !self.wanted.wan.is_unspecified();
-        let source = is_asked.then(|| self.ask_at.saturating_duration_since(Instant::now()));
-        client.into_iter().chain(source).min().unwrap_or(Duration::from_secs(3600))
+        client.into_iter().chain(self.until_asked()).min().unwrap_or(Duration::from_secs(3600))
     }
 }
 

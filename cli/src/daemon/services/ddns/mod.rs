@@ -8,6 +8,7 @@ mod account;
 mod source;
 mod store;
 mod transport;
+mod turns;
 mod words;
 
 use std::net::Ipv4Addr;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::account::Account;
+use self::turns::Turns;
 use super::Context;
 
 /// What is kept of a name that the configuration has no more is removed after this time, which no service's wait is
@@ -55,6 +57,7 @@ pub(in crate::daemon) struct Ddns {
     settings: Vec<Settings>,
     wan: Ipv4Addr,
     running: Vec<Running>,
+    turns: Arc<Turns>,
     /// Between `stop` and `resume`.
     is_stopped: bool,
 }
@@ -67,6 +70,7 @@ impl Ddns {
             settings: Vec::new(),
             wan: Ipv4Addr::UNSPECIFIED,
             running: Vec::new(),
+            turns: Arc::default(),
             is_stopped: false,
         };
         ddns.follow(loaded);
@@ -88,7 +92,7 @@ impl Ddns {
             let place = before.iter().position(|running| running.wanted.borrow().settings.id() == id);
             let running = match place {
                 Some(place) => before.swap_remove(place),
-                None => begin(&self.context, settings, self.wan),
+                None => begin(&self.context, &self.turns, settings, self.wan),
             };
             // Also when nothing of it is different: the file of the password may hold another one.
             running.wanted.send_modify(|wanted| {
@@ -131,16 +135,17 @@ impl Ddns {
     /// Goes on after [`Ddns::stop`].
     pub(in crate::daemon) fn resume(&mut self) {
         self.is_stopped = false;
-        let begun = self.settings.iter().map(|settings| begin(&self.context, settings, self.wan));
+        let begun =
+            self.settings.iter().map(|settings| begin(&self.context, &self.turns, settings, self.wan));
         self.running = begun.collect();
     }
 }
 
-fn begin(context: &Context, settings: &Settings, wan: Ipv4Addr) -> Running {
+fn begin(context: &Context, turns: &Arc<Turns>, settings: &Settings, wan: Ipv4Addr) -> Running {
     let first = Wanted { settings: settings.clone(), wan, tries: 0, stop: false };
     let (wanted, heard) = watch::channel(first);
     let snapshot: Arc<Snapshot> = context.snapshot.clone();
-    let account = Account::new(snapshot, &context.state, heard);
+    let account = Account::new(snapshot, turns.clone(), &context.state, heard);
     let task = tokio::spawn(account.run());
     Running { wanted, task }
 }

@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use genkan_config::ddns::AddressSource;
+use genkan_config::ddns::{AddressSource, Ddns};
 use genkan_services::ddns::stun::{self, StunError};
 use genkan_services::ddns::{Family, HttpRequest, Method, Secret, echo};
 use tokio_rustls::rustls::ClientConfig;
 
-use super::transport::{self, TransportError, kind};
+use super::transport::{self, TransportError};
 
 /// How often somebody outside is asked: a STUN server bears more than a web server.
 const STUN_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -33,7 +33,7 @@ pub(super) enum SourceError {
     #[error("the web server answers with HTTP status {0}")]
     Status(u16),
     /// Of no use here.
-    #[error("{0} is no {kind} address", kind = kind(*.1))]
+    #[error("{0} is no {kind} address", kind = .1.kind())]
     Family(IpAddr, Family),
 }
 
@@ -70,14 +70,14 @@ pub(super) fn publishable(address: IpAddr, allow_private: bool) -> Result<(), St
     })
 }
 
-/// Asks somebody outside, over `family`. `random` is what a STUN server's answer is known by.
+/// Asks somebody outside, over the family of the names. `random` is what a STUN server's answer is known by.
 pub(super) async fn ask(
-    source: &AddressSource,
-    family: Family,
+    settings: &Ddns,
     trust: Arc<ClientConfig>,
     random: [u8; 12],
 ) -> Result<IpAddr, SourceError> {
-    let address = match source {
+    let family = settings.family;
+    let address = match &settings.source {
         AddressSource::Wan => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         AddressSource::Stun { host, port } => {
             let first = stun_answer((host, *port), family, random, &[]).await?;
@@ -99,7 +99,7 @@ pub(super) async fn ask(
             if !(200..300).contains(&answer.status) {
                 return Err(SourceError::Status(answer.status));
             }
-            echo::address(&answer.body, family)?
+            echo::address(&answer.body, family, settings.allow_private)?
         }
     };
     if Family::of(address) == family { Ok(address) } else { Err(SourceError::Family(address, family)) }

@@ -22,6 +22,9 @@ pub(super) struct Saved {
     /// What a source other than the wan told last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) told: Option<Told>,
+    /// Why it did not answer the last question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trouble: Option<Trouble>,
 }
 
 /// What a source told of the address.
@@ -35,6 +38,21 @@ pub(super) struct Told {
     pub(super) address: IpAddr,
     /// When, in seconds since 1970.
     pub(super) at: i64,
+}
+
+/// A source that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trouble {
+    /// The source, as the configuration has it.
+    pub(super) source: String,
+    /// The wan's own address at that time.
+    pub(super) wan: Ipv4Addr,
+    /// Questions in a row without an answer.
+    pub(super) failures: u32,
+    /// In words.
+    pub(super) problem: String,
+    /// When it is asked again, in seconds since 1970.
+    pub(super) again: i64,
 }
 
 /// Where the file is.

@@ -61,7 +61,7 @@ pub(super) enum TransportError {
     )]
     Resolver(String),
     /// It has addresses, and none of the kind that is needed.
-    #[error("the name {0} has no {kind} address", kind = kind(*.1))]
+    #[error("the name {0} has no {kind} address", kind = .1.kind())]
     NoAddress(String, Family),
     /// Nobody there.
     #[error("{0} cannot be reached: {1}")]
@@ -89,14 +89,6 @@ impl TransportError {
     /// Whether it certainly did not arrive.
     pub(super) fn not_sent(&self) -> bool {
         !matches!(self, TransportError::NoAnswer(_))
-    }
-}
-
-/// What people call a family.
-pub(super) fn kind(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
     }
 }
 
@@ -167,11 +159,11 @@ async fn connect(host: &str, port: u16, family: Family) -> Result<TcpStream, Tra
     Err(last)
 }
 
-/// Whom to trust: the authorities that Mozilla lists, or those of a file.
-pub(super) fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, TransportError> {
+/// Whom to trust: the authorities of a file, and those that Mozilla lists if `and_public`.
+pub(super) fn trust(file: Option<&Path>, and_public: bool) -> Result<Arc<ClientConfig>, TransportError> {
     let mut roots = RootCertStore::empty();
     match file {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        None => {}
         Some(path) => {
             let failed = |reason: String| TransportError::Certificates { path: path.to_owned(), reason };
             let unreadable = |error: io::Error| failed(format!("{error}{}", why_unreadable(&error)));
@@ -190,6 +182,9 @@ pub(super) fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, TransportE
                 return Err(failed("it holds none in PEM".to_owned()));
             }
         }
+    }
+    if and_public {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     let provider = Arc::new(ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -408,8 +403,9 @@ mod tests {
             headers: Vec::new(),
             body: Vec::new(),
         };
-        let error =
-            https(trust(None).expect("Mozilla's list"), &request, OF_SERVICES).await.expect_err("no TLS");
+        let error = https(trust(None, true).expect("Mozilla's list"), &request, OF_SERVICES)
+            .await
+            .expect_err("no TLS");
         assert!(error.not_sent() && !format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         server.await.expect("no panic");
     }
@@ -460,9 +456,9 @@ mod tests {
     #[test]
     fn certificates_of_a_file_that_is_none() {
         let path = std::env::temp_dir().join(format!("genkan-no-certificates-{}", std::process::id()));
-        assert!(matches!(trust(Some(&path)), Err(TransportError::Certificates { .. })));
+        assert!(matches!(trust(Some(&path), true), Err(TransportError::Certificates { .. })));
         std::fs::write(&path, "nothing here\n").expect("it is ours");
-        let error = trust(Some(&path)).expect_err("there is none").to_string();
+        let error = trust(Some(&path), true).expect_err("there is none").to_string();
         std::fs::remove_file(&path).expect("it is ours");
         assert!(error.contains("it holds none in PEM"), "{error}");
     }

@@ -127,13 +127,13 @@ impl Account {
             // Nothing is wrong as long as the wan or the source has just not told.
             (_, Some(reason))
                 if self.wanted.wan.is_unspecified()
-                    || (self.told.is_none() && self.ask_failures == 0 && is_asked) =>
+                    || (self.asking.told.is_none() && self.asking.failures == 0 && is_asked) =>
             {
                 (DdnsState::Waiting, None, Some(reason.clone()))
             }
             (_, Some(reason)) => (DdnsState::Failed, Some(DdnsFault::Address), Some(reason.clone())),
             (NameStatus { good: true, .. }, None) => {
-                let source = self.source_problem.clone().map(|problem| (DdnsFault::Address, problem));
+                let source = self.asking.problem.clone().map(|problem| (DdnsFault::Address, problem));
                 let clock = || Some((DdnsFault::Clock, words::clock(ready.client.server_clock_ahead(now)?)));
                 let (fault, reason) = source.or_else(clock).unzip();
                 (DdnsState::Good, fault, reason)
@@ -145,10 +145,13 @@ impl Account {
             }
             _ => (DdnsState::Waiting, None, None),
         };
-        let is_tried = matches!(row.state, DdnsState::Waiting | DdnsState::Failed) && no_address.is_none();
-        if let (true, Some(at)) = (is_tried, ready.client.poll_timeout(now)) {
-            let wait = at.saturating_since(now.at).as_secs();
-            row.next_attempt = Some(wall_seconds().0.saturating_add_unsigned(wait));
+        let wait = match no_address {
+            None => ready.client.poll_timeout(now).map(|at| at.saturating_since(now.at)),
+            // The source is asked before that.
+            Some(_) => self.until_asked(),
+        };
+        if let (DdnsState::Waiting | DdnsState::Failed, Some(wait)) = (row.state, wait) {
+            row.next_attempt = Some(wall_seconds().0.saturating_add_unsigned(wait.as_secs()));
         }
     }
 }
