@@ -18,6 +18,7 @@ cases![
     a_forward_follows_its_device,
     who_is_never_seen_is_absent_and_who_takes_its_address_gets_nothing,
     an_external_address_is_kept_for_its_device,
+    an_address_that_is_written_anew_counts,
 ];
 
 /// How long one attempt to get through may take.
@@ -48,6 +49,37 @@ pub(super) fn listing(lab: &Lab, what: &str) -> serde_json::Value {
 
 pub(super) fn has_event(lab: &Lab, text: &str) -> bool {
     lab.genkan(&["events"]).expect_ok().stdout.contains(text)
+}
+
+/// One that was never seen is where the file says now; one that has left its place, too, without a word of its own.
+fn an_address_that_is_written_anew_counts() -> Outcome {
+    need("ping")?;
+    let lab = Lab::start("");
+    let nas = lab.host(Nas);
+    let ip = |arguments: &[&str]| run(&nas, "ip", arguments).expect_ok();
+    let written = |address: &str| {
+        rules(&format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\naddress = \"{address}\"\n", mac(&nas)))
+    };
+    let _game = Server::udp(&nas, 5000);
+    let socket = udp(&lab.host(Remote), 0);
+    let reaches = |limit| ask(&socket, lab.wan(5000), b"?", limit).is_some();
+    // It keeps quiet: nobody hears of it but who asks for it.
+    ip(&["link", "set", "eth0", "arp", "off"]);
+    lab.reload(&written("192.168.0.77"));
+    assert!(!reaches(SILENCE), "nobody is there");
+    ip(&["link", "set", "eth0", "arp", "on"]);
+    lab.reload(&written("192.168.0.10"));
+    wait_for("it is where the file says", || reaches(ATTEMPT));
+    wait_for("it is seen there", || !listing(&lab, "forwards")[0]["device"]["last_seen"].is_null());
+
+    ip(&["address", "flush", "dev", "eth0"]);
+    ip(&["address", "add", "192.168.0.30/24", "dev", "eth0"]);
+    ip(&["route", "replace", "default", "via", "192.168.0.1"]);
+    lab.reload(&written("192.168.0.30"));
+    wait_for("it is where the file says next", || reaches(ATTEMPT));
+    let status = lab.genkan(&["status"]).stdout;
+    assert!(!status.contains("not at 192.168.0.30"), "{status}");
+    Ok(())
 }
 
 /// A device with another address is reached there by who asks outside, its old sessions are over, and a restart knows where

@@ -75,6 +75,7 @@ mod tests {
         let host = Remembered {
             host: "nas".to_owned(),
             mac: "02:00:00:00:00:01".to_owned(),
+            written: Some([192, 168, 0, 30].into()),
             place: Some([192, 168, 0, 10].into()),
             last_address: None,
             last_seen: Some(7),

@@ -240,9 +240,12 @@ impl Task {
         }
     }
 
-    /// Hosts that are new may be devices that are known already.
+    /// Hosts that are new may be devices that are known already, and those that are written anew be elsewhere.
     async fn look_for_strays(&mut self) {
         self.watch().await;
+        for host in self.whereabouts.rewritten() {
+            self.ask_because_of(Some(host));
+        }
         for device in self.context.snapshot.devices.all() {
             let Ok(mac) = device.mac.parse() else { continue };
             let host = self.whereabouts.suspect(mac, device.address);

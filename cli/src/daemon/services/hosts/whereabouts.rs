@@ -5,6 +5,8 @@
 //! answers there, it stays there. When it does not, it is where it was told of. When a stranger answers there, it is nowhere,
 //! and nothing is forwarded to the stranger. One that merely does not answer is at its last place: it may be asleep.
 //!
+//! Where the file says anew it is when it has left the place where it was seen; one that was never seen is there at once.
+//!
 //! One that is nowhere is where it shows itself, without a question; where its lease says only after one, as a stranger may
 //! be there, which the device then declines. One that has got another lease after that of its place was over has moved.
 
@@ -28,6 +30,9 @@ pub(crate) struct Remembered {
     pub(crate) host: String,
     /// The link address that it was known by, as text.
     pub(crate) mac: String,
+    /// Where the file said that it is.
+    #[serde(default)]
+    pub(crate) written: Option<Ipv4Addr>,
     /// Where it is; nothing: nowhere.
     pub(crate) place: Option<Ipv4Addr>,
     /// Where it was last seen, and when, in seconds since 1970.
@@ -44,6 +49,8 @@ struct Followed {
     place: Option<Ipv4Addr>,
     /// It was told of from there.
     elsewhere: Option<Ipv4Addr>,
+    /// The file says so anew, and it was not seen since.
+    rewritten: Option<Ipv4Addr>,
     /// The lease that it got last, while it has that.
     lease: Option<Ipv4Addr>,
     /// Its lease for its place is over.
@@ -78,18 +85,22 @@ impl Whereabouts {
         for host in written.iter().filter(|host| host.can_be_found()) {
             let old = before.remove(&host.name).filter(|old| {
                 let same = old.host.mac == host.mac && old.host.client_id == host.client_id;
-                // What is written anew is where it is until something else is seen.
                 same && old.host.address == host.address
             });
             let fresh = || {
                 let known = remembered.iter().find(|known| known.host == host.name);
                 // Another device may have got the name meanwhile.
                 let known = known.filter(|known| host.mac.is_none_or(|mac| mac.to_string() == known.mac));
+                // Where it was seen it may well be still, whatever is written anew.
+                let seen = known.filter(|known| known.last_seen.is_some());
+                let rewritten =
+                    seen.filter(|known| known.written.is_some_and(|old| Some(old) != host.address));
                 Followed {
                     host: host.clone(),
                     mac: host.mac.or_else(|| known?.mac.parse().ok()),
-                    place: known.map_or(host.address, |known| known.place),
+                    place: seen.map_or(host.address, |known| known.place),
                     elsewhere: None,
+                    rewritten: rewritten.and(host.address),
                     lease: None,
                     unleased: false,
                     unanswered: 0,
@@ -107,12 +118,23 @@ impl Whereabouts {
             Some(Remembered {
                 host: one.host.name.clone(),
                 mac: one.mac?.to_string(),
+                // Whoever was not looked for there yet is to be looked for by the next run.
+                written: one.host.address.filter(|_| one.rewritten.is_none()).or(one.place),
                 place: one.place,
                 last_address: one.last_address,
                 last_seen: one.last_seen,
             })
         };
         self.followed.values().filter_map(one).collect()
+    }
+
+    /// Hosts that may be where the file says anew.
+    pub(crate) fn rewritten(&self) -> Vec<String> {
+        self.followed
+            .values()
+            .filter(|one| one.rewritten.is_some())
+            .map(|one| one.host.name.clone())
+            .collect()
     }
 
     /// For [`genkan_config::Facts`].
@@ -201,6 +223,9 @@ impl Whereabouts {
         }
         if let Some(elsewhere) = one.elsewhere.take() {
             one.seen_at(elsewhere, now, moved);
+        } else if let Some(rewritten) = one.rewritten.take() {
+            one.go(Some(rewritten), moved);
+            one.unanswered = 0;
         } else if !macs.is_empty() || one.unleased && one.host.address != Some(address) {
             one.go(None, moved);
         } else {
@@ -290,7 +315,7 @@ impl Followed {
             self.go(Some(address), moved);
             self.elsewhere = None;
         }
-        self.unanswered = 0;
+        (self.unanswered, self.rewritten) = (0, None);
         (self.last_seen, self.last_address) = (Some(now), Some(address));
     }
 

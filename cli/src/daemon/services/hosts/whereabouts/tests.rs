@@ -219,6 +219,42 @@ fn a_restart_knows_what_was_known() {
 }
 
 #[test]
+fn one_that_is_written_anew_is_there_when_it_has_left_its_place() {
+    let other = loaded(&RESERVED.replace("0.10", "0.30"));
+    let rewritten = |mut whereabouts: Whereabouts| {
+        let remembered = whereabouts.remembered();
+        whereabouts.follow(&other.config.hosts, &remembered);
+        whereabouts
+    };
+    // Nobody has seen it at the place of before.
+    assert_eq!(place(&rewritten(following(RESERVED))), Some(at(30)));
+    let mut seen = following(RESERVED);
+    seen.answered("nas", at(10), &[NAS], 7);
+    for macs in [&[][..], &[STRANGER]] {
+        let mut whereabouts = rewritten(seen.clone());
+        assert_eq!((place(&whereabouts), whereabouts.rewritten()), (Some(at(10)), vec!["nas".to_owned()]));
+        whereabouts.answered("nas", at(10), macs, 8);
+        assert_eq!((place(&whereabouts), whereabouts.rewritten()), (Some(at(30)), vec![]));
+        assert_eq!(whereabouts.told()["nas"].last_seen, Some(7), "nobody has seen it there");
+    }
+    // It answers: then it stays, also when it is asleep later.
+    let mut whereabouts = rewritten(seen.clone());
+    whereabouts.answered("nas", at(10), &[NAS], 8);
+    whereabouts.answered("nas", at(10), &[], 9);
+    assert_eq!(place(&whereabouts), Some(at(10)));
+    // A restart before anybody was asked, and a change of the file while the router was off.
+    for remembered in [rewritten(seen.clone()).remembered(), seen.remembered()] {
+        let mut next = Whereabouts::default();
+        next.follow(&other.config.hosts, &remembered);
+        assert_eq!((place(&next), next.rewritten()), (Some(at(10)), vec!["nas".to_owned()]));
+    }
+    // One that keeps another place than the written one over a restart.
+    let mut next = Whereabouts::default();
+    next.follow(&other.config.hosts, &whereabouts.remembered());
+    assert_eq!((place(&next), next.rewritten()), (Some(at(10)), vec![]));
+}
+
+#[test]
 fn known_devices_are_suspected_and_asked_for() {
     let mut whereabouts = following(ROAMING);
     assert_eq!(whereabouts.suspect(NAS, at(40)).as_deref(), Some("nas"));
