@@ -27,7 +27,8 @@ cases![
     an_address_that_somebody_has_is_declined,
     a_declined_address_is_followed_by_another,
     a_provider_that_wants_to_hear_who_asks_is_told,
-    dhcp_comes_and_goes_with_a_reload
+    dhcp_comes_and_goes_with_a_reload,
+    options_that_are_no_use_cost_the_lease_only_where_it_needs_them
 ];
 
 pub(super) const DHCP: &str = "address = \"dhcp\"\n";
@@ -101,6 +102,14 @@ impl Dhcp {
         );
         wait_for("Kea listens", || dhcp.log().contains("DHCP4_STARTED"));
         dhcp
+    }
+
+    /// dnsmasq with these options.
+    fn dnsmasq(lab: &Lab, options: &str) -> Dhcp {
+        let leases = folder(lab).join("dnsmasq.leases");
+        let common =
+            "dnsmasq --no-daemon --conf-file=/dev/null --port=0 --user=root --interface=eth0 --no-ping";
+        Dhcp::start(lab, &format!("{common} --dhcp-leasefile={} {options}", leases.display()))
     }
 
     pub(super) fn log(&self) -> String {
@@ -330,19 +339,12 @@ fn a_lease_that_overlaps_a_lan_is_refused_and_the_lan_keeps_working() -> Outcome
     need("dnsmasq")?;
     let lab = lab();
     lab.run(Isp, "ip", &["address", "add", "192.168.0.99/24", "dev", "eth0"]).expect_ok();
-    let leases = folder(&lab).join("dnsmasq.leases");
-    let _dhcp = Dhcp::start(
-        &lab,
-        &format!(
-            "dnsmasq --no-daemon --conf-file=/dev/null --port=0 --user=root --interface=eth0 --no-ping \
-             --dhcp-range=192.168.0.150,192.168.0.150,1h --dhcp-leasefile={}",
-            leases.display()
-        ),
-    );
+    let _dhcp = Dhcp::dnsmasq(&lab, "--dhcp-range=192.168.0.150,192.168.0.150,1h");
     lab.start_router(DHCP).unwrap_or_else(|error| panic!("{error}"));
     wait_for("a refusal", || events(&lab, "wan-lease-refused") == 1);
     let said = status(&lab);
     assert_eq!(said["forwarding"], false);
+    assert_eq!(events(&lab, "wan-address-obtained"), 0, "what cannot be used is not obtained");
     let problems = said["problems"].to_string();
     assert!(problems.contains("192.168.0.150/24, which overlaps lan home (192.168.0.0/24)"), "{problems}");
     doctor(&lab, &[]).expect("wan-lease-refused");
@@ -351,6 +353,29 @@ fn a_lease_that_overlaps_a_lan_is_refused_and_the_lan_keeps_working() -> Outcome
     let lan = "\n[[lan]]\nname = \"home\"\ndevice = \"DEVICE\"\naddress = \"192.168.7.1/24\"\n";
     lab.reload(&format!("{DHCP}{}", lan.replace("DEVICE", &lab.topology.lan_device)));
     wait_for("the address", || has(&lab, Ipv4Addr::new(192, 168, 0, 150)));
+    wait_for("that is told", || events(&lab, "wan-address-obtained") == 1);
+    Ok(())
+}
+
+/// A server that is wrong about a router gives an address all the same; one that is wrong about the netmask does not, and the
+/// status says why.
+fn options_that_are_no_use_cost_the_lease_only_where_it_needs_them() -> Outcome {
+    need("dnsmasq")?;
+    let lab = lab();
+    let range = format!("--dhcp-range={FIRST},{FIRST},1h");
+    let dhcp = Dhcp::dnsmasq(&lab, &format!("{range} --dhcp-option-force=1,255.0.255.0"));
+    lab.start_router(DHCP).unwrap_or_else(|error| panic!("{error}"));
+    wait_for("the reason is told", || {
+        let problems = status(&lab)["problems"].to_string();
+        problems.contains("answers cannot be used: netmask is not contiguous")
+    });
+    drop(dhcp);
+    let _dhcp = Dhcp::dnsmasq(&lab, &format!("{range} --dhcp-option-force=3,{FIRST}"));
+    flap(&lab);
+    wait_for("the address", || has(&lab, FIRST));
+    let said = status(&lab);
+    assert_eq!(said["problems"].as_array().map(Vec::len), Some(0), "{said:#}");
+    assert!(said["wan_lease"]["gateway"].is_null(), "{said:#}");
     Ok(())
 }
 

@@ -74,27 +74,29 @@ impl Configuration {
     }
 
     fn take_routes(&mut self, options: &DhcpOptions) {
+        let own = self.address.addr();
+        let is_router = |router: &Ipv4Addr| is_unicast(*router) && *router != own;
         // RFC 3442: who sends 121 has 3 and 33 ignored.
         if let Some(DhcpOption::ClasslessStaticRoute(routes)) = options.get(OptionCode::ClasslessStaticRoute)
         {
             for (to, via) in routes {
                 let to = to.trunc();
-                let via = (!via.is_unspecified()).then_some(*via);
-                match via {
+                match Some(*via).filter(|via| !via.is_unspecified()) {
+                    Some(router) if !is_router(&router) => {}
                     Some(router) if to.prefix_len() == 0 => {
                         self.gateway.get_or_insert(router);
                     }
-                    _ => self.routes.push(Route { to, via }),
+                    via => self.routes.push(Route { to, via }),
                 }
             }
             return;
         }
         if let Some(DhcpOption::Router(routers)) = options.get(OptionCode::Router) {
-            self.gateway = routers.first().copied();
+            self.gateway = routers.iter().copied().find(is_router);
         }
         if let Some(DhcpOption::StaticRoutingTable(routes)) = options.get(OptionCode::StaticRoutingTable) {
             // RFC 2132 section 5.8: no default route in this option.
-            let routes = routes.iter().filter(|(to, _)| !to.is_unspecified());
+            let routes = routes.iter().filter(|(to, via)| !to.is_unspecified() && is_router(via));
             self.routes.extend(routes.map(|(to, via)| Route { to: classful(*to), via: Some(*via) }));
         }
     }

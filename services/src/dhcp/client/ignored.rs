@@ -60,7 +60,23 @@ pub enum Ignored {
     /// Option 1 is not contiguous, or zero.
     #[error("netmask is not contiguous")]
     Netmask,
-    /// A router of option 3, 33 or 121 is not unicast, or our own address.
+    /// A router of a lease that was saved is not unicast, or our own address.
     #[error("router is not a unicast address")]
     Router,
+}
+
+impl Ignored {
+    /// Whether a server has answered us, with what is no use.
+    pub fn is_for_us(&self) -> bool {
+        !matches!(
+            self,
+            Ignored::NotExpected
+                | Ignored::Length(_)
+                | Ignored::NotAReply
+                | Ignored::WrongXid
+                | Ignored::WrongHardwareAddress
+                | Ignored::WrongClientIdentifier
+                | Ignored::OtherServer
+        )
+    }
 }

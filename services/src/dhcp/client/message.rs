@@ -199,7 +199,8 @@ fn gather_field(mut field: &[u8], gathered: &mut BTreeMap<u8, Vec<u8>>) -> Resul
     }
 }
 
-/// The options that the client reads, each of a length that the codec decodes whole.
+/// The options that the client reads, each of a length that the codec decodes whole. What an address cannot do without has
+/// the right one, or the message is no use; the others are as good as not there then (RFC 2132 has no word on that).
 fn decode_options(gathered: &BTreeMap<u8, Vec<u8>>) -> Result<DhcpOptions, Ignored> {
     let mut checked = Vec::new();
     let mut count = 0;
@@ -215,7 +216,10 @@ fn decode_options(gathered: &BTreeMap<u8, Vec<u8>>) -> Result<DhcpOptions, Ignor
             _ => continue,
         };
         if !right {
-            return Err(Ignored::OptionLength(*code));
+            match code {
+                1 | 51 | 53 | 54 => return Err(Ignored::OptionLength(*code)),
+                _ => continue,
+            }
         }
         // The codec refuses a whole message for one string that is not UTF-8.
         if *code == DOMAIN_NAME && !value.is_ascii() {

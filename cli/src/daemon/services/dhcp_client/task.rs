@@ -12,7 +12,7 @@ use genkan_engine::Timestamp;
 use genkan_engine::frame::PortId;
 use genkan_engine::local_datagram::{LocalDatagram, LocalSend, Service};
 use genkan_services::dhcp::client::{
-    Client, ClientIdentifier, Config, Configuration, Event, Lost, Phase, Transmit,
+    Client, ClientIdentifier, Config, Configuration, Event, Ignored, Lost, Phase, Transmit,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
@@ -63,6 +63,8 @@ pub(super) struct Task {
     refused: Option<Overlap>,
     /// What a server gives and somebody else has, since the last address that was taken.
     taken: Option<Ipv4Addr>,
+    /// Why the last answer of a server was no use; nothing after one that was.
+    useless: Option<Ignored>,
     /// The last claim of somebody else.
     defended: Option<(Ipv4Addr, Instant)>,
     /// Since when a link is there and no address.
@@ -89,6 +91,7 @@ impl Task {
             told: None,
             refused: None,
             taken: None,
+            useless: None,
             defended: None,
             without: None,
         }
@@ -213,8 +216,11 @@ impl Task {
             Event::Bound(lease) => {
                 self.taken = None;
                 self.save();
-                let message = format!("wan: {}", self.in_words(&lease));
-                self.tell(EventKind::WanAddressObtained, message, Some(lease.address.addr()));
+                // One that cannot be used is told of where it is judged.
+                if self.settings.borrow().inside.take(&lease).is_ok() {
+                    let message = format!("wan: {}", self.in_words(&lease));
+                    self.tell(EventKind::WanAddressObtained, message, Some(lease.address.addr()));
+                }
             }
             Event::Changed { before, after } => {
                 self.taken = None;
@@ -224,7 +230,9 @@ impl Task {
                 } else {
                     format!("wan: {}, before it was {}", self.in_words(&after), before.address)
                 };
-                self.tell(EventKind::WanAddressChanged, message, Some(after.address.addr()));
+                if self.refused.is_none() && self.settings.borrow().inside.take(&after).is_ok() {
+                    self.tell(EventKind::WanAddressChanged, message, Some(after.address.addr()));
+                }
             }
             Event::Renewed => self.save(),
             Event::Lost { why } => {
@@ -253,8 +261,12 @@ impl Task {
             if datagram.source.port() != SERVER_PORT {
                 continue;
             }
-            if let Err(why) = this.client.handle_datagram(record::now(), &datagram.payload) {
-                debug!(from = %datagram.source.ip(), %why, "no answer of a DHCP server for us");
+            match this.client.handle_datagram(record::now(), &datagram.payload) {
+                Ok(()) => self.useless = None,
+                Err(why) => {
+                    debug!(from = %datagram.source.ip(), %why, "no answer of a DHCP server for us");
+                    self.useless = Some(why).filter(Ignored::is_for_us).or(self.useless);
+                }
             }
         }
     }
@@ -306,8 +318,14 @@ impl Task {
             None => (None, None),
         };
         if refused != self.refused {
-            if let Some(overlap) = &refused {
-                self.tell(EventKind::WanLeaseRefused, format!("wan: {overlap}"), None);
+            let obtained =
+                lease.map(|lease| (lease.address.addr(), format!("wan: {}", self.in_words(lease))));
+            match (&refused, obtained) {
+                (Some(overlap), _) => self.tell(EventKind::WanLeaseRefused, format!("wan: {overlap}"), None),
+                (None, Some((address, message))) => {
+                    self.tell(EventKind::WanAddressObtained, message, Some(address));
+                }
+                (None, None) => {}
             }
             self.refused = refused;
         }
@@ -341,7 +359,12 @@ impl Task {
             ))
         } else if self.without.is_some_and(|since| since.elapsed() >= PATIENCE) {
             let device = &self.settings.borrow().device;
-            Some(format!("wan: no address yet: no DHCP server on {device} has given one"))
+            Some(match self.useless {
+                Some(why) => format!(
+                    "wan: no address yet: what the DHCP server on {device} answers cannot be used: {why}"
+                ),
+                None => format!("wan: no address yet: no DHCP server on {device} has given one"),
+            })
         } else {
             None
         };

@@ -70,29 +70,56 @@ fn ignored_for_an_option() {
         (1, &[255, 0, 255, 0], Ignored::Netmask),
         (1, &[0, 0, 0, 0], Ignored::Netmask),
         (1, &[255, 255, 255], Ignored::OptionLength(1)),
-        (3, &[], Ignored::OptionLength(3)),
-        (3, &[203, 0, 113, 1, 1], Ignored::OptionLength(3)),
-        (3, &[127, 0, 0, 1], Ignored::Router),
-        (3, &[203, 0, 113, 1], Ignored::Router),
-        (6, &[1, 2, 3], Ignored::OptionLength(6)),
-        (26, &[5], Ignored::OptionLength(26)),
-        (33, &[192, 0, 2, 0], Ignored::OptionLength(33)),
-        (42, &[192, 0, 2], Ignored::OptionLength(42)),
         (52, &[4], Ignored::OptionLength(52)),
         (53, &[5], Ignored::OptionLength(53)),
-        (58, &[1], Ignored::OptionLength(58)),
-        (59, &[1], Ignored::OptionLength(59)),
         (61, &[1, 2, 3], Ignored::WrongClientIdentifier),
-        (121, &[], Ignored::OptionLength(121)),
-        (121, &[33, 1, 2, 3, 4, 5, 203, 0, 113, 254], Ignored::OptionLength(121)),
-        (121, &[24, 192, 0, 2, 203, 0, 113], Ignored::OptionLength(121)),
-        (121, &[0, 224, 0, 0, 1], Ignored::Router),
     ] {
         assert_eq!(configured(&[(code, value)]), Err(why), "{code} {value:?}");
     }
     let (mut client, now, request) = requesting();
     let ack = answer(&request, ACK, ADDRESS, SERVER, &lease_options(600)[1..]);
     assert_eq!(client.handle_datagram(now, &ack), Err(Ignored::NoLeaseTime));
+}
+
+/// An address is worth more than an option that is no use.
+#[test]
+fn options_that_are_as_good_as_not_there() {
+    let plain = configured(&[]).unwrap();
+    for (code, value) in [
+        (3, &[][..]),
+        (3, &[203, 0, 113, 1, 1]),
+        (3, &[127, 0, 0, 1]),
+        (3, &[0, 0, 0, 0]),
+        (3, &[203, 0, 113, 1]),
+        (6, &[]),
+        (6, &[1, 2, 3]),
+        (15, &[]),
+        (26, &[5]),
+        (33, &[192, 0, 2, 0]),
+        (33, &[192, 0, 2, 0, 203, 0, 113, 1]),
+        (42, &[192, 0, 2]),
+        (58, &[1]),
+        (59, &[1]),
+        (121, &[]),
+        (121, &[33, 1, 2, 3, 4, 5, 203, 0, 113, 254]),
+        (121, &[24, 192, 0, 2, 203, 0, 113]),
+        (121, &[0, 224, 0, 0, 1]),
+    ] {
+        let mut expected = plain.clone();
+        match code {
+            3 => expected.gateway = None,
+            6 => expected.dns = Vec::new(),
+            // It can be read, so option 3 does not count beside it.
+            121 if value[..] == [0, 224, 0, 0, 1] => expected.gateway = None,
+            _ => {}
+        }
+        assert_eq!(configured(&[(code, value)]), Ok(expected), "{code} {value:?}");
+    }
+    let second = configured(&[(3, &[0, 0, 0, 0, 203, 0, 113, 9])]).unwrap();
+    assert_eq!(second.gateway, Some(Ipv4Addr::new(203, 0, 113, 9)));
+    let routes = [24, 192, 0, 2, 203, 0, 113, 1, 24, 198, 51, 100, 203, 0, 113, 9];
+    let second = configured(&[(121, &routes)]).unwrap();
+    assert_eq!(second.routes, [route("198.51.100.0/24", Some([203, 0, 113, 9]))]);
 }
 
 #[test]
