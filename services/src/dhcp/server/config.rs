@@ -76,20 +76,13 @@ pub struct Options {
     pub others: Vec<(u8, Vec<u8>)>,
 }
 
-/// Who a reservation is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReservedFor {
-    /// A link-layer address, whatever client identifier it sends.
-    Mac(MacAddr),
-    /// A client identifier (option 61, type octet included).
-    Identifier(Vec<u8>),
-}
-
 /// A client that always gets the same address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// Who.
-    pub client: ReservedFor,
+    /// Who, whatever client identifier it sends: boot loader and system of one machine send different ones.
+    pub mac: Option<MacAddr>,
+    /// Who, whatever MAC address it has.
+    pub identifier: Option<Vec<u8>>,
     /// Its address, in or out of the pool.
     pub address: Ipv4Addr,
     /// Its name, whatever it calls itself.

@@ -25,7 +25,7 @@ use genkan_engine::rng::Rng;
 use genkan_engine::time::{Timestamp, UnixTime};
 use genkan_engine::wire::ethernet::MacAddr;
 
-pub use config::{Config, ConfigError, MAX_POOL, Options, Reservation, ReservedFor, Subnet};
+pub use config::{Config, ConfigError, MAX_POOL, Options, Reservation, Subnet};
 pub use counters::Counters;
 pub use output::{Batch, Datagram, Delivery, Event, LeaseView, Now, Probe, ProbeOutcome, Reason, Transmit};
 
@@ -186,18 +186,20 @@ impl Server {
             let address = reservation.address;
             let subnet =
                 self.table.subnet_of(address).filter(|_| !self.reserved_addresses.contains_key(&address));
-            let taken = subnet.is_none_or(|subnet| match &reservation.client {
-                ReservedFor::Mac(mac) => self.reserved_macs.contains_key(&(subnet, *mac)),
-                ReservedFor::Identifier(id) => self.reserved_identifiers.contains_key(&(subnet, id.clone())),
+            let keys = subnet.map(|subnet| {
+                let identifier = reservation.identifier.clone().map(|id| (subnet, id));
+                (reservation.mac.map(|mac| (subnet, mac)), identifier)
             });
-            let (Some(subnet), false) = (subnet, taken) else {
+            let is_free = |(mac, identifier): &(Option<_>, Option<_>)| {
+                !mac.as_ref().is_some_and(|key| self.reserved_macs.contains_key(key))
+                    && !identifier.as_ref().is_some_and(|key| self.reserved_identifiers.contains_key(key))
+            };
+            let Some((mac, identifier)) = keys.filter(is_free) else {
                 self.events.push_back(Event::ReservationIgnored { index, address });
                 continue;
             };
-            match &reservation.client {
-                ReservedFor::Mac(mac) => self.reserved_macs.insert((subnet, *mac), index),
-                ReservedFor::Identifier(id) => self.reserved_identifiers.insert((subnet, id.clone()), index),
-            };
+            self.reserved_macs.extend(mac.map(|key| (key, index)));
+            self.reserved_identifiers.extend(identifier.map(|key| (key, index)));
             self.reserved_addresses.insert(address, index);
             if let Some(name) = reservation.name.as_ref().and_then(|name| names::sanitise(name.as_bytes())) {
                 self.reserved_names.insert(name);
@@ -274,23 +276,20 @@ impl Server {
         pool.is_some() || self.config.reservations.iter().any(|known| prefix.contains(&known.address))
     }
 
-    /// Who the client is, and the address reserved for it. A reservation by MAC address is the identity itself: boot loader
-    /// and system of one machine send different client identifiers and mean the same host.
+    /// Who the client is, and the address reserved for it. A reservation is the identity itself, by whichever of the two it
+    /// is known.
     fn identify(&self, request: &Request<'_>, subnet: usize) -> (ClientKey, Option<Ipv4Addr>) {
-        let address = |index: &usize| self.config.reservations[*index].address;
+        let by_mac = || self.reserved_macs.get(&(subnet, request.hardware.mac()?));
         let identifier = request.client_identifier();
-        if let Some(id) = identifier
-            && let Some(index) = self.reserved_identifiers.get(&(subnet, id.to_vec()))
-        {
-            return (ClientKey::Identifier(id.into()), Some(address(index)));
-        }
+        let by_identifier = identifier.and_then(|id| self.reserved_identifiers.get(&(subnet, id.to_vec())));
+        let reserved = by_identifier.or_else(by_mac).map(|index| &self.config.reservations[*index]);
+        let identifier = match reserved {
+            Some(reservation) => reservation.identifier.as_deref(),
+            None => identifier,
+        };
         let hardware = ClientKey::Hardware(request.hardware);
-        if let Some(mac) = request.hardware.mac()
-            && let Some(index) = self.reserved_macs.get(&(subnet, mac))
-        {
-            return (hardware, Some(address(index)));
-        }
-        (identifier.map_or(hardware, |id| ClientKey::Identifier(id.into())), None)
+        let key = identifier.map_or(hardware, |id| ClientKey::Identifier(id.into()));
+        (key, reserved.map(|reservation| reservation.address))
     }
 
     fn reserved_at(&self, address: Ipv4Addr) -> Option<&Reservation> {

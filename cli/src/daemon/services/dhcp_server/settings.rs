@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use genkan_config::{Dhcp, Loaded, Relayed};
 use genkan_engine::frame::PortId;
 use genkan_engine::plan::Lan;
-use genkan_services::dhcp::server::{Config, Reservation, ReservedFor, Subnet};
+use genkan_services::dhcp::server::{Config, Reservation, Subnet};
 use ipnet::Ipv4Net;
 
 /// The server of a lan.
@@ -39,21 +39,20 @@ fn config(loaded: &Loaded, index: usize, lan: &Lan, dhcp: Option<&Dhcp>) -> Conf
     let local = dhcp.map_or_else(|| Subnet::new(prefix), |dhcp| subnet(prefix, dhcp));
     let mut config = Config::new(own, local);
     config.relayed = relayed(loaded, index).map(|relayed| subnet(relayed.network, &relayed.dhcp)).collect();
-    let prefixes: Vec<Ipv4Net> =
-        std::iter::once(&config.local).chain(&config.relayed).map(|subnet| subnet.prefix).collect();
+    // A lan that is only on the way to relay agents may have another server.
+    let served = std::iter::once(&config.local).chain(&config.relayed).filter(|subnet| subnet.pool.is_some());
+    let prefixes: Vec<Ipv4Net> = served.map(|subnet| subnet.prefix).collect();
     // As the file says: what the plan has of them follows the leases.
     for host in &loaded.config.hosts {
         let is_here =
             |address: &Ipv4Addr| *address != own && prefixes.iter().any(|prefix| prefix.contains(address));
         let Some(address) = host.address.filter(is_here) else { continue };
-        let identifier = host.client_id.clone().map(ReservedFor::Identifier);
-        match identifier.or(host.mac.map(ReservedFor::Mac)) {
-            Some(client) => {
-                let name = Some(host.name.clone());
-                config.reservations.push(Reservation { client, address, name });
-            }
-            // Nobody can tell when it asks: it has set its address itself.
-            None => config.taken.push(address),
+        // Otherwise nobody can tell when it asks: it has set its address itself.
+        if host.can_be_found() {
+            let (mac, identifier) = (host.mac, host.client_id.clone());
+            config.reservations.push(Reservation { mac, identifier, address, name: Some(host.name.clone()) });
+        } else {
+            config.taken.push(address);
         }
     }
     config
@@ -148,8 +147,41 @@ router = "10.9.0.1"
         assert_eq!(options.dns, ["192.168.0.53".parse::<Ipv4Addr>().expect("an address")]);
         let reserved: Vec<_> = config.reservations.iter().map(|one| one.name.as_deref()).collect();
         assert_eq!(reserved, [Some("nas"), Some("plant")], "of this lan, and known when they ask");
-        assert_eq!(config.reservations[1].client, ReservedFor::Identifier(vec![255, 0, 1]));
+        assert_eq!(config.reservations[1].identifier, Some(vec![255, 0, 1]));
         assert_eq!(config.relayed[0].prefix.to_string(), "10.9.0.0/24");
         assert_eq!(config.taken, ["192.168.0.11".parse::<Ipv4Addr>().expect("an address")]);
+    }
+
+    /// Another server may be there, whose clients this one must not refuse theirs.
+    #[test]
+    fn a_lan_without_dhcp_has_no_reservations_either() {
+        let text = r#"
+[wan]
+device = "eth0"
+address = "203.0.113.1/24"
+[[lan]]
+device = "eth1"
+address = "192.168.0.1/24"
+[[host]]
+name = "nas"
+mac = "02:00:00:00:00:09"
+address = "192.168.0.10"
+[[host]]
+name = "plant"
+mac = "02:00:00:00:00:0a"
+client_id = "ff:00:01"
+address = "10.9.0.10"
+[[route]]
+to = "10.9.0.0/16"
+via = "192.168.0.2"
+[[relayed]]
+network = "10.9.0.0/24"
+pool = "10.9.0.100-10.9.0.199"
+router = "10.9.0.1"
+"#;
+        let all = of(&genkan_config::parse(text, "genkan.toml").expect("it is right"));
+        let reserved: Vec<_> = all[0].config.reservations.iter().map(|one| one.name.as_deref()).collect();
+        assert_eq!(reserved, [Some("plant")]);
+        assert!(all[0].config.reservations[0].mac.is_some(), "known by both");
     }
 }

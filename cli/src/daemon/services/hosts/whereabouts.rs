@@ -179,7 +179,7 @@ impl Whereabouts {
         now: i64,
     ) -> Option<String> {
         let is_it = |one: &&mut Followed| match &one.host.client_id {
-            Some(id) => client_id == Some(id.as_slice()),
+            Some(id) => client_id == Some(id.as_slice()) || one.host.mac == Some(mac),
             None => one.mac == Some(mac),
         };
         let one = self.followed.values_mut().find(is_it)?;

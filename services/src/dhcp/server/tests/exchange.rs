@@ -219,15 +219,24 @@ fn inform_gives_options_and_no_lease() {
     assert_eq!(bench.server.leases().count(), 0);
 }
 
+fn by_mac(address: Ipv4Addr, name: Option<&str>) -> Reservation {
+    Reservation { mac: Some(mac(5)), identifier: None, address, name: name.map(str::to_owned) }
+}
+
 #[test]
 fn a_reservation_is_kept_for_its_host() {
     let mut config = config();
-    let reserve = |client, last| Reservation { client, address: host(last), name: Some("nas".into()) };
+    let reserve = |mac, identifier: Option<&[u8]>, last| {
+        let identifier = identifier.map(<[u8]>::to_vec);
+        Reservation { mac, identifier, address: host(last), name: Some("nas".into()) }
+    };
     config.reservations = vec![
-        reserve(ReservedFor::Mac(mac(5)), 10),
-        reserve(ReservedFor::Identifier(vec![0, b'x']), 103),
-        reserve(ReservedFor::Mac(mac(6)), 10),
-        reserve(ReservedFor::Mac(mac(5)), 11),
+        reserve(Some(mac(5)), None, 10),
+        reserve(None, Some(b"\0x"), 103),
+        reserve(Some(mac(6)), None, 10),
+        reserve(Some(mac(5)), None, 11),
+        reserve(Some(mac(8)), Some(b"\0y"), 12),
+        reserve(Some(mac(9)), Some(b"\0y"), 13),
     ];
     let mut bench = Bench::new(config);
     let ignored: Vec<usize> = bench
@@ -238,11 +247,16 @@ fn a_reservation_is_kept_for_its_host() {
             _ => None,
         })
         .collect();
-    assert_eq!(ignored, [2, 3]);
+    assert_eq!(ignored, [2, 3, 5]);
     assert_eq!(bench.lease(5), host(10));
     // The boot loader of the same machine, which sends a client identifier.
     assert_eq!(bench.answer(Ask::discover(5).option(61, &[9, 9, 9])).1.yiaddr(), host(10));
     assert_eq!(bench.answer(Ask::discover(7).option(61, &[0, b'x'])).1.yiaddr(), host(103));
+    // One that is known by both is one machine, with one lease.
+    assert_eq!(bench.lease(8), host(12));
+    for ask in [Ask::discover(8).option(61, &[9, 9]), Ask::discover(30).option(61, b"\0y")] {
+        assert_eq!(bench.answer(ask).1.yiaddr(), host(12));
+    }
     let others: BTreeSet<Ipv4Addr> = (20..29).map(|n| bench.lease(n)).collect();
     assert_eq!(others.len(), 9);
     assert!(!others.contains(&host(103)));
@@ -255,8 +269,7 @@ fn a_lease_moves_to_its_new_reservation() {
     let mut bench = Bench::new(config());
     let (a, b) = (bench.lease(5), bench.lease(6));
     let mut config = config();
-    let client = ReservedFor::Mac(mac(5));
-    config.reservations = vec![Reservation { client, address: b, name: None }];
+    config.reservations = vec![by_mac(b, None)];
     bench.server.reconfigure(at(1), config).unwrap();
     bench.settle();
     // As long as another client has it, the old address stays.
@@ -295,8 +308,7 @@ fn the_lease_of_before_ends_with_the_next_one() {
     assert!(bench.events.contains(&Event::Expired { address: first }));
     // A reservation by MAC address comes, and goes again.
     let mut reserved = other.clone();
-    let client = ReservedFor::Mac(mac(5));
-    reserved.reservations = vec![Reservation { client, address: host(10), name: Some("tv".into()) }];
+    reserved.reservations = vec![by_mac(host(10), Some("tv"))];
     bench.server.reconfigure(at(1), reserved).unwrap();
     bench.settle();
     assert_eq!((exchange(&mut bench), has(&bench)), (host(10), own(host(10))));
@@ -348,8 +360,7 @@ fn an_offer_beside_a_lease_that_lapses_leaves_the_lease_known() {
     let mut bench = Bench::new(config());
     let address = bench.lease(5);
     let mut reserved = config();
-    let client = ReservedFor::Mac(mac(5));
-    reserved.reservations = vec![Reservation { client, address: host(10), name: None }];
+    reserved.reservations = vec![by_mac(host(10), None)];
     bench.server.reconfigure(at(1), reserved).unwrap();
     bench.settle();
     assert_eq!(bench.answer(Ask::discover(5)).1.yiaddr(), host(10));

@@ -84,7 +84,7 @@ fn pool(all: bool) -> Config {
     config.messages_per_client = u32::MAX;
     config.local.pool = Some(host(100)..=host(if all { 105 } else { 103 }));
     config.reservations = [(0, 100), (1, 98)]
-        .map(|(n, last)| Reservation { client: ReservedFor::Mac(mac(n)), address: host(last), name: None })
+        .map(|(n, last)| Reservation { mac: Some(mac(n)), identifier: None, address: host(last), name: None })
         .into();
     config
 }
