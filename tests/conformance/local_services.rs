@@ -78,6 +78,21 @@ fn a_host_without_an_address_is_heard() {
     lab.quiet();
 }
 
+/// RFC 2131 table 4: who is rebinding asks everybody, from the address that it has.
+#[test]
+fn a_host_with_an_address_of_another_network_is_heard_when_it_asks_everybody() {
+    let (mut lab, pc, _) = served();
+    for (source, heard) in
+        [("10.7.7.7:68", 1), ("192.168.0.1:68", 0), ("203.0.113.1:68", 0), ("224.0.0.1:68", 0)]
+    {
+        let asked = frame(mac_of(pc.address), MacAddr::BROADCAST, udp(endpoint(source), EVERYBODY));
+        lab.send_frame(LAN, &asked);
+        assert_eq!(lab.hear().len(), heard, "{source}");
+        lab.take_drops();
+    }
+    assert_eq!(lab.router.session_count(), 0);
+}
+
 #[test]
 fn the_directed_broadcast_is_for_the_server_too() {
     let (mut lab, pc, _) = served();

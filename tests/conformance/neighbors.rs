@@ -173,6 +173,22 @@ fn another_machine_with_our_address_is_reported() {
     }
 }
 
+/// Who claims an address again keeps it (RFC 5227 section 2.4 (b)), so that has to be told; a flood of claims is not, and
+/// does not hide those on another port.
+#[test]
+fn claims_of_our_addresses_are_told_twice_a_second_on_each_port() {
+    let (mut lab, ..) = home();
+    let thief = MacAddr([2, 0, 9, 9, 9, 9]);
+    lab.advance(secs(10));
+    for (port, address) in [(LAN, ip("192.168.0.1")), (WAN, ip("203.0.113.1"))] {
+        for _ in 0..5 {
+            broadcast(&mut lab, port, Arp::request(thief, address, address));
+        }
+        let conflict = Event::AddressConflict { port, address, mac: thief };
+        assert_eq!(lab.take_events(), [conflict.clone(), conflict], "{address}");
+    }
+}
+
 #[test]
 fn announcements_of_strangers_are_not_learnt() {
     let (mut lab, pc, _) = home();

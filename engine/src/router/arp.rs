@@ -114,7 +114,7 @@ impl Router {
 
     /// Somebody else uses an address of ours: say whose it is (RFC 5227 §2.4 (b)), not too often.
     fn defend(&mut self, now: Timestamp, port: PortId, address: Ipv4Addr, mac: MacAddr) -> Verdict {
-        if self.conflict_limit.take(now) {
+        if self.conflict_limits[port.index()].take(now) {
             self.push_event(Event::AddressConflict { port, address, mac });
             self.announce(port, &[address]);
         }

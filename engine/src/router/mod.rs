@@ -58,8 +58,9 @@ const MAX_EVENTS: usize = 256;
 const MAX_TRANSMITS: usize = 16_384;
 /// ICMP errors that the router makes itself, per second (RFC 1812 §4.3.2.8).
 const ICMP_ERRORS_PER_SECOND: u32 = 1_000;
-/// Defences of our own addresses, per second.
-const CONFLICTS_PER_SECOND: u32 = 1;
+/// Defences of our own addresses, per second and port: two, as the second claim is what makes us give an address up
+/// (RFC 5227 section 2.4 (b)).
+const CONFLICTS_PER_SECOND: u32 = 2;
 /// ARP packets that the other workers are told of, per second. What is lost is asked for again.
 const ARP_TOLD_PER_SECOND: u32 = 4_096;
 /// RSTs to inside hosts, per second. After a crash every connection whose session was lost asks for one, and is to have
@@ -152,7 +153,7 @@ pub struct Router {
     stage: Option<Stage>,
     icmp_limit: TokenBucket,
     reset_limit: TokenBucket,
-    conflict_limit: TokenBucket,
+    conflict_limits: [TokenBucket; PortId::COUNT],
     probes: ProbeTable,
     /// Known devices that moved.
     sightings: SightingTable,
@@ -187,7 +188,7 @@ impl Router {
             stage: None,
             icmp_limit: TokenBucket::per_second(ICMP_ERRORS_PER_SECOND / share),
             reset_limit: TokenBucket::per_second(RESETS_PER_SECOND / share),
-            conflict_limit: TokenBucket::per_second(CONFLICTS_PER_SECOND),
+            conflict_limits: [(); PortId::COUNT].map(|()| TokenBucket::per_second(CONFLICTS_PER_SECOND)),
             probes: ProbeTable::default(),
             sightings: SightingTable::default(),
             local: LocalDatagrams::new(&plan.services),

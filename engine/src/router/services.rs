@@ -127,8 +127,12 @@ impl Router {
             self.routes.local(parsed.source).is_none() && self.routes.is_internal_source(port, parsed.source);
         let is_for_it = match service {
             Service::DhcpServer => {
-                let is_nobody_yet = to_everybody && parsed.source.is_unspecified();
-                (to_everybody || to_us) && (from_inside || is_nobody_yet)
+                // Who is rebinding asks everybody from the address that it has, of whatever network (RFC 2131 table 4).
+                let is_foreign = is_single(parsed.source)
+                    && self.routes.local(parsed.source).is_none()
+                    && !self.nat.settings.is_external(parsed.source);
+                let asks_everybody = to_everybody && (parsed.source.is_unspecified() || is_foreign);
+                asks_everybody || (to_everybody || to_us) && from_inside
             }
             Service::Dns => to_us && from_inside,
             Service::DhcpClient => {

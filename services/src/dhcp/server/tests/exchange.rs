@@ -154,6 +154,7 @@ fn init_reboot_confirms_refuses_or_is_silent() {
     // Of another network: refused, known or not. Of this one: silence, the address may be another server's.
     let elsewhere = Ipv4Addr::new(198, 51, 100, 9);
     assert_eq!(bench.kind(Ask::init_reboot(9, elsewhere)), Some(MessageType::Nak));
+    assert_eq!(bench.kind(Ask::rebinding(9, elsewhere)), Some(MessageType::Nak));
     assert_eq!(bench.kind(Ask::init_reboot(9, host(105))), None);
     assert_eq!(bench.kind(Ask::init_reboot(9, address)), None);
 }
