@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote};
+use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote, Router};
 use serde_json::{Value, json};
 
 use super::dns::folder;
@@ -28,7 +28,8 @@ cases![
     a_declined_address_is_followed_by_another,
     a_provider_that_wants_to_hear_who_asks_is_told,
     dhcp_comes_and_goes_with_a_reload,
-    options_that_are_no_use_cost_the_lease_only_where_it_needs_them
+    options_that_are_no_use_cost_the_lease_only_where_it_needs_them,
+    another_link_address_is_another_client
 ];
 
 pub(super) const DHCP: &str = "address = \"dhcp\"\n";
@@ -354,6 +355,24 @@ fn a_lease_that_overlaps_a_lan_is_refused_and_the_lan_keeps_working() -> Outcome
     lab.reload(&format!("{DHCP}{}", lan.replace("DEVICE", &lab.topology.lan_device)));
     wait_for("the address", || has(&lab, Ipv4Addr::new(192, 168, 0, 150)));
     wait_for("that is told", || events(&lab, "wan-address-obtained") == 1);
+    Ok(())
+}
+
+fn another_link_address_is_another_client() -> Outcome {
+    need("dnsmasq")?;
+    let lab = lab();
+    let dhcp = Dhcp::dnsmasq(&lab, &format!("--dhcp-range={FIRST},{SECOND},1h"));
+    lab.start_router(DHCP).unwrap_or_else(|error| panic!("{error}"));
+    wait_for("an address", || status(&lab)["wan_lease"]["state"] == "bound");
+    let before = status(&lab)["wan_lease"]["address"].clone();
+    lab.run(Router, "ip", &["link", "set", &lab.topology.wan_device, "address", "02:00:00:00:77:01"])
+        .expect_ok();
+    wait_for("that is told", || events(&lab, "wan-address-lost") == 1);
+    wait_for("another address", || {
+        let lease = status(&lab)["wan_lease"].clone();
+        lease["state"] == "bound" && lease["address"] != before
+    });
+    assert!(dhcp.log().contains("02:00:00:00:77:01"), "{}", dhcp.log());
     Ok(())
 }
 

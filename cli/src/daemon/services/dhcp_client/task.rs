@@ -147,6 +147,8 @@ impl Task {
                 Some(before) => before.client.saved_lease(now, record::wall()),
                 None => tokio::task::block_in_place(|| record::load(&self.context.state)),
             };
+            let before = self.client.as_ref().and_then(|this| this.client.configuration());
+            let before = before.map(|lease| lease.address.addr());
             let seed = RandomState::new().build_hasher().finish();
             self.client = match Client::new(config.clone(), saved, seed, now, record::wall()) {
                 Ok(mut client) => {
@@ -165,6 +167,12 @@ impl Task {
                     None
                 }
             };
+            let has_one = self.client.as_ref().is_some_and(|this| this.client.configuration().is_some());
+            if let Some(address) = before.filter(|_| !has_one) {
+                let message =
+                    format!("wan: {address} is lost: the router has another name for DHCP servers now");
+                self.tell(EventKind::WanAddressLost, message, Some(address));
+            }
         }
         if let Some(this) = &mut self.client
             && this.link_is_up != link.up
