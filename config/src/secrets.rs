@@ -3,11 +3,21 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::json_schema;
+use crate::suggest::closest;
+
 /// Keys whose values are not shown.
 const KEYS: [&str; 3] = ["password", "token", "secret"];
+/// Parts of other keys that people write in their place.
+const PARTS: [&str; 5] = ["passw", "passphrase", "token", "secret", "credential"];
+/// The same, as words between `_`.
+const WORDS: [&str; 7] = ["pass", "paswd", "passcode", "pwd", "pw", "psk", "auth"];
+/// Ends of keys that say where a password is, not what.
+const PLACES: [&str; 2] = ["file", "path"];
 
-/// The text with an `*` for each octet of every value of a `password`, `token` or `secret`, also where it is no TOML, in
-/// a comment, in a URL, or on a line of a difference between two texts. All other octets keep their places.
+/// The text with an `*` for each octet of every value of a `password`, `token` or `secret`, also where the key is
+/// misspelt or another word for one, where it is no TOML, in a comment, in a URL, or on a line of a difference between two
+/// texts. All other octets keep their places.
 pub fn hidden(text: &str) -> Cow<'_, str> {
     let mut shown: Option<Vec<u8>> = None;
     let mut at = 0;
@@ -30,18 +40,47 @@ pub fn hidden(text: &str) -> Cow<'_, str> {
 
 /// The next value from `at` on that has something to hide.
 fn next_value(text: &str, mut at: usize) -> Option<Range<usize>> {
+    let is_in_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let mut last_word = at..at;
     loop {
-        let (start, key) = KEYS.iter().filter_map(|key| Some((at + text[at..].find(key)?, *key))).min()?;
-        at = start + key.len();
-        let before = text[..start].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '{')) {
+        let start = at + text[at..].find(is_in_word)?;
+        let end = text[start..].find(|c| !is_in_word(c)).map_or(text.len(), |length| start + length);
+        at = end;
+        // Some write a key as two words.
+        let gap = &text[last_word.end..start];
+        let is_near = !gap.is_empty() && gap.trim_start_matches([' ', '\t']).is_empty();
+        let key_start = if is_near { last_word.start } else { start };
+        last_word = start..end;
+        if !text[end..].trim_start_matches(['"', '\'', ' ', '\t']).starts_with(['=', ':'])
+            && !text[end..].trim_start_matches([' ', '\t']).starts_with(['"', '\''])
+        {
             continue;
         }
-        let in_url = matches!(before, Some('?' | '&'));
-        if let Some(value) = value_behind(text, at, in_url).filter(|value| !value.is_empty()) {
+        let in_url = text[..start].ends_with(['?', '&']);
+        if !is_secret(&text[key_start..end], in_url) {
+            continue;
+        }
+        if let Some(value) = value_behind(text, end, in_url).filter(|value| !value.is_empty()) {
             return Some(value);
         }
     }
+}
+
+/// Whether a key holds a password, or was meant as one that does.
+fn is_secret(key: &str, in_url: bool) -> bool {
+    let key = key.trim_matches(['_', '-', ' ', '\t']).to_lowercase().replace(['-', ' ', '\t'], "_");
+    let is_known = |word: &str| json_schema::keys().values().flatten().any(|known| known == word);
+    if KEYS.contains(&key.as_str()) || in_url && key == "key" {
+        return true;
+    }
+    if is_known(&key) || PLACES.iter().any(|place| key.ends_with(place)) {
+        return false;
+    }
+    let is_meant = |word: &str| WORDS.contains(&word) || !is_known(word) && closest(word, KEYS).is_some();
+    key.ends_with("key")
+        || PARTS.iter().any(|part| key.contains(part))
+        || is_meant(&key)
+        || key.split('_').any(is_meant)
 }
 
 /// The value behind a key that ends at `at`: between quotes, or to the end of the line.
@@ -101,17 +140,74 @@ mod tests {
             ("password \"hunter2\"", "password \"*******\""),
             ("password = \"hunter2\nnames = 1", "password = \"*******\nnames = 1"),
             ("url = \"https://x.example/?token=abc&a=1\"", "url = \"https://x.example/?token=***&a=1\""),
+            ("{password=\"abc\"}", "{password=\"***\"}"),
+            ("-secret = \"abc\"", "-secret = \"***\""),
         ] {
             assert_eq!(hidden(text), shown);
         }
         for plain in [
             "password_file = \"/etc/x\"",
             "# the password is in a file",
-            "one_time_token = 1",
             "url = \"https://x.example/{password}?a={token}\"",
             "password = \"\"",
         ] {
             assert_eq!(hidden(plain), plain);
+        }
+    }
+
+    #[test]
+    fn hides_what_is_meant_as_a_password() {
+        for key in [
+            "Token",
+            "TOKEN_",
+            "tokn",
+            "tkoen",
+            "one_time_token",
+            "passwd",
+            "pass",
+            "pwd",
+            "passphrase",
+            "my-password",
+            "pasword",
+            "paswd",
+            "Secret",
+            "secrte",
+            "tsig_secret",
+            "api_key",
+            "apikey",
+            "key_secret",
+            "private-key",
+            "psk",
+            "credentials",
+            "password2",
+            "pass word",
+            "api key",
+            "\"tokn\"",
+        ] {
+            assert_eq!(hidden(&format!("{key} = \"hunter2\"")), format!("{key} = \"*******\""));
+        }
+        let url = "url = \"https://x.example/?key=abc&pass=def&name=nas\"";
+        assert_eq!(hidden(url), url.replace("abc", "***").replace("def", "***"));
+        for plain in [
+            "key = \"genkan\"",
+            "key_name = \"genkan\"",
+            "socket = \"/run/genkan.sock\"",
+            "Token_File = \"/etc/x\"",
+            "tokn-file = \"/etc/x\"",
+            "passwordfile = \"/etc/x\"",
+            "secret_path = \"/etc/x\"",
+            "{ names = [\"a\"], key = \"genkan\" }",
+        ] {
+            assert_eq!(hidden(plain), plain);
+        }
+    }
+
+    #[test]
+    fn shows_the_keys_that_are_no_passwords() {
+        for key in crate::json_schema::keys().values().flatten() {
+            let line = format!("{key} = \"x\"");
+            let is_password = ["password", "token", "secret"].contains(&key.as_str());
+            assert_eq!(hidden(&line) == line, !is_password, "{key}");
         }
     }
 
