@@ -11,7 +11,11 @@ use toml::de::{DeTable, DeValue, Error};
 use crate::error::{Code, Report, Span};
 use crate::secrets;
 use crate::table::brackets;
-use crate::value::{quoted, shorten};
+use crate::value::shorten;
+
+mod values;
+
+use values::{is_date, is_deep, is_key, list, mended, parses, parts, uncommented, within};
 
 /// After so many mistakes the rest waits for the next run.
 const MOST: usize = 50;
@@ -131,7 +135,7 @@ fn explain(text: &str, tree: &DeTable<'_>, error: &Error, report: &mut Report) -
     } else if let Some((key, value)) = content.split_once(':')
         && is_key(key.trim())
     {
-        let fix = format!("{} = {}", key.trim(), toml_value(value.trim()));
+        let fix = format!("{} = {}", key.trim(), mended(value.trim()));
         report
             .error(Code::Syntax, &whole, "a key and its value have a `=` between them")
             .label("no `=` here")
@@ -247,21 +251,44 @@ fn key_value(text: &str, line: Line<'_>, key: &str, value: &str, error: &Error, 
             .label("a key is missing before the `=`");
         return;
     }
-    let key = shorten(key);
     let bare = uncommented(value);
     if bare.is_empty() {
-        report
-            .error(Code::Syntax, &key_span, format!("`{key}` has no value"))
-            .label("a value is missing behind the `=`");
+        no_value(key, &key_span, report);
         return;
     }
+    let fix = mended(bare);
+    let whole = (bare.starts_with(['[', '{']) && parses(&fix)).then(|| format!("{key} = {fix}"));
+    wrong_value(line, key, bare, whole.as_deref(), error, report);
+}
+
+fn no_value(key: &str, span: &Span, report: &mut Report) {
+    report
+        .error(Code::Syntax, span, format!("`{}` has no value", shorten(key)))
+        .label("a value is missing behind the `=`");
+}
+
+/// A value that is not TOML. `whole`: what to write for all that it is a part of.
+fn wrong_value(
+    line: Line<'_>,
+    key: &str,
+    bare: &str,
+    whole: Option<&str>,
+    error: &Error,
+    report: &mut Report,
+) {
+    if let Some(inside) = within(bare, '{', '}')
+        && wrong_entry(line, inside, whole, error, report)
+    {
+        return;
+    }
+    let key = shorten(key);
     let span = line.span_of(bare);
     if let Some(rest) = bare.strip_prefix('=') {
         let rest = rest.trim_start_matches(['=', ' ', '\t']);
         report
             .error(Code::Syntax, &(span.start..span.start + 1), "a `=` too many")
             .label("one is enough")
-            .help(format!("write `{key} = {}`", toml_value(rest)));
+            .help(format!("write `{key} = {}`", mended(rest)));
         return;
     }
     let straight = bare.replace(['“', '”', '„', '‘', '’'], "\"");
@@ -292,14 +319,21 @@ fn key_value(text: &str, line: Line<'_>, key: &str, value: &str, error: &Error, 
         }
         return;
     }
-    if bare.starts_with('[') {
-        let diagnostic = report.error(Code::Syntax, &span, format!("the list of `{key}` is not TOML"));
-        match bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(quote_elements) {
-            Some(fix) if parses(&fix) => {
+    if let Some(inside) = within(bare, '[', ']')
+        && let Some(entries) = parts(inside).filter_map(|element| within(element, '{', '}')).find(is_wrong)
+        && wrong_entry(line, entries, whole, error, report)
+    {
+        return;
+    }
+    if bare.starts_with(['[', '{']) {
+        let what = if bare.starts_with('[') { "the list" } else { "the table" };
+        let diagnostic = report.error(Code::Syntax, &span, format!("{what} of `{key}` is not TOML"));
+        match whole {
+            Some(whole) => {
                 diagnostic.label("texts in a list stand in quotes, with commas between them");
-                diagnostic.help(format!("write `{key} = {fix}`"));
+                diagnostic.help(format!("write `{whole}`"));
             }
-            _ => {
+            None => {
                 diagnostic.label(error.message());
             }
         }
@@ -316,14 +350,47 @@ fn key_value(text: &str, line: Line<'_>, key: &str, value: &str, error: &Error, 
             .help(format!("for example `{key} = 2036-12-31T23:59:59Z`"));
         return;
     }
-    let fix = toml_value(bare);
+    let fix = mended(bare);
     let diagnostic = report.error(Code::Syntax, &span, format!("the value of `{key}` is not TOML"));
     diagnostic.label(match fix.as_bytes() {
         [b'"', ..] => "text stands in quotes",
         [b't' | b'f', ..] => "`true` or `false` is expected",
         _ => "a number has no leading zeros",
     });
-    diagnostic.help(format!("write `{key} = {fix}`"));
+    diagnostic
+        .help(whole.map_or_else(|| format!("write `{key} = {fix}`"), |whole| format!("write `{whole}`")));
+}
+
+/// Reports the first key of an inline table that has a mistake in it.
+fn wrong_entry(
+    line: Line<'_>,
+    inside: &str,
+    whole: Option<&str>,
+    error: &Error,
+    report: &mut Report,
+) -> bool {
+    if is_deep(inside) {
+        return false;
+    }
+    let Some(part) = parts(inside).find(is_wrong) else { return false };
+    match part.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+        Some((key, "")) => no_value(key, &line.span_of(key), report),
+        Some((key, value)) => wrong_value(line, key, value, whole, error, report),
+        None => {
+            let message = format!("`{}` is no key with a value", shorten(part));
+            let diagnostic = report.error(Code::Syntax, &line.span_of(part), message);
+            diagnostic.label("`key = value` is expected");
+            if let Some(whole) = whole {
+                diagnostic.help(format!("write `{whole}`"));
+            }
+        }
+    }
+    true
+}
+
+/// Whether what stands between braces is no TOML.
+fn is_wrong(inside: &&str) -> bool {
+    !parses(&format!("{{{inside}}}"))
 }
 
 /// A line of a list that goes over several lines.
@@ -337,8 +404,14 @@ fn element(line: Line<'_>, content: &str, error: &Error, report: &mut Report) {
             .label("`,` is expected before this");
         return;
     }
+    let fix = list(bare.trim_end_matches(']'));
+    let wrong = parts(bare).filter_map(|element| within(element, '{', '}')).find(is_wrong);
+    if let Some(inside) = wrong {
+        let whole = parses(&fix).then(|| fix[1..fix.len() - 1].to_owned());
+        wrong_entry(line, inside, whole.as_deref(), error, report);
+        return;
+    }
     let diagnostic = report.error(Code::Syntax, &span, "a value of this list is not TOML");
-    let fix = quote_elements(bare.trim_end_matches(']'));
     if parses(&fix) && !bare.is_empty() {
         diagnostic.label("texts in a list stand in quotes, with commas between them");
         diagnostic.help(format!("write `{}`", &fix[1..fix.len() - 1]));
@@ -351,9 +424,8 @@ fn element(line: Line<'_>, content: &str, error: &Error, report: &mut Report) {
 fn in_list(tree: &DeTable<'_>, at: usize) -> bool {
     let mut found = false;
     walk(tree, &mut |value, span| {
-        // Tables are also kept in arrays; those have the span of their first header.
-        found |= matches!(value, DeValue::Array(array)
-            if array.iter().all(|element| !element.get_ref().is_table()) && span.contains(&at) && span.start < at);
+        // An array of tables with headers has the span of the first header, which is one line.
+        found |= matches!(value, DeValue::Array(_)) && span.contains(&at) && span.start < at;
     });
     found
 }
@@ -416,63 +488,4 @@ fn same_key_before(text: &str, line: Line<'_>, key: &str) -> Option<Span> {
         start += raw.len();
     }
     None
-}
-
-/// A bare key, dots allowed.
-fn is_key(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-}
-
-/// A value without the comment behind it; a `#` inside quotes is none.
-fn uncommented(value: &str) -> &str {
-    let mut quote = None;
-    for (at, character) in value.char_indices() {
-        match (quote, character) {
-            (None, '#') => return value[..at].trim_end(),
-            (None, '"' | '\'') => quote = Some(character),
-            (Some(open), close) if open == close => quote = None,
-            _ => {}
-        }
-    }
-    // An unclosed quote has swallowed the comment too.
-    if quote.is_some() { value.split(" #").next().unwrap_or(value).trim_end() } else { value.trim_end() }
-}
-
-/// Whether a text is meant as a date: four digits, two digits, two digits.
-fn is_date(text: &str) -> bool {
-    let shape: Vec<usize> =
-        text.splitn(3, '-').map(|part| part.bytes().take_while(u8::is_ascii_digit).count()).collect();
-    matches!(shape[..], [4, 1..=2, 1..=2])
-}
-
-fn parses(value: &str) -> bool {
-    DeValue::parse(value).is_ok()
-}
-
-/// What a person most likely meant by a piece of text that is no TOML value.
-fn toml_value(text: &str) -> String {
-    if parses(text) {
-        return text.to_owned();
-    }
-    match text.to_lowercase().as_str() {
-        "true" | "yes" | "on" => return "true".to_owned(),
-        "false" | "no" | "off" => return "false".to_owned(),
-        _ => {}
-    }
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        // Leading zeros.
-        return match text.trim_start_matches('0') {
-            "" => "0".to_owned(),
-            digits => digits.to_owned(),
-        };
-    }
-    quoted(text)
-}
-
-/// `a, 1` becomes `["a", 1]`.
-fn quote_elements(inner: &str) -> String {
-    let separator = if inner.contains(',') { ',' } else { ' ' };
-    let elements: Vec<String> =
-        inner.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(toml_value).collect();
-    format!("[{}]", elements.join(", "))
 }

@@ -1,0 +1,126 @@
+//! Pieces of text that were meant as TOML values, and what they were meant to be.
+
+use toml::de::DeValue;
+
+use crate::value::quoted;
+
+/// So many brackets and braces inside each other are looked into.
+const DEEPEST: usize = 8;
+
+/// A bare key, dots allowed.
+pub(super) fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+/// A value without the comment behind it; a `#` inside quotes is none.
+pub(super) fn uncommented(value: &str) -> &str {
+    let mut quote = None;
+    for (at, character) in value.char_indices() {
+        match (quote, character) {
+            (None, '#') => return value[..at].trim_end(),
+            (None, '"' | '\'') => quote = Some(character),
+            (Some(open), close) if open == close => quote = None,
+            _ => {}
+        }
+    }
+    // An unclosed quote has swallowed the comment too.
+    if quote.is_some() { value.split(" #").next().unwrap_or(value).trim_end() } else { value.trim_end() }
+}
+
+/// Whether a text is meant as a date: four digits, two digits, two digits.
+pub(super) fn is_date(text: &str) -> bool {
+    let shape: Vec<usize> =
+        text.splitn(3, '-').map(|part| part.bytes().take_while(u8::is_ascii_digit).count()).collect();
+    matches!(shape[..], [4, 1..=2, 1..=2])
+}
+
+pub(super) fn parses(value: &str) -> bool {
+    DeValue::parse(value).is_ok()
+}
+
+/// What a person most likely meant by a text that is no TOML value; what is in brackets or braces in it too.
+pub(super) fn mended(text: &str) -> String {
+    if parses(text) {
+        return text.to_owned();
+    }
+    if is_deep(text) {
+        return quoted(text);
+    }
+    if let Some(inside) = within(text, '[', ']') {
+        return list(inside);
+    }
+    if let Some(inside) = within(text, '{', '}') {
+        let entries: Vec<String> = parts(inside).map(entry).collect();
+        return format!("{{ {} }}", entries.join(", "));
+    }
+    match text.to_lowercase().as_str() {
+        "true" | "yes" | "on" => return "true".to_owned(),
+        "false" | "no" | "off" => return "false".to_owned(),
+        _ => {}
+    }
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        // Leading zeros.
+        return match text.trim_start_matches('0') {
+            "" => "0".to_owned(),
+            digits => digits.to_owned(),
+        };
+    }
+    quoted(text)
+}
+
+/// `a, 1` becomes `["a", 1]`.
+pub(super) fn list(inside: &str) -> String {
+    let mut elements: Vec<&str> = parts(inside).collect();
+    if let [only] = elements[..]
+        && !only.starts_with(['[', '{'])
+    {
+        elements = only.split_whitespace().collect();
+    }
+    format!("[{}]", elements.into_iter().map(mended).collect::<Vec<_>>().join(", "))
+}
+
+/// `a = b` or `a: b` becomes `a = "b"`.
+fn entry(part: &str) -> String {
+    let colon = || part.split_once(':').filter(|(key, _)| is_key(key.trim()));
+    match part.split_once('=').or_else(colon) {
+        Some((key, value)) => format!("{} = {}", key.trim(), mended(value.trim())),
+        None => part.to_owned(),
+    }
+}
+
+/// Whether brackets and braces are nested as in no configuration.
+pub(super) fn is_deep(text: &str) -> bool {
+    let mut depth = 0_usize;
+    text.bytes().any(|octet| {
+        match octet {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEEPEST
+    })
+}
+
+/// What stands between an opening and a closing sign.
+pub(super) fn within(text: &str, open: char, close: char) -> Option<&str> {
+    text.strip_prefix(open)?.strip_suffix(close)
+}
+
+/// What stands between the commas that are in no quotes, brackets or braces.
+pub(super) fn parts(inside: &str) -> impl Iterator<Item = &str> {
+    let (mut quote, mut depth) = (None, 0_usize);
+    inside
+        .split(move |character| {
+            match (quote, character) {
+                (None, '"' | '\'') => quote = Some(character),
+                (Some(open), close) if open == close => quote = None,
+                (None, '[' | '{') => depth += 1,
+                (None, ']' | '}') => depth = depth.saturating_sub(1),
+                (None, ',') => return depth == 0,
+                _ => {}
+            }
+            false
+        })
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+}
