@@ -10,11 +10,12 @@ use toml::de::{DeTable, DeValue, Error};
 
 use crate::error::{Code, Report, Span};
 use crate::secrets;
-use crate::table::brackets;
 use crate::value::shorten;
 
+mod headers;
 mod values;
 
+use headers::{header, headers, section};
 use values::{is_date, is_deep, is_key, list, mended, parses, parts, uncommented, within};
 
 /// After so many mistakes the rest waits for the next run.
@@ -124,7 +125,7 @@ fn explain(text: &str, tree: &DeTable<'_>, error: &Error, report: &mut Report) -
     }
     let inside = in_list(tree, line.start);
     if content.starts_with('[') && !inside {
-        header(text, line, content, error, report);
+        header(text, tree, line, content, error, report);
         // What follows would end up in the table before.
         return section(text, line);
     }
@@ -161,47 +162,6 @@ fn floor(text: &str, at: usize) -> usize {
     at
 }
 
-/// A table header that is none, or that is there twice.
-fn header(text: &str, line: Line<'_>, content: &str, error: &Error, report: &mut Report) {
-    let name = content.trim_start_matches('[');
-    let name = name.split([']', '#', '=']).next().unwrap_or_default().trim();
-    let span = line.span_of(content.split('#').next().unwrap_or(content).trim_end());
-    if error.message().contains("duplicate") {
-        let diagnostic = report.error(Code::Syntax, &span, format!("the table `{name}` is there twice"));
-        diagnostic.label("the second time");
-        let first = headers(text).find(|first| first.start < line.start && header_name(first.text) == name);
-        if let Some(first) = first {
-            diagnostic.related(&first.span_of(first.text.trim()), "the first time");
-        }
-        diagnostic.help(match brackets(name).as_str() {
-            both if both.starts_with("[[") => format!("write every one of them as `{both}`"),
-            _ => "put the keys of both into one table".to_owned(),
-        });
-        return;
-    }
-    let diagnostic = report.error(Code::Syntax, &span, format!("`{}` is no table header", shorten(content)));
-    diagnostic.label("a name in brackets, alone on its line, is expected");
-    if is_key(name) {
-        diagnostic.help(format!("write `{}`", brackets(name)));
-    } else {
-        diagnostic.note(format!("TOML: {}", error.message()));
-    }
-}
-
-/// Lines that look like headers.
-fn headers(text: &str) -> impl Iterator<Item = Line<'_>> {
-    let mut start = 0;
-    text.split_inclusive('\n').filter_map(move |raw| {
-        let line = Line { start, text: raw.trim_end_matches(['\n', '\r']) };
-        start += raw.len();
-        line.text.trim_start().starts_with('[').then_some(line)
-    })
-}
-
-fn header_name(line: &str) -> &str {
-    line.trim().trim_start_matches('[').split(']').next().unwrap_or_default().trim()
-}
-
 /// From the line of an open bracket to the next line that is a key with a value or a header.
 fn list_rest(text: &str, open: usize) -> Range<usize> {
     let line = Line::at(text, open);
@@ -216,12 +176,6 @@ fn list_rest(text: &str, open: usize) -> Range<usize> {
         }
         end += raw.len();
     }
-    line.start..end
-}
-
-/// From a header to the next one.
-fn section(text: &str, line: Line<'_>) -> Range<usize> {
-    let end = headers(text).find(|next| next.start > line.start).map_or(text.len(), |next| next.start);
     line.start..end
 }
 

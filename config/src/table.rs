@@ -91,6 +91,11 @@ impl<'a, 'd> Table<'a, 'd> {
         self.entries.get(key).map(|value| (value.get_ref(), value.span()))
     }
 
+    /// Whether it stands between braces: no header can add to it.
+    fn in_braces(&self) -> bool {
+        self.report.text(&self.span).starts_with('{')
+    }
+
     fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
@@ -140,10 +145,11 @@ impl<'a, 'd> Table<'a, 'd> {
             }
             _ => {
                 let message = format!("`{path}` is a table, not {}", kind(value));
-                self.report
-                    .error(Code::WrongType, &span, message)
-                    .label("a table is needed here")
-                    .help(format!("write `[{path}]` on a line of its own, and its keys below it"));
+                let help = match self.in_braces() {
+                    true => format!("write `{key} = {{ ... }}`, with its keys between the braces"),
+                    false => format!("write `[{path}]` on a line of its own, and its keys below it"),
+                };
+                self.report.error(Code::WrongType, &span, message).label("a table is needed here").help(help);
                 None
             }
         }
@@ -164,10 +170,18 @@ impl<'a, 'd> Table<'a, 'd> {
                     DeValue::Table(_) => format!("`{path}` is a list of tables"),
                     _ => format!("`{path}` is a list of tables, not {}", kind(other)),
                 };
-                self.report
-                    .error(Code::WrongType, &span, message)
-                    .label("double brackets are needed here: there may be several")
-                    .help(format!("write `[[{path}]]`"));
+                let written = self.report.text(&span);
+                let (label, help) = if written.starts_with('{') {
+                    ("brackets are needed around it: there may be several", format!("`{key} = [{written}]`"))
+                } else if self.in_braces() {
+                    (
+                        "a list of tables is needed here",
+                        format!("`{key} = [{{ ... }}]`, with the keys between the braces"),
+                    )
+                } else {
+                    ("double brackets are needed here: there may be several", format!("`[[{path}]]`"))
+                };
+                self.report.error(Code::WrongType, &span, message).label(label).help(format!("write {help}"));
                 // Its keys are read all the same, so that their mistakes show up in the same run.
                 if let DeValue::Table(entries) = other {
                     return vec![read(Table::new(self.grammar, path, span, entries, self.report))];
@@ -175,6 +189,7 @@ impl<'a, 'd> Table<'a, 'd> {
                 return Vec::new();
             }
         };
+        let in_braces = self.in_braces();
         let mut tables = Vec::with_capacity(elements.len());
         for element in elements.iter() {
             match element.get_ref() {
@@ -189,7 +204,12 @@ impl<'a, 'd> Table<'a, 'd> {
                             format!("`{path}` is a list of tables, this is {}", kind(other)),
                         )
                         .label("a table is needed here")
-                        .help(format!("write `[[{path}]]` on a line of its own, and its keys below it"));
+                        .help(match in_braces {
+                            true => format!("write `{key} = [{{ ... }}]`, with the keys between the braces"),
+                            false => {
+                                format!("write `[[{path}]]` on a line of its own, and its keys below it")
+                            }
+                        });
                 }
             }
         }
@@ -222,7 +242,13 @@ impl<'a, 'd> Table<'a, 'd> {
                     .error(Code::NotYet, &span, format!("`{path}` is not in this version yet"))
                     .label(what)
                     .help("take it out for now: this version would not do what it says");
-            } else if let Some(meant) = unknown(self.grammar, self.path, name, table, &span, self.report) {
+            } else {
+                let written = self.report.text(&value.span());
+                let braces = table && !header && written.starts_with(['{', '[']);
+                let form = Form { table, in_braces: braces || self.in_braces() };
+                let Some(meant) = unknown(self.grammar, self.path, name, form, &span, self.report) else {
+                    continue;
+                };
                 // A misspelt key is one mistake, not also a missing one.
                 self.missing.retain(|(key, _)| *key != meant);
             }
@@ -248,12 +274,21 @@ impl<'a, 'd> Table<'a, 'd> {
     }
 }
 
+/// How an unknown key is written.
+#[derive(Clone, Copy)]
+struct Form {
+    /// It holds a table.
+    table: bool,
+    /// That, or what it stands in, is in braces, so that a header is no advice.
+    in_braces: bool,
+}
+
 /// Reports an unknown key or table, and returns the key that was most likely meant.
 fn unknown(
     grammar: &Grammar,
     table: &'static str,
     name: &str,
-    is_a_table: bool,
+    form: Form,
     span: &Span,
     report: &mut Report,
 ) -> Option<&'static str> {
@@ -263,7 +298,8 @@ fn unknown(
     let is_table = |key: &str| !keys(&path_of(key)).is_empty();
     // A table is shown with the brackets it is written with.
     let shown = |key: &str| {
-        if is_table(key) && !grammar.either.contains(&key) { brackets(&path_of(key)) } else { key.to_owned() }
+        let as_header = is_table(key) && !grammar.either.contains(&key) && !form.in_braces;
+        if as_header { brackets(&path_of(key)) } else { key.to_owned() }
     };
     let owner = |table: &str| match table {
         "" => "the top of the file".to_owned(),
@@ -271,9 +307,12 @@ fn unknown(
     };
     let written = report.text(span);
     let written = if written.starts_with('[') { written.to_owned() } else { path_of(name) };
-    let what = if is_a_table { "table" } else { "key" };
-    // What is written as a table was meant to be one.
-    let fits = |key: &str| grammar.either.contains(&key) || is_table(key) == is_a_table;
+    let what = if form.table { "table" } else { "key" };
+    // What is written as a table was meant to be one; in braces a list of tables looks like any other.
+    let fits = |key: &str| {
+        let table = is_table(key);
+        grammar.either.contains(&key) || table == form.table || table && form.in_braces
+    };
     let here = || keys(table).iter().map(String::as_str).filter(|key| fits(key));
     let guess = synonym(grammar, table, name).filter(|key| fits(key)).or_else(|| closest(name, here()));
     let elsewhere: Vec<String> = tables
@@ -292,11 +331,22 @@ fn unknown(
     } else if !elsewhere.is_empty() {
         diagnostic.help(format!("`{name}` belongs to {}", list(elsewhere)));
     } else {
-        let known: Vec<String> = here().map(|key| format!("`{}`", shown(key))).collect();
+        let quote = |keys: Vec<&str>| {
+            keys.into_iter().map(|key| format!("`{}`", shown(key))).collect::<Vec<_>>().join(", ")
+        };
+        let known: Vec<&str> = here().collect();
+        // Below a header a table may be missed as well.
+        let tables: Vec<&str> = match !form.table && !form.in_braces && !table.is_empty() {
+            true => keys(table).iter().map(String::as_str).filter(|key| !fits(key)).collect(),
+            false => Vec::new(),
+        };
         if known.is_empty() {
             diagnostic.help("take it out");
         } else {
-            diagnostic.help(format!("known {what}s: {}", known.join(", ")));
+            diagnostic.help(format!("known {what}s: {}", quote(known)));
+        }
+        if !tables.is_empty() {
+            diagnostic.help(format!("known tables: {}", quote(tables)));
         }
     }
     guess
