@@ -7,9 +7,9 @@ use crate::schema::Mtu;
 use crate::table::Table;
 use crate::value::address::{Address, Network};
 use crate::value::address_range::AddressRange;
+use crate::value::dhcp::{OptionCode, OptionText};
+use crate::value::dns::Domain;
 use crate::value::duration::Humane;
-use crate::value::name::{HostName, Label};
-use crate::value::number::Number;
 use crate::value::octets::Hex;
 use crate::value::{Field, List};
 
@@ -53,7 +53,7 @@ pub(crate) struct Told {
     #[schemars(extend("default" = []))]
     pub(crate) dns: Field<List<Address>>,
     /// The domain of their names (RFC 2132 section 3.17).
-    pub(crate) domain: Field<HostName>,
+    pub(crate) domain: Field<Domain>,
     /// The time servers that they are told (RFC 2132 section 8.3).
     #[schemars(extend("default" = []))]
     pub(crate) ntp: Field<List<Address>>,
@@ -85,11 +85,14 @@ pub(crate) struct ToldRoute {
 pub(crate) struct ToldOption {
     #[schemars(skip)]
     pub(crate) span: Span,
+    /// `text` or `hex` is there, even if refused.
+    #[schemars(skip)]
+    pub(crate) holds_something: bool,
     /// Its number.
     #[schemars(required)]
-    pub(crate) code: Field<Number<1, 254>>,
+    pub(crate) code: Field<OptionCode>,
     /// What it holds, as text.
-    pub(crate) text: Field<Label>,
+    pub(crate) text: Field<OptionText>,
     /// Or as hexadecimal octets.
     pub(crate) hex: Field<Hex>,
 }
@@ -149,6 +152,7 @@ impl ToldOption {
     fn read(mut t: Table<'_, '_>) -> ToldOption {
         let option = ToldOption {
             span: t.span(),
+            holds_something: t.has("text") || t.has("hex"),
             code: t.required("code", "67"),
             text: t.optional("text", "\"boot/image\""),
             hex: t.optional("hex", "\"01:02\""),

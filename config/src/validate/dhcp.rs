@@ -1,6 +1,5 @@
 //! `dhcp` of a `[[lan]]` and `[[relayed]]`: what is handed out has to be of the network that it is handed out on.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use genkan_services::dhcp::server::MAX_POOL;
@@ -9,35 +8,14 @@ use ipnet::Ipv4Net;
 use super::Topology;
 use super::addresses::overlap;
 use crate::error::{Code, Report, Span};
-use crate::schema::{File, Relayed, Told, ToldOption};
+use crate::schema::{File, Relayed};
 use crate::value::Spanned;
 use crate::value::address::{Address, end_of};
 use crate::value::address_range::AddressRange;
 
-/// Options that have a key of their own, and what that is; or that the server makes by itself.
-const KEYS: &[(u32, &str)] = &[
-    (1, ""),
-    (3, "router"),
-    (6, "dns"),
-    (15, "domain"),
-    (26, "mtu"),
-    (42, "ntp"),
-    (43, "vendor"),
-    (50, ""),
-    (51, "lease"),
-    (52, ""),
-    (53, ""),
-    (54, ""),
-    (55, ""),
-    (56, ""),
-    (57, ""),
-    (58, ""),
-    (59, ""),
-    (61, ""),
-    (81, ""),
-    (82, ""),
-    (121, "routes"),
-];
+mod told;
+
+use told::told;
 
 /// A network that addresses are handed out on.
 struct Network<'f> {
@@ -197,83 +175,5 @@ fn router(router: Option<&Spanned<Address>>, network: &Network<'_>, report: &mut
             "relayed" => "take the address that the relay agent, or the router there, has on that network",
             _ => "leave it out: then machines are told the router's own address",
         });
-    }
-}
-
-fn told(told: &Told, network: &Network<'_>, report: &mut Report) {
-    let Network { table, name, short, prefix, span: own_span, .. } = network;
-    let mut seen: HashMap<Ipv4Net, &Span> = HashMap::new();
-    for route in told.routes.iter().flatten() {
-        if let Some(to) = &route.to {
-            let (net, span) = (to.value.0, &to.span);
-            if let Some(first) = seen.insert(net, span) {
-                report
-                    .error(Code::Conflict, span, format!("`{table}.routes` has two ways to {net}"))
-                    .label("the second one")
-                    .related(first, "the first one")
-                    .help("take one of them away");
-            }
-        }
-        if let Some(via) = &route.via
-            && !prefix.contains(&via.value.0)
-        {
-            report
-                .error(
-                    Code::BadValue,
-                    &via.span,
-                    format!("`{table}.routes.via` is {}, which is not in {name}", via.value.0),
-                )
-                .label(format!("an address of {prefix} is accepted"))
-                .related(own_span, *short)
-                .help("machines can only send to a next hop on their own network");
-        }
-    }
-    let mut seen: HashMap<u32, &Span> = HashMap::new();
-    for option in told.options.iter().flatten() {
-        let Some(code) = &option.code else { continue };
-        let number = code.value.0;
-        if let Some((_, key)) = KEYS.iter().find(|(known, _)| *known == number) {
-            let diagnostic = report.error(
-                Code::Conflict,
-                &code.span,
-                format!("option {number} is none for `{table}.options`"),
-            );
-            match *key {
-                "" => diagnostic.label("the router makes this one by itself").help("leave it out"),
-                key => {
-                    diagnostic.label("it has a key of its own").help(format!("write it as `{table}.{key}`"))
-                }
-            };
-        } else if let Some(first) = seen.insert(number, &code.span) {
-            report
-                .error(Code::Conflict, &code.span, format!("`{table}.options` has option {number} twice"))
-                .label("the second time")
-                .related(first, "the first time")
-                .help("take one of them away");
-        }
-        one_of(option, table, number, report);
-    }
-}
-
-fn one_of(option: &ToldOption, table: &str, number: u32, report: &mut Report) {
-    match (&option.text, &option.hex) {
-        (Some(text), Some(hex)) => {
-            report
-                .error(Code::Conflict, &hex.span, format!("option {number} is both text and octets"))
-                .label("one of the two is needed")
-                .related(&text.span, "the other")
-                .help("take one of them away");
-        }
-        (None, None) => {
-            report
-                .error(
-                    Code::MissingKey,
-                    &option.span,
-                    format!("`{table}.options` has nothing in option {number}"),
-                )
-                .label("this table needs `text` or `hex`")
-                .help("add `text = \"boot/image\"`, or `hex = \"01:02\"`");
-        }
-        _ => {}
     }
 }

@@ -1,12 +1,14 @@
-//! What a DHCP client says of itself, as a provider wants to hear it.
+//! What a DHCP client says of itself, as a provider wants to hear it, and options that a server is asked for.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use toml::de::DeValue;
 
 use super::name::spell;
+use super::number::Number;
 use super::octets::Hex;
-use super::{Bad, Text};
+use super::{Bad, Refusal, Scalar, Text};
 
 /// Most octets of a DHCP option (RFC 2132 section 2).
 const MOST: usize = 255;
@@ -50,6 +52,50 @@ impl Text for VendorClass {
     }
 }
 
+/// The number of an option; 0 and 255 are none (RFC 2132 section 3.1 and 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OptionCode(pub(crate) u32);
+
+impl Scalar for OptionCode {
+    const TAKES: &'static str = "the number of an option";
+    const MANY: &'static str = "numbers of options";
+
+    fn from_toml(value: &DeValue<'_>) -> Result<OptionCode, Refusal> {
+        match Number::<1, 254>::from_toml(value) {
+            Ok(number) => Ok(OptionCode(number.0)),
+            // The nearest number is another option.
+            Err(Refusal::Value(bad)) => Err(Bad { fix: None, ..*bad }.into()),
+            Err(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// What an option holds, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OptionText(pub(crate) String);
+
+impl Text for OptionText {
+    const TAKES: &'static str = "a text";
+    const MANY: &'static str = "texts";
+
+    fn parse(text: &str) -> Result<OptionText, Bad> {
+        let accepted = "1 to 255 octets of text are accepted";
+        if text.is_empty() {
+            return Err(Bad::new("it is empty", accepted));
+        }
+        if let Some(control) = text.chars().find(|c| c.is_control()) {
+            return Err(Bad::new(format!("it has the {}", spell(control)), accepted)
+                .help("octets that are no text go into `hex`"));
+        }
+        match text.len() {
+            ..=MOST => Ok(OptionText(text.to_owned())),
+            octets => {
+                Err(Bad::new(format!("it has {octets} octets, an option has at most {MOST}"), accepted))
+            }
+        }
+    }
+}
+
 /// The octets of a text that a server compares letter by letter.
 fn ascii(text: &str, accepted: &'static str) -> Result<Vec<u8>, Bad> {
     if text.is_empty() {
@@ -85,6 +131,30 @@ impl JsonSchema for VendorClass {
     }
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "pattern": "^[ -~]{1,255}$" })
+    }
+}
+
+impl JsonSchema for OptionCode {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "OptionCode".into()
+    }
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": 254 })
+    }
+}
+
+impl JsonSchema for OptionText {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "OptionText".into()
+    }
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "minLength": 1, "maxLength": 255 })
     }
 }
 
