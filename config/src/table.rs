@@ -178,8 +178,11 @@ impl<'a, 'd> Table<'a, 'd> {
                         "a list of tables is needed here",
                         format!("`{key} = [{{ ... }}]`, with the keys between the braces"),
                     )
-                } else {
+                } else if other.is_table() {
                     ("double brackets are needed here: there may be several", format!("`[[{path}]]`"))
+                } else {
+                    let help = format!("`[[{path}]]` on a line of its own, and its keys below it");
+                    ("double brackets are needed here: there may be several", help)
                 };
                 self.report.error(Code::WrongType, &span, message).label(label).help(format!("write {help}"));
                 // Its keys are read all the same, so that their mistakes show up in the same run.

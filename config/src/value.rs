@@ -157,7 +157,8 @@ impl<T: Scalar> Value for T {
         match T::from_toml(value) {
             Ok(value) => Some(value),
             Err(Refusal::Value(bad)) => {
-                report_bad(*bad, span, place, report);
+                let fix = working::<T>(bad.fix.clone());
+                report_bad(Bad { fix, ..*bad }, span, place, report);
                 None
             }
             Err(Refusal::Type) => {
@@ -276,6 +277,21 @@ impl Bad {
     }
 }
 
+/// A fix, or the fix of that one, that is itself accepted.
+fn working<T: Scalar>(mut fix: Option<String>) -> Option<String> {
+    const MOST: usize = 3;
+    for _ in 0..MOST {
+        let toml = fix?;
+        let read = DeValue::parse(&toml).map(|value| T::from_toml(value.get_ref()));
+        fix = match read {
+            Ok(Ok(_)) => return Some(toml),
+            Ok(Err(Refusal::Value(bad))) => bad.fix,
+            _ => None,
+        };
+    }
+    None
+}
+
 /// Reports a refused value in its place.
 pub(crate) fn report_bad(bad: Bad, span: &Span, place: Place<'_>, report: &mut Report) {
     let yet = if bad.code == Code::NotYet { " yet" } else { "" };
@@ -310,7 +326,8 @@ fn wrong_type<T: Scalar>(value: &DeValue<'_>, span: &Span, place: Place<'_>, rep
         DeValue::Array(array) if array.len() == 1 => {
             array.first().map(|element| report.text(&element.span()).to_owned()).filter(works)
         }
-        DeValue::Array(_) | DeValue::Table(_) => None,
+        // Nobody calls a thing `true`.
+        DeValue::Array(_) | DeValue::Table(_) | DeValue::Boolean(_) => None,
         _ => Some(format!("\"{}\"", report.text(span))).filter(works),
     };
     let help = match fix {

@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use genkan_config::Code;
+
 const BASE: &str = r#"[wan]
 device = "eth0"
 address = "203.0.113.1/24"
@@ -181,14 +183,22 @@ fn advice_works() {
                         .enumerate()
                         .map(|(index, old)| format!("{}\n", if index + 1 == line { advice } else { old }))
                         .collect(),
+                    // A value in braces.
+                    Some((key, value))
+                        if source[..label.span.start].trim_end_matches([' ', '=']).ends_with(key) =>
+                    {
+                        format!("{}{value}{}", &source[..label.span.start], &source[label.span.end..])
+                    }
                     // A header, or an element of a list.
                     None => format!("{}{advice}{}", &source[..label.span.start], &source[label.span.end..]),
                     Some(_) => continue,
                 };
                 let left = genkan_config::parse(&better, "genkan.toml").err().unwrap_or_default();
-                // Another mistake may be hidden on the same line, but not this one.
+                // Another mistake may be hidden on the same line, but not this one, nor may the advice itself be refused.
+                let refused = [Code::BadValue, Code::WrongType, Code::Syntax];
                 let same = left.iter().any(|other| {
                     other.message == error.message && other.position().map(|at| at.line) == Some(line)
+                        || other.position() == error.position() && refused.contains(&other.code)
                 });
                 assert!(!same, "{}: `{advice}` does not help with\n{error}\nin\n{better}", case.title);
                 tried += 1;

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use crate::error::Span;
 use crate::schema::Mtu;
 use crate::table::Table;
-use crate::value::address::{Address, Network};
+use crate::value::address::{Address, Network, Subnet};
 use crate::value::address_range::AddressRange;
 use crate::value::dhcp::{OptionCode, OptionText};
 use crate::value::dns::Domain;
@@ -32,7 +32,7 @@ pub(crate) struct Dhcp {
 pub(crate) struct Relayed {
     /// The network; a `[[route]]` has to lead there.
     #[schemars(required)]
-    pub(crate) network: Field<Network>,
+    pub(crate) network: Field<Subnet>,
     /// Addresses for machines without a `[[host]]`.
     #[schemars(required)]
     pub(crate) pool: Field<AddressRange>,

@@ -11,7 +11,7 @@ use crate::error::{Code, Report, Span};
 use crate::schema::{File, Relayed};
 use crate::value::Spanned;
 use crate::value::address::{Address, end_of};
-use crate::value::address_range::AddressRange;
+use crate::value::address_range::{self, AddressRange};
 
 mod told;
 
@@ -49,16 +49,18 @@ pub(super) fn check(file: &File, names: &[String], topology: &Topology<'_>, repo
             pool(dhcp.pool.as_ref(), &network, report);
             router(dhcp.router.as_ref(), &network, report);
             told(&dhcp.told, &network, report);
+        } else if let Some(pool) = lan.dhcp.as_ref().and_then(|dhcp| dhcp.pool.as_ref()) {
+            order("lan.dhcp", pool, report);
         }
     }
     let mut before: Vec<(Ipv4Net, &Span)> = Vec::new();
     for relayed in file.relayed() {
-        let Some(network) = &relayed.network else { continue };
-        let prefix = network.value.0;
-        if stands_alone(prefix, &network.span, &before, topology, report) {
-            below(relayed, prefix, &network.span, report);
+        let network = relayed.network.as_ref().map(|network| (network.value.0, &network.span));
+        match network.filter(|(prefix, span)| stands_alone(*prefix, span, &before, topology, report)) {
+            Some((prefix, span)) => below(relayed, prefix, span, report),
+            None => relayed.pool.iter().for_each(|pool| order("relayed", pool, report)),
         }
-        before.push((prefix, &network.span));
+        before.extend(network);
     }
 }
 
@@ -126,7 +128,15 @@ fn pool(pool: Option<&Spanned<AddressRange>>, network: &Network<'_>, report: &mu
     let Some(pool) = pool else { return };
     let Network { table, name, short, prefix, span: own_span, router, wider } = network;
     let (range, span) = (pool.value, &pool.span);
-    let what = format!("`{table}.pool` is {}-{}", range.first, range.last);
+    if range.first > range.last {
+        backwards(table, pool, Some(network), report);
+        return;
+    }
+    let what = format!("`{table}.pool` is {range}");
+    let instead = |otherwise: &str| {
+        usable(range, network)
+            .map_or_else(|| otherwise.to_owned(), |range| format!("write `pool = \"{range}\"`"))
+    };
     if !prefix.contains(&range.first) || !prefix.contains(&range.last) {
         report
             .error(Code::BadValue, span, format!("{what}, which is not all in {name}"))
@@ -137,11 +147,10 @@ fn pool(pool: Option<&Spanned<AddressRange>>, network: &Network<'_>, report: &mu
     }
     let most = u64::from(MAX_POOL);
     if range.count() > most {
-        let fits = Ipv4Addr::from_bits(range.first.to_bits() + (MAX_POOL - 1));
         report
             .error(Code::BadValue, span, format!("{what}, which are {} addresses", range.count()))
             .label(format!("{most} addresses at most are accepted"))
-            .help(format!("write `pool = \"{}-{fits}\"`", range.first));
+            .help(instead("take fewer"));
     }
     let ends = [range.first, range.last].into_iter();
     if let Some((address, end)) = ends.filter_map(|address| Some((address, end_of(*prefix, address)?))).next()
@@ -150,14 +159,51 @@ fn pool(pool: Option<&Spanned<AddressRange>>, network: &Network<'_>, report: &mu
             .error(Code::BadValue, span, format!("{what}, which holds {address}, the {end} of {name}"))
             .label("no machine can have that one")
             .related(own_span, format!("{prefix} is the network"))
-            .help("leave it out");
+            .help(instead("leave it out"));
     } else if let Some((router, router_span)) = router.filter(|(router, _)| range.contains(*router)) {
         report
             .error(Code::Conflict, span, format!("{what}, which holds {router}, the router's own"))
             .label(format!("a machine with the router's address would cut off {short}"))
             .related(router_span, "the router's")
-            .help("begin behind it, or end before it");
+            .help(instead("begin behind it, or end before it"));
     }
+}
+
+/// Checks a pool of a network that is not known.
+fn order(table: &str, pool: &Spanned<AddressRange>, report: &mut Report) {
+    if pool.value.first > pool.value.last {
+        backwards(table, pool, None, report);
+    }
+}
+
+/// Reports a pool that ends before it begins.
+fn backwards(table: &str, pool: &Spanned<AddressRange>, network: Option<&Network<'_>>, report: &mut Report) {
+    let AddressRange { first, last } = pool.value;
+    let turned = AddressRange { first: last, last: first };
+    let help = match network.and_then(|network| usable(turned, network)) {
+        Some(range) => format!("write `pool = \"{range}\"`"),
+        None => "write the lower address first".to_owned(),
+    };
+    let message = format!("`{table}.pool` cannot be \"{}\": it ends before it begins", pool.value);
+    report.error(Code::BadValue, &pool.span, message).label(address_range::ACCEPTED).help(help);
+}
+
+/// What of a range machines of a network can have; of the parts before and behind the router the larger.
+fn usable(range: AddressRange, network: &Network<'_>) -> Option<AddressRange> {
+    let (first, last) = (network.prefix.network().to_bits(), network.prefix.broadcast().to_bits());
+    let ends = u32::from(network.prefix.prefix_len() < 31);
+    let first = range.first.to_bits().max(first + ends);
+    let last = range.last.to_bits().min(last - ends);
+    let parts = match network.router.map(|(router, _)| router.to_bits()) {
+        Some(router) if (first..=last).contains(&router) => {
+            [(first, router - 1), (router.saturating_add(1), last)]
+        }
+        _ => [(first, last), (1, 0)],
+    };
+    let (first, last) =
+        parts.into_iter().filter(|(first, last)| first <= last).max_by_key(|(first, last)| last - first)?;
+    let last = last.min(first.saturating_add(MAX_POOL - 1));
+    Some(AddressRange { first: Ipv4Addr::from_bits(first), last: Ipv4Addr::from_bits(last) })
 }
 
 fn router(router: Option<&Spanned<Address>>, network: &Network<'_>, report: &mut Report) {

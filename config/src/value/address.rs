@@ -41,6 +41,10 @@ impl WanAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Network(pub(crate) Ipv4Net);
 
+/// A network of machines, none of which stands for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subnet(pub(crate) Ipv4Net);
+
 /// The MAC address of one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mac(pub(crate) MacAddr);
@@ -144,6 +148,16 @@ impl Text for Network {
             .help(format!("or, for that one machine, `{}`", quoted(&address.to_string()))));
         }
         Ok(Network(net))
+    }
+}
+
+impl Text for Subnet {
+    const TAKES: &'static str = "an IPv4 network";
+    const MANY: &'static str = "IPv4 networks";
+
+    fn parse(text: &str) -> Result<Subnet, Bad> {
+        // What is said of single machines, and of everybody, is no help here.
+        Network::parse(text).map(|Network(net)| Subnet(net)).map_err(|bad| Bad { help: Vec::new(), ..bad })
     }
 }
 
@@ -306,6 +320,7 @@ pattern_schema!(
     "An IPv4 network, or one address.",
     format!("^{DOTTED}(/[0-9]{{1,2}})?$")
 );
+pattern_schema!(Subnet, "Subnet", "An IPv4 network.", format!("^{DOTTED}(/[0-9]{{1,2}})?$"));
 pattern_schema!(Mac, "Mac", "A MAC address.", "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$");
 
 #[cfg(test)]

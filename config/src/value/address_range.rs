@@ -1,6 +1,7 @@
 //! Runs of addresses: `"192.168.0.100-192.168.0.199"`.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -8,14 +9,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::address::{plain, single};
 use super::{Bad, Text, quoted};
 
-/// From one address to another, both included, the first not behind the last.
+/// From one address to another, both included. The first may stand behind the last, until it is known where both are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddressRange {
     pub(crate) first: Ipv4Addr,
     pub(crate) last: Ipv4Addr,
 }
 
-const ACCEPTED: &str = "the first and the last address are accepted, such as \"192.168.0.100-192.168.0.199\"";
+/// What is accepted.
+pub(crate) const ACCEPTED: &str =
+    "the first and the last address are accepted, such as \"192.168.0.100-192.168.0.199\"";
 
 impl AddressRange {
     /// Whether an address is one of them.
@@ -23,9 +26,15 @@ impl AddressRange {
         (self.first..=self.last).contains(&address)
     }
 
-    /// How many they are, at least one.
+    /// How many they are, none if it ends before it begins.
     pub(crate) fn count(&self) -> u64 {
-        u64::from(self.last.to_bits()) - u64::from(self.first.to_bits()) + 1
+        (u64::from(self.last.to_bits()) + 1).saturating_sub(u64::from(self.first.to_bits()))
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
     }
 }
 
@@ -37,14 +46,22 @@ impl Text for AddressRange {
         let Some((first, last)) = text.split_once('-') else {
             return Err(Bad::new("it has no `-` between a first and a last address", ACCEPTED));
         };
-        let (first, last) = (plain(first, ACCEPTED)?, plain(last, ACCEPTED)?);
+        let both = (plain(first, ACCEPTED), plain(last, ACCEPTED));
+        // The fix of an address is no fix of the whole.
+        let meant = |end: &Result<Ipv4Addr, Bad>| match end {
+            Ok(address) => Some(*address),
+            Err(bad) => bad.fix.as_deref()?.trim_matches('"').parse().ok(),
+        };
+        let range = meant(&both.0).zip(meant(&both.1)).map(|(first, last)| AddressRange { first, last });
+        let refused = |bad: Bad| Bad { fix: range.map(|range| quoted(&range.to_string())), ..bad };
+        let (first, last) = match both {
+            (Ok(first), Ok(last)) => (first, last),
+            // What is not to be mended is the mistake to tell.
+            (Err(first), Err(last)) if first.fix.is_some() => return Err(refused(last)),
+            (Err(bad), _) | (_, Err(bad)) => return Err(refused(bad)),
+        };
         single(first)?;
         single(last)?;
-        if first > last {
-            return Err(
-                Bad::new("it ends before it begins", ACCEPTED).fix(quoted(&format!("{last}-{first}")))
-            );
-        }
         Ok(AddressRange { first, last })
     }
 }
@@ -79,7 +96,14 @@ mod tests {
     #[test]
     fn what_is_no_range_is_refused() {
         let fix = |text: &str| AddressRange::parse(text).unwrap_err().fix;
-        assert_eq!(fix("192.168.0.199-192.168.0.100").as_deref(), Some("\"192.168.0.100-192.168.0.199\""));
+        for text in [
+            "192.168.0.100 - 192.168.0.199",
+            "192.168.0.100-192.168.0.199 ",
+            "192.168.0.100 -192.168.000.199",
+        ] {
+            assert_eq!(fix(text).as_deref(), Some("\"192.168.0.100-192.168.0.199\""), "{text}");
+        }
+        assert_eq!(fix("192.168.0.100 - 199"), None);
         for text in ["", "-", "192.168.0.1", "192.168.0.0/24", "192.168.0.1-", "1-2-3", "224.0.0.1-224.0.0.9"]
         {
             assert!(AddressRange::parse(text).is_err(), "{text}");

@@ -98,9 +98,12 @@ impl Text for Resolver {
             Some((place, name)) => (place, Some(name)),
             None => (rest, None),
         };
-        if name.is_some() && !is_tls {
+        if let Some(name) = name.filter(|_| !is_tls) {
+            // Others write `@` before a port, and 53 is that of DNS without TLS.
+            let place = place.replace('@', ":");
+            let place = place.strip_suffix(":53").unwrap_or(&place);
             return Err(Bad::new("a name is compared with a certificate, which only TLS has", RESOLVER)
-                .fix(quoted(&format!("tls://{rest}"))));
+                .fix(quoted(&format!("tls://{place}#{name}"))));
         }
         if place.starts_with('[') || place.parse::<Ipv6Addr>().is_ok() {
             return Err(Bad::new("it is an IPv6 address, this version has IPv4", RESOLVER));
@@ -193,6 +196,16 @@ mod tests {
                 "9.9.9.9#name",
                 "a name is compared with a certificate, which only TLS has",
                 Some("\"tls://9.9.9.9#name\""),
+            ),
+            (
+                "9.9.9.9:53#name",
+                "a name is compared with a certificate, which only TLS has",
+                Some("\"tls://9.9.9.9#name\""),
+            ),
+            (
+                "9.9.9.9@853#dns.quad9.net",
+                "a name is compared with a certificate, which only TLS has",
+                Some("\"tls://9.9.9.9:853#dns.quad9.net\""),
             ),
             ("dns.quad9.net", "it is not an IPv4 address", None),
             ("2620:fe::fe", "it is an IPv6 address, this version has IPv4", None),

@@ -154,6 +154,13 @@ pub(crate) struct Ports(pub(crate) Vec<Spanned<PortSpan>>);
 
 impl Value for Ports {
     fn read(value: &DeValue<'_>, span: &Span, place: Place<'_>, report: &mut Report) -> Option<Ports> {
+        if let DeValue::String(text) = value
+            && text.contains(',')
+            && let Err(bad) = PortSpan::parse(text)
+        {
+            report_bad(bad, span, place, report);
+            return None;
+        }
         let DeValue::Array(array) = value else {
             let ports = PortSpan::read(value, span, place, report)?;
             return Some(Ports(vec![Spanned::new(ports, span.clone())]));

@@ -55,7 +55,7 @@ impl Scalar for Octets {
     fn from_toml(value: &DeValue<'_>) -> Result<Octets, Refusal> {
         match value {
             DeValue::String(text) => Ok(parse(text.trim())?),
-            DeValue::Integer(_) => Err(Bad::new("it has no unit", ACCEPTED).fix("\"256 MiB\"").into()),
+            DeValue::Integer(number) => Err(in_mebibytes(number.as_str()).into()),
             _ => Err(Refusal::Type),
         }
     }
@@ -64,18 +64,35 @@ impl Scalar for Octets {
 fn parse(text: &str) -> Result<Octets, Bad> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let bad = |what: &str| Bad::new(what, ACCEPTED).fix("\"256 MiB\"");
+    let bad = || Bad::new("it is not a size", ACCEPTED);
+    if number.is_empty() {
+        return Err(bad());
+    }
     let factor = match unit.trim() {
         "MiB" => MIB,
         "GiB" => GIB,
-        "" => return Err(bad("it has no unit")),
-        _ => return Err(bad("it is not a size")),
+        "" => return Err(in_mebibytes(number)),
+        other => {
+            return Err(match other.to_ascii_lowercase().as_str() {
+                "m" | "mb" | "mib" => bad().fix(quoted(&format!("{number} MiB"))),
+                "g" | "gb" | "gib" => bad().fix(quoted(&format!("{number} GiB"))),
+                _ => bad(),
+            });
+        }
     };
-    let octets = number.parse::<u64>().map_err(|_| bad("it is not a size"))?.checked_mul(factor);
-    match octets {
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
         Some(0) => Err(Bad::new("it is no room at all", "1 MiB to 1024 GiB is accepted").fix("\"1 MiB\"")),
         Some(octets) if octets <= MOST => Ok(Octets(octets)),
         _ => Err(Bad::new("it is too big", "1 MiB to 1024 GiB is accepted").fix("\"1024 GiB\"")),
+    }
+}
+
+/// Small numbers are meant as MiB; of large ones nobody knows.
+fn in_mebibytes(number: &str) -> Bad {
+    let bad = Bad::new("it has no unit", ACCEPTED);
+    match number.parse::<u64>() {
+        Ok(1..=65_536) => bad.fix(quoted(&format!("{number} MiB"))),
+        _ => bad,
     }
 }
 
@@ -132,14 +149,18 @@ mod tests {
         for (bad, fix) in [
             ("\"0 MiB\"", "\"1 MiB\""),
             ("\"2000 GiB\"", "\"1024 GiB\""),
-            ("\"99999999999999999999 GiB\"", "\"256 MiB\""),
+            ("\"99999999999999999999 GiB\"", "\"1024 GiB\""),
             ("\"18446744073709551615 GiB\"", "\"1024 GiB\""),
             ("\"256\"", "\"256 MiB\""),
             ("\"256 MB\"", "\"256 MiB\""),
-            ("\"\"", "\"256 MiB\""),
-            ("256", "\"256 MiB\""),
+            ("\"4MB\"", "\"4 MiB\""),
+            ("\"1 g\"", "\"1 GiB\""),
+            ("4", "\"4 MiB\""),
         ] {
             assert_eq!(read::<Octets>(bad), Err(Some(fix.to_owned())), "{bad}");
+        }
+        for bad in ["\"\"", "\"MiB\"", "\"512 KiB\"", "4194304", "-4"] {
+            assert_eq!(read::<Octets>(bad), Err(None), "{bad}");
         }
         for text in ["1 MiB", "256 MiB", "1 GiB", "1025 MiB"] {
             assert_eq!(parse(text).map(|Octets(octets)| size(octets)).ok().as_deref(), Some(text));
