@@ -161,6 +161,9 @@ pub(crate) struct Route {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct RouterTable {
+    /// `tun` is there, even if refused.
+    #[schemars(skip)]
+    pub(crate) means_tun: bool,
     /// Name of a TUN device through which the box is reachable at the lan addresses. Without it the box is not
     /// reachable through Genkan.
     pub(crate) tun: Field<DeviceName>,
@@ -330,6 +333,7 @@ impl Route {
 impl RouterTable {
     fn read(mut t: Table<'_, '_>) -> RouterTable {
         let router = RouterTable {
+            means_tun: t.is_meant("tun"),
             tun: t.optional("tun", "\"genkan0\""),
             workers: t.optional("workers", "1"),
             sandbox: t.optional("sandbox", "true"),
@@ -342,16 +346,20 @@ impl RouterTable {
 
 impl Host {
     fn read(mut t: Table<'_, '_>) -> Host {
+        let ways = [
+            ("address", "\"192.168.0.10\""),
+            ("mac", "\"52:54:00:12:34:56\""),
+            ("client_id", "\"01:52:54:00:12:34:56\""),
+        ];
         // What can be known wherever it is needs no place.
-        let can_be_found = t.has("mac") || t.has("client_id");
+        if !ways.iter().any(|(key, _)| t.is_meant(key)) {
+            t.misses_all(&ways);
+        }
         let host = Host {
             name: t.required("name", "\"nas\""),
             mac: t.optional("mac", "\"52:54:00:12:34:56\""),
             client_id: t.optional("client_id", "\"01:52:54:00:12:34:56\""),
-            address: match can_be_found {
-                true => t.optional("address", "\"192.168.0.10\""),
-                false => t.required("address", "\"192.168.0.10\""),
-            },
+            address: t.optional("address", "\"192.168.0.10\""),
             mapping: t.optional("mapping", "\"endpoint-independent\""),
             filtering: t.optional("filtering", "\"endpoint-independent\""),
             external: t.optional("external", "\"203.0.113.5\""),

@@ -81,6 +81,29 @@ impl<'a, 'd> Table<'a, 'd> {
         self.entries.contains_key(key)
     }
 
+    /// Whether a key is there, or one that was most likely meant as it.
+    pub(crate) fn is_meant(&self, key: &str) -> bool {
+        let known = (self.grammar.keys)().get(self.path).map_or(&[][..], Vec::as_slice);
+        let names = self.entries.keys().map(|name| name.get_ref().as_ref());
+        self.has(key)
+            || names.filter(|name| !known.iter().any(|known| known == name)).any(|name| {
+                let meant = synonym(self.grammar, self.path, name);
+                meant.or_else(|| closest(name, known.iter().map(String::as_str))) == Some(key)
+            })
+    }
+
+    /// Reports that none of several keys is there. Each with a value of it, as TOML.
+    pub(crate) fn misses_all(&mut self, keys: &[(&str, &str)]) {
+        let names: Vec<String> = keys.iter().map(|(key, _)| format!("`{key}`")).collect();
+        let message = format!("none of {} is there in `{}`", names.join(", "), brackets(self.path));
+        let diagnostic = self.report.error(Code::MissingKey, &self.span, message);
+        diagnostic.label("this table needs one of them");
+        for (index, (key, example)) in keys.iter().enumerate() {
+            let word = if index == 0 { "add" } else { "or" };
+            diagnostic.help(format!("{word} `{key} = {example}`"));
+        }
+    }
+
     /// Where the table begins: its header, or its braces.
     pub(crate) fn span(&self) -> Span {
         self.span.clone()

@@ -79,7 +79,7 @@ pub(crate) struct Topology<'f> {
     hosts: HashMap<&'f str, &'f Host>,
     /// Names of hosts, in file order.
     host_names: Vec<&'f str>,
-    /// The box itself is an inside host.
+    /// The box itself is an inside host, or was meant to be.
     pub(crate) tun: bool,
 }
 
@@ -127,7 +127,7 @@ impl<'f> Topology<'f> {
             routes: file.routes().filter_map(|route| route.to.as_ref()).map(|to| to.value.0).collect(),
             hosts,
             host_names,
-            tun: file.router.as_ref().is_some_and(|router| router.tun.is_some()),
+            tun: file.router.as_ref().is_some_and(|router| router.means_tun),
         }
     }
 

@@ -18,6 +18,9 @@ use crate::value::{Field, List};
 pub(crate) struct Dns {
     #[schemars(skip)]
     pub(crate) span: Span,
+    /// `upstreams` is there, even if refused.
+    #[schemars(skip)]
+    pub(crate) means_upstreams: bool,
     /// The resolvers that are asked: `9.9.9.9`, `9.9.9.9:5353`, or over TLS (RFC 7858) `tls://9.9.9.9#dns.quad9.net`,
     /// where the name is that of the certificate. At most 16. May be left out when the wan's address is `dhcp`: then those
     /// that the DHCP server gives.
@@ -61,6 +64,7 @@ impl Dns {
     pub(super) fn read(mut t: Table<'_, '_>) -> Dns {
         let dns = Dns {
             span: t.span(),
+            means_upstreams: t.is_meant("upstreams"),
             upstreams: t.optional("upstreams", "[\"9.9.9.9\"]"),
             strategy: t.optional("strategy", "\"ordered\""),
             tls_ca: t.optional("tls_ca", "\"/etc/genkan/ca.pem\""),

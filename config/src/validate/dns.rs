@@ -21,7 +21,8 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
     }
     let Some(upstreams) = &dns.upstreams else {
         let wan = file.wan.as_ref().and_then(|wan| wan.address.as_ref());
-        if wan.is_some_and(|address| address.value == WanAddress::Dhcp) {
+        // An address that was refused may have been meant as `dhcp`.
+        if dns.means_upstreams || wan.is_none_or(|address| address.value == WanAddress::Dhcp) {
             return;
         }
         report
