@@ -29,11 +29,11 @@ use crate::{
 };
 
 /// Default of `mtu`: that of Ethernet.
-const MTU: u16 = 1500;
+pub(crate) const MTU: u16 = 1500;
 /// Default of `lan.dhcp.lease`.
 const LEASE: Duration = Duration::from_secs(12 * 3_600);
 /// Defaults of `[dns]`: RFC 8375; RFC 8767 section 5 has one to three days.
-const DOMAIN: &str = "home.arpa";
+pub(crate) const DOMAIN: &str = "home.arpa";
 const CACHE: u64 = 4 << 20;
 const STALE: Duration = Duration::from_secs(24 * 3_600);
 /// Defaults of `[services]`.

@@ -123,6 +123,9 @@ pub(crate) struct Wan {
 pub(crate) struct Lan {
     #[schemars(skip)]
     pub(crate) span: Span,
+    /// `mtu` is there, even if refused.
+    #[schemars(skip)]
+    pub(crate) means_mtu: bool,
     /// Its name in listings and in `reaches`; without it, the name of its device.
     pub(crate) name: Field<Label>,
     /// A network device on which the kernel has no address.
@@ -308,6 +311,7 @@ impl Lan {
     fn read(mut t: Table<'_, '_>) -> Lan {
         let lan = Lan {
             span: t.span(),
+            means_mtu: t.is_meant("mtu"),
             name: t.optional("name", "\"home\""),
             device: t.required("device", "\"eth1\""),
             backend: t.optional("backend", "\"auto\""),

@@ -8,7 +8,8 @@ use ipnet::Ipv4Net;
 use super::Topology;
 use super::addresses::overlap;
 use crate::error::{Code, Report, Span};
-use crate::schema::{File, Relayed};
+use crate::plan::MTU;
+use crate::schema::{Dhcp, File, Lan, Relayed};
 use crate::value::Spanned;
 use crate::value::address::{Address, end_of};
 use crate::value::address_range::{self, AddressRange};
@@ -49,6 +50,7 @@ pub(super) fn check(file: &File, names: &[String], topology: &Topology<'_>, repo
             pool(dhcp.pool.as_ref(), &network, report);
             router(dhcp.router.as_ref(), &network, report);
             told(&dhcp.told, &network, report);
+            mtu(lan, dhcp, report);
         } else if let Some(pool) = lan.dhcp.as_ref().and_then(|dhcp| dhcp.pool.as_ref()) {
             order("lan.dhcp", pool, report);
         }
@@ -61,6 +63,27 @@ pub(super) fn check(file: &File, names: &[String], topology: &Topology<'_>, repo
             None => relayed.pool.iter().for_each(|pool| order("relayed", pool, report)),
         }
         before.extend(network);
+    }
+}
+
+/// The router takes no longer packets than those of the lan.
+fn mtu(lan: &Lan, dhcp: &Dhcp, report: &mut Report) {
+    let Some(told) = &dhcp.told.mtu else { return };
+    let most = match &lan.mtu {
+        Some(mtu) => mtu.value.0,
+        None if lan.means_mtu => return,
+        None => u32::from(MTU),
+    };
+    let number = told.value.0;
+    if number > most {
+        let message = format!("`lan.dhcp.mtu` is {number}, and `lan.mtu` {most}");
+        let diagnostic = report.error(Code::Conflict, &told.span, message);
+        diagnostic.label("machines would send packets that the router does not take");
+        if let Some(mtu) = &lan.mtu {
+            diagnostic.related(&mtu.span, "that of the lan");
+        }
+        diagnostic.help(format!("write `mtu = {most}`"));
+        diagnostic.help(format!("or give the `[[lan]]` itself `mtu = {number}`, if its device takes that"));
     }
 }
 
@@ -221,5 +244,11 @@ fn router(router: Option<&Spanned<Address>>, network: &Network<'_>, report: &mut
             "relayed" => "take the address that the relay agent, or the router there, has on that network",
             _ => "leave it out: then machines are told the router's own address",
         });
+    } else if let Some(end) = end_of(*prefix, address) {
+        report
+            .error(Code::BadValue, span, format!("`{table}.router` is {address}, the {end} of {name}"))
+            .label("no router has this address")
+            .related(own_span, format!("{prefix} is the network"))
+            .help("take the address that the router has there");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use crate::error::{Code, Report, Span};
+use crate::plan::DOMAIN;
 use crate::schema::File;
 use crate::validate::Topology;
 use crate::value::Spanned;
@@ -16,11 +17,19 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
     let mut identifiers = HashMap::new();
     let mut addresses = HashMap::new();
     let mut externals = HashMap::new();
+    let domain = file.dns.as_ref().map(|dns| dns.domain.as_ref().map_or(DOMAIN, |domain| &domain.value.0));
     for host in file.hosts() {
         if let Some(name) = &host.name {
             let text = name.value.0.as_str();
-            once(&mut names, text.to_lowercase(), &name.span, report, || {
-                format!("two hosts are called `{text}`")
+            let lower = text.to_lowercase();
+            // With a DNS service both of `nas` and `nas.home.arpa` would be that one.
+            let below = domain.and_then(|domain| lower.strip_suffix(domain)?.strip_suffix('.'));
+            let key = below.filter(|label| !label.contains('.')).unwrap_or(&lower).to_owned();
+            once(&mut names, key, &name.span, report, || match below {
+                Some(label) => {
+                    format!("two hosts are called `{label}` in the DNS: `{text}` is below `dns.domain`")
+                }
+                None => format!("two hosts are called `{text}`"),
             });
         }
         if let Some(mac) = &host.mac {
@@ -36,7 +45,7 @@ pub(super) fn check(file: &File, topology: &Topology<'_>, report: &mut Report) {
         if let Some(address) = &host.address {
             let ip = address.value.0;
             once(&mut addresses, ip, &address.span, report, || format!("two hosts have the address {ip}"));
-            internal(address, topology, report);
+            internal(address, file, topology, report);
         }
         if let Some(external) = &host.external {
             let ip = external.value.0;
@@ -68,7 +77,7 @@ fn once<'f, K: std::hash::Hash + Eq>(
 }
 
 /// A host's own address has to be one that a machine inside can have.
-fn internal(address: &Spanned<Address>, topology: &Topology<'_>, report: &mut Report) {
+fn internal(address: &Spanned<Address>, file: &File, topology: &Topology<'_>, report: &mut Report) {
     let (ip, span) = (address.value.0, &address.span);
     if let Some(lan) = topology.lan_of(ip) {
         if lan.address.addr() == ip {
@@ -88,6 +97,15 @@ fn internal(address: &Spanned<Address>, topology: &Topology<'_>, report: &mut Re
                 .related(lan.span, format!("{} is the network", lan.address.trunc()))
                 .help("take the address that the machine has");
         }
+    } else if let Some((net, net_span, end)) = file.relayed().find_map(|relayed| {
+        let network = relayed.network.as_ref()?;
+        Some((network.value.0, &network.span, end_of(network.value.0, ip)?))
+    }) {
+        report
+            .error(Code::BadValue, span, format!("`host.address` is {ip}, the {end} of {net}"))
+            .label("no machine has this address")
+            .related(net_span, "the relayed network")
+            .help("take the address that the machine has");
     } else if !topology.is_inside(ip) && !topology.lans.is_empty() {
         let lans = topology.lans.iter().map(|lan| lan.address.trunc().to_string());
         report

@@ -107,6 +107,10 @@ impl Text for HostName {
             let bad = Bad::new(format!("a host name has no {}", spell(wrong)), accepted);
             return Err(if tidy.is_empty() { bad } else { bad.fix(quoted(&tidy)) });
         }
+        if text.split('.').any(str::is_empty) && text.starts_with(char::is_alphabetic) {
+            let labels: Vec<&str> = text.split('.').filter(|label| !label.is_empty()).collect();
+            return Err(Bad::new("a dot has a name on both sides", accepted).fix(quoted(&labels.join("."))));
+        }
         if !text.starts_with(char::is_alphabetic) {
             return Err(Bad::new("it does not begin with a letter", accepted)
                 .note("so that `to = \"NAME:80\"` cannot be mistaken for an address"));
@@ -275,7 +279,7 @@ mod tests {
         for good in ["nas", "nas.lan", "ps5-0", "玄関"] {
             assert!(HostName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "192.168.0.1", "3ds", "a:b", "a b"] {
+        for bad in ["", "192.168.0.1", "3ds", "a:b", "a b", "nas..x", "nas."] {
             assert!(HostName::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(HostName::parse("my nas").expect_err("a blank").fix.as_deref(), Some("\"my-nas\""));

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use super::Network;
 use crate::error::{Code, Report, Span};
 use crate::schema::{Told, ToldOption};
-use crate::value::address::Address;
+use crate::value::address::{Address, end_of};
 use crate::value::{List, Spanned};
 
 /// Most octets of an option (RFC 2132 section 2); clients need not read one in several parts (RFC 3396).
@@ -45,7 +45,7 @@ const KEYS: &[(u32, &str)] = &[
 
 /// Checks them.
 pub(super) fn told(told: &Told, network: &Network<'_>, report: &mut Report) {
-    let Network { table, name, short, prefix, span: own_span, .. } = network;
+    let table = network.table;
     addresses(told.dns.as_ref(), &format!("{table}.dns"), "name servers", report);
     addresses(told.ntp.as_ref(), &format!("{table}.ntp"), "time servers", report);
     room_for_routes(told, table, report);
@@ -61,18 +61,8 @@ pub(super) fn told(told: &Told, network: &Network<'_>, report: &mut Report) {
                     .help("take one of them away");
             }
         }
-        if let Some(via) = &route.via
-            && !prefix.contains(&via.value.0)
-        {
-            report
-                .error(
-                    Code::BadValue,
-                    &via.span,
-                    format!("`{table}.routes.via` is {}, which is not in {name}", via.value.0),
-                )
-                .label(format!("an address of {prefix} is accepted"))
-                .related(own_span, *short)
-                .help("machines can only send to a next hop on their own network");
+        if let Some(via) = &route.via {
+            next_hop(via, network, report);
         }
     }
     let mut seen: HashMap<u32, &Span> = HashMap::new();
@@ -99,6 +89,24 @@ pub(super) fn told(told: &Told, network: &Network<'_>, report: &mut Report) {
                 .help("take one of them away");
         }
         one_of(option, table, number, report);
+    }
+}
+
+fn next_hop(via: &Spanned<Address>, network: &Network<'_>, report: &mut Report) {
+    let Network { table, name, short, prefix, span: own_span, .. } = network;
+    let (address, span) = (via.value.0, &via.span);
+    if !prefix.contains(&address) {
+        report
+            .error(Code::BadValue, span, format!("`{table}.routes.via` is {address}, which is not in {name}"))
+            .label(format!("an address of {prefix} is accepted"))
+            .related(own_span, *short)
+            .help("machines can only send to a next hop on their own network");
+    } else if let Some(end) = end_of(*prefix, address) {
+        report
+            .error(Code::BadValue, span, format!("`{table}.routes.via` is {address}, the {end} of {name}"))
+            .label("no router has this address")
+            .related(own_span, format!("{prefix} is the network"))
+            .help("take the address that the next hop has");
     }
 }
 
