@@ -162,6 +162,12 @@ pub enum Code {
     ShortTimeout,
     /// Lint: a password that others can read, or a file of one that is not there.
     SecretFile,
+    /// Lint: a file that the DNS service is to read, and that is none.
+    DnsFile,
+    /// Lint: a name that the DNS service does not give, or that hides the names of others.
+    DnsName,
+    /// Lint: machines are told to ask a resolver that is none.
+    NoResolver,
 }
 
 impl Code {
@@ -185,6 +191,9 @@ impl Code {
             Code::FewPorts => "few-ports",
             Code::ShortTimeout => "short-timeout",
             Code::SecretFile => "secret-file",
+            Code::DnsFile => "dns-file",
+            Code::DnsName => "dns-name",
+            Code::NoResolver => "no-resolver",
         }
     }
 }

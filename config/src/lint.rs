@@ -7,6 +7,7 @@ use crate::validate::{Checked, Topology};
 use crate::value::target::Machine;
 
 mod forwards;
+mod names;
 mod ports;
 mod shadow;
 mod timeouts;
@@ -19,6 +20,7 @@ pub(crate) fn lint(file: &File, checked: &Checked, report: &mut Report) {
     shadow::lint(file, checked, &topology, report);
     ports::lint(file, checked, &topology, report);
     timeouts::lint(file, report);
+    names::lint(file, &topology, report);
 }
 
 fn dmz(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Report) {

@@ -10,7 +10,9 @@ use crate::facts::ABSENT;
 use crate::schema::{File, Forward};
 use crate::services::SERVICES;
 use crate::validate::{Checked, Resolved, Topology, list};
+use crate::value::Spanned;
 use crate::value::ports::PortSpan;
+use crate::value::target::{Machine, Target};
 
 pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, report: &mut Report) {
     for (forward, resolved) in file.forwards().zip(&checked.forwards) {
@@ -27,9 +29,27 @@ pub(super) fn lint(file: &File, checked: &Checked, topology: &Topology<'_>, repo
         if let Some(to) = &forward.to {
             let subject = format!("forward `{}` leads", name.value.0);
             in_pool(&subject, resolved.to, &to.span, file, report);
+            unfound(&subject, to, file, report);
         }
         open_service(forward, resolved, &name.value.0, report);
     }
+}
+
+/// Reports a device that only the DHCP service would know, where there is none.
+fn unfound(subject: &str, to: &Spanned<Target>, file: &File, report: &mut Report) {
+    let Machine::Name(wanted) = &to.value.machine else { return };
+    let is_served = file.lan.iter().any(|lan| lan.dhcp.is_some()) || file.relayed().next().is_some();
+    let host = file.hosts().find(|host| host.name.as_ref().is_some_and(|name| name.value.0 == *wanted));
+    let Some(host) = host.filter(|host| host.mac.is_none() && host.address.is_none() && !is_served) else {
+        return;
+    };
+    let message = format!("{subject} to `{wanted}`, which only DHCP would know, and no lan has `dhcp`");
+    let diagnostic = report.warning(Code::TargetOutside, &to.span, message);
+    diagnostic.label("nobody finds out where it is");
+    if let Some(id) = &host.client_id {
+        diagnostic.related(&id.span, "what it calls itself to DHCP");
+    }
+    diagnostic.help("give the `[[host]]` its `mac` or `address`, or its lan a `dhcp`");
 }
 
 /// Reports a target whose address DHCP may give to any machine.

@@ -126,9 +126,9 @@ impl Told {
     fn read(t: &mut Table<'_, '_>, routes: &'static str, options: &'static str) -> Told {
         Told {
             lease: t.optional("lease", "\"12h\""),
-            dns: t.optional("dns", "[\"192.168.0.1\"]"),
+            dns: t.optional("dns", "[\"192.0.2.53\"]"),
             domain: t.optional("domain", "\"home.arpa\""),
-            ntp: t.optional("ntp", "[\"192.168.0.1\"]"),
+            ntp: t.optional("ntp", "[\"192.0.2.123\"]"),
             mtu: t.optional("mtu", "1500"),
             routes: Some(t.tables(routes, "routes", ToldRoute::read)),
             vendor: t.optional("vendor", "\"01:04:c0:00:02:01\""),

@@ -46,6 +46,9 @@ impl Text for Domain {
                 let foreign = !wrong.is_ascii();
                 return Err(if foreign { bad.help("write it in its `xn--` form") } else { bad });
             }
+            if label.starts_with('-') || label.ends_with('-') {
+                return Err(Bad::new("a part between two dots begins or ends with `-`", NAME));
+            }
             if label.len() > MOST_LABEL {
                 return Err(Bad::new("a part between two dots has at most 63 octets", NAME));
             }
@@ -231,9 +234,18 @@ mod tests {
         {
             assert_eq!(Domain::parse(text), Ok(Domain(name.to_owned())));
         }
-        for wrong in
-            ["", ".", "a..b", "a b", "192.168.0.1", "日本.example", &"a".repeat(64), &"a.".repeat(130)]
-        {
+        for wrong in [
+            "",
+            ".",
+            "-",
+            "a-.b",
+            "a..b",
+            "a b",
+            "192.168.0.1",
+            "日本.example",
+            &"a".repeat(64),
+            &"a.".repeat(130),
+        ] {
             assert!(Domain::parse(wrong).is_err(), "{wrong}");
         }
         assert_eq!(Domain::parse("*.example.net").unwrap_err().fix.as_deref(), Some("\"example.net\""));
