@@ -20,6 +20,7 @@ use genkan_services::dhcp::server::Options;
 
 pub mod ddns;
 pub mod diff;
+mod dns_files;
 pub mod edit;
 pub mod error;
 pub mod expectations;
@@ -319,6 +320,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     match read_file(path) {
         Ok(text) => {
             let mut loaded = parse(&text, &name)?;
+            dns_files::lint(&mut loaded);
             ddns::lint_files(&mut loaded, path);
             Ok(loaded)
         }

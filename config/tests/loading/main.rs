@@ -132,3 +132,26 @@ fn files_of_passwords_are_looked_at() {
     assert!(loaded.config.ddns[0].entry().is_err());
     std::fs::remove_dir_all(&folder).expect("it is ours");
 }
+
+/// What the DNS service could not read is told before it is to.
+#[test]
+fn files_of_the_dns_service_are_looked_at() {
+    let folder = std::env::temp_dir().join(format!("genkan-dns-files-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+    let (path, list) = (folder.join("genkan.toml"), folder.join("blocked.txt"));
+    std::fs::write(&list, "ads.example\n").expect("it is ours");
+    let warnings = |keys: &str| {
+        let dns = format!("[router]\ntun = \"genkan0\"\n[dns]\nupstreams = [\"9.9.9.9\"]\n{keys}\n");
+        std::fs::write(&path, format!("{MINIMAL}{dns}")).expect("it is ours");
+        let loaded = genkan_config::load(&path).expect("no errors");
+        loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let (list, folder_shown) = (list.display(), folder.display());
+    assert_eq!(warnings(&format!("block = [\"{list}\"]")), "");
+    let shown =
+        warnings(&format!("tls_ca = \"{folder_shown}/ca.pem\"\nblock = [\"{list}\", \"{folder_shown}\"]"));
+    assert!(shown.contains(&format!("warning: `dns.tls_ca`: {folder_shown}/ca.pem is not there")), "{shown}");
+    assert!(shown.contains(&format!("warning: `dns.block`: {folder_shown} is a directory")), "{shown}");
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+}

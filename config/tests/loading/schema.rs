@@ -102,7 +102,7 @@ fn the_example_with_its_dmz_has_one_warning() {
 fn the_example_shows_every_key() {
     let (_, text) = example();
     let text = text.replace("# [dmz]", "[dmz]").replace("# to = ", "to = ");
-    let text = ["[wan.dhcp]", "hostname = ", "client_id = ", "vendor_class = "]
+    let text = ["[wan.dhcp]", "hostname = ", "client_id = ", "vendor_class = ", "tls_ca = ", "block = "]
         .iter()
         .fold(text, |text, shown| text.replace(&format!("# {shown}"), shown));
     let schema = genkan_config::schema_json();
