@@ -16,7 +16,7 @@ mod headers;
 mod values;
 
 use headers::{header, headers, section};
-use values::{is_date, is_deep, is_key, list, mended, parses, parts, uncommented, within};
+use values::{closing, inner, is_date, is_deep, is_key, list, mended, parses, parts, uncommented, within};
 
 /// After so many mistakes the rest waits for the next run.
 const MOST: usize = 50;
@@ -129,6 +129,10 @@ fn explain(text: &str, tree: &DeTable<'_>, error: &Error, report: &mut Report) -
         // What follows would end up in the table before.
         return section(text, line);
     }
+    let entries = inner(uncommented(content));
+    if !inside && in_braces(text, tree, line.start) && wrong_entry(line, entries, None, error, report) {
+        return line.span_of(entries);
+    }
     if inside {
         element(line, content, error, report);
     } else if let Some((key, value)) = content.split_once('=') {
@@ -151,7 +155,15 @@ fn explain(text: &str, tree: &DeTable<'_>, error: &Error, report: &mut Report) -
             .label("`key = value` or `[table]` is expected")
             .note(format!("TOML: {}", error.message()));
     }
-    line.range()
+    let range = line.range();
+    match content.split_once('=').map(|(_, value)| line.span_of(value.trim_start()).start) {
+        // Without its beginning the rest of a table in braces would be no TOML.
+        Some(open) if !inside && text[open..].starts_with('{') => {
+            let end = closing(text, open).map_or(range.end, |end| Line::at(text, end).range().end);
+            range.start..end.max(range.end)
+        }
+        _ => range,
+    }
 }
 
 fn floor(text: &str, at: usize) -> usize {
@@ -183,6 +195,19 @@ fn list_rest(text: &str, open: usize) -> Range<usize> {
 fn key_value(text: &str, line: Line<'_>, key: &str, value: &str, error: &Error, report: &mut Report) {
     let at = error.span().map_or(line.start, |span| span.start);
     let key_span = line.span_of(key);
+    if error.message().contains("duplicate") && at >= key_span.end {
+        let span = error.span().unwrap_or(key_span);
+        let twice = shorten(text.get(span.clone()).unwrap_or_default());
+        report
+            .error(
+                Code::Syntax,
+                &span,
+                format!("`{twice}` is set twice between the braces of `{}`", shorten(key)),
+            )
+            .label("the second time")
+            .help("take one of them away");
+        return;
+    }
     if error.message().contains("duplicate") {
         let diagnostic = report.error(Code::Syntax, &key_span, format!("`{}` is set twice", shorten(key)));
         diagnostic.label("the second time");
@@ -230,7 +255,7 @@ fn wrong_value(
     error: &Error,
     report: &mut Report,
 ) {
-    if let Some(inside) = within(bare, '{', '}')
+    if let Some(inside) = within(bare, '{', '}').or(bare.strip_prefix('{'))
         && wrong_entry(line, inside, whole, error, report)
     {
         return;
@@ -328,6 +353,12 @@ fn wrong_entry(
     }
     let Some(part) = parts(inside).find(is_wrong) else { return false };
     match part.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+        Some((_, value)) if let Some(next) = without_comma(value) => {
+            let at = line.span_of(next).start;
+            report
+                .error(Code::Syntax, &(at..at), "a comma is missing between two keys in braces")
+                .label("`,` is expected before this");
+        }
         Some((key, "")) => no_value(key, &line.span_of(key), report),
         Some((key, value)) => wrong_value(line, key, value, whole, error, report),
         None => {
@@ -340,6 +371,13 @@ fn wrong_entry(
         }
     }
     true
+}
+
+/// The next key behind a value, where no comma stands before it.
+fn without_comma(value: &str) -> Option<&str> {
+    let (first, next) = value.split_once(char::is_whitespace)?;
+    let next = next.trim_start();
+    (parses(first) && next.split_once('=').is_some_and(|(key, _)| is_key(key.trim()))).then_some(next)
 }
 
 /// Whether what stands between braces is no TOML.
@@ -384,6 +422,20 @@ fn in_list(tree: &DeTable<'_>, at: usize) -> bool {
     found
 }
 
+/// Whether a place lies inside an inline table that began before it.
+fn in_braces(text: &str, tree: &DeTable<'_>, at: usize) -> bool {
+    let mut last = None;
+    walk(tree, &mut |value, span| {
+        let written = text.get(span.clone()).unwrap_or_default();
+        // What ends before the place may have been ended by a mistake.
+        let holds = span.contains(&at) || !written.ends_with('}');
+        if matches!(value, DeValue::Table(_)) && written.starts_with('{') && span.start < at && holds {
+            last = last.max(Some(span.start));
+        }
+    });
+    last.is_some_and(|open| closing(text, open).is_some_and(|end| end >= at))
+}
+
 /// The first bracket, brace or long quote that is never closed, and what would close it.
 fn unclosed(text: &str, tree: &DeTable<'_>) -> Option<(usize, (&'static str, &'static str))> {
     let mut first: Option<(usize, (&'static str, &'static str))> = None;
@@ -411,7 +463,8 @@ fn unclosed(text: &str, tree: &DeTable<'_>) -> Option<(usize, (&'static str, &'s
             first = Some((span.start, pair));
         }
     });
-    first
+    // A mistake between them ends what the parser sees of a pair that is closed.
+    first.filter(|(open, (sign, _))| !matches!(*sign, "[" | "{") || closing(text, *open).is_none())
 }
 
 /// Visits every value of a tree.

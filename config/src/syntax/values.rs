@@ -53,6 +53,10 @@ pub(super) fn mended(text: &str) -> String {
         let entries: Vec<String> = parts(inside).map(entry).collect();
         return format!("{{ {} }}", entries.join(", "));
     }
+    // What goes on below is mended there.
+    if text.starts_with(['[', '{']) {
+        return text.to_owned();
+    }
     match text.to_lowercase().as_str() {
         "true" | "yes" | "on" => return "true".to_owned(),
         "false" | "no" | "off" => return "false".to_owned(),
@@ -83,6 +87,14 @@ pub(super) fn list(inside: &str) -> String {
 fn entry(part: &str) -> String {
     let colon = || part.split_once(':').filter(|(key, _)| is_key(key.trim()));
     match part.split_once('=').or_else(colon) {
+        // With a comma missing there are two.
+        Some((_, value))
+            if value.contains(['"', '\''])
+                && !value.trim().starts_with(['[', '{'])
+                && !parses(value.trim()) =>
+        {
+            part.to_owned()
+        }
         Some((key, value)) => format!("{} = {}", key.trim(), mended(value.trim())),
         None => part.to_owned(),
     }
@@ -123,4 +135,47 @@ pub(super) fn parts(inside: &str) -> impl Iterator<Item = &str> {
         })
         .map(str::trim)
         .filter(|part| !part.is_empty())
+}
+
+/// What stands before the first bracket or brace that closes one of a line before.
+pub(super) fn inner(text: &str) -> &str {
+    let (mut quote, mut depth) = (None, 0_usize);
+    let end = text.char_indices().find(|(_, character)| {
+        match (quote, *character) {
+            (None, '"' | '\'') => quote = Some(*character),
+            (Some(open), close) if open == close => quote = None,
+            (None, '[' | '{') => depth += 1,
+            (None, ']' | '}') if depth == 0 => return true,
+            (None, ']' | '}') => depth -= 1,
+            _ => {}
+        }
+        false
+    });
+    end.map_or(text, |(end, _)| text[..end].trim_end())
+}
+
+/// Where the bracket or brace at `open` is closed.
+pub(super) fn closing(text: &str, open: usize) -> Option<usize> {
+    let opening = *text.as_bytes().get(open)?;
+    let closing = if opening == b'{' { b'}' } else { b']' };
+    let (mut depth, mut quote, mut comment) = (0_usize, None, false);
+    for (at, octet) in text.bytes().enumerate().skip(open) {
+        match (quote, octet) {
+            (_, b'\n') => (quote, comment) = (None, false),
+            _ if comment => {}
+            (Some(quoting), octet) if quoting == octet => quote = None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') => quote = Some(octet),
+            (None, b'#') => comment = true,
+            (None, octet) if octet == opening => depth += 1,
+            (None, octet) if octet == closing => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
