@@ -6,12 +6,11 @@ use genkan_control::client::Client;
 use super::{Target, ask, block_on};
 use crate::output::{self, Exit, Failure, Format, Listing};
 
-const AFTER_HELP: &str = "\
+const KEPT: &str = "\
 The router keeps the last 10,000 events in memory, and those of the last runs in events.jsonl in its state folder.
-Kinds: started, configuration, forward-opened, forward-closed, forward-expired, first-hit, forward-hit, source-refused,
-address-conflict, neighbor-moved, neighbor-unreachable, wan-address-obtained, wan-address-changed,
-wan-address-lost, wan-lease-refused, limit, link, problem, problem-over, other.
+";
 
+const EXAMPLES: &str = "\
 Examples:
   genkan events
   genkan events --kind source-refused --kind first-hit
@@ -20,7 +19,7 @@ Examples:
 
 /// Show what happened: forwards opened and closed, first hits, refused sources, conflicts, limits, links
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = after_help())]
 pub(crate) struct Arguments {
     #[command(flatten)]
     target: Target,
@@ -36,6 +35,11 @@ pub(crate) struct Arguments {
     /// The last so many events, 0 for all that are kept
     #[arg(long, value_name = "EVENTS", default_value_t = 100)]
     limit: usize,
+}
+
+fn after_help() -> String {
+    let kinds: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
+    format!("{KEPT}Kinds: {}.\n\n{EXAMPLES}", kinds.join(", "))
 }
 
 /// A kind by its name.
@@ -126,6 +130,14 @@ mod tests {
         assert_eq!(kind("first-hit"), Ok(EventKind::FirstHit));
         let error = kind("first-hits").expect_err("no such kind");
         assert!(error.contains("first-hits") && error.contains("source-refused"), "{error}");
+    }
+
+    #[test]
+    fn the_help_names_every_kind() {
+        let help = after_help();
+        let words: Vec<&str> = help.split([' ', ',', '.', '\n']).collect();
+        let is_missing = |kind: &&EventKind| !words.contains(&kind.name());
+        assert_eq!(EventKind::ALL.iter().find(is_missing), None, "{help}");
     }
 
     #[test]

@@ -35,105 +35,84 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Kinds of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum EventKind {
-    /// The router has started.
-    Started,
-    /// The configuration in force is another one.
-    Configuration,
-    /// A forward is open from now on.
-    ForwardOpened,
-    /// A forward is closed from now on, or gone.
-    ForwardClosed,
-    /// A forward has reached its `expires`.
-    ForwardExpired,
-    /// The first session through a forward since the router started or the forward was added.
-    FirstHit,
-    /// A new session through a forward with `log = true`.
-    ForwardHit,
-    /// A source that the `from` of a forward does not admit.
-    SourceRefused,
-    /// Another machine uses one of the router's addresses.
-    AddressConflict,
-    /// A neighbour has another MAC address.
-    NeighborMoved,
-    /// The device of a `[[host]]` is at another address now, or nowhere; what leads to it has followed.
-    HostMoved,
-    /// A neighbour does not answer ARP.
-    NeighborUnreachable,
-    /// A table, a pool of ports or a host's share is used up.
-    Limit,
-    /// A DHCP server has given the wan an address.
-    WanAddressObtained,
-    /// The wan has another address, or other routes.
-    WanAddressChanged,
-    /// The wan has no address any more.
-    WanAddressLost,
-    /// A DHCP server on the wan gives an address that is used inside.
-    WanLeaseRefused,
-    /// A port's link came up, went down or changed.
-    Link,
-    /// A resolver of the DNS service does not answer.
-    ResolverDown,
-    /// A resolver answers again.
-    ResolverUp,
-    /// A DNS answer from outside pointed inside and was withheld.
-    AnswerWithheld,
-    /// A machine was given an address by the DHCP service, or gave it back.
-    Lease,
-    /// A stranger uses an address of the DHCP service.
-    LeaseConflict,
-    /// The DHCP service has refused a machine the address that it wanted.
-    LeaseRefused,
-    /// A name outside has the address now.
-    DdnsUpdated,
-    /// A name outside could not be updated.
-    DdnsFailed,
-    /// Something is not as it should be.
-    Problem,
-    /// A problem is over.
-    ProblemOver,
-    /// What has no kind of its own yet.
-    Other,
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $kind:ident = $name:literal,)+) => {
+        /// Kinds of events.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum EventKind { $($(#[doc = $doc])+ $kind,)+ }
+
+        impl EventKind {
+            /// Every one.
+            pub const ALL: &'static [EventKind] = &[$(EventKind::$kind,)+];
+
+            /// Its name in the API.
+            pub const fn name(self) -> &'static str {
+                match self { $(EventKind::$kind => $name,)+ }
+            }
+        }
+    };
 }
 
-impl EventKind {
-    /// Its name in the API.
-    pub const fn name(self) -> &'static str {
-        match self {
-            EventKind::Started => "started",
-            EventKind::Configuration => "configuration",
-            EventKind::ForwardOpened => "forward-opened",
-            EventKind::ForwardClosed => "forward-closed",
-            EventKind::ForwardExpired => "forward-expired",
-            EventKind::FirstHit => "first-hit",
-            EventKind::ForwardHit => "forward-hit",
-            EventKind::SourceRefused => "source-refused",
-            EventKind::AddressConflict => "address-conflict",
-            EventKind::NeighborMoved => "neighbor-moved",
-            EventKind::HostMoved => "host-moved",
-            EventKind::NeighborUnreachable => "neighbor-unreachable",
-            EventKind::Limit => "limit",
-            EventKind::WanAddressObtained => "wan-address-obtained",
-            EventKind::WanAddressChanged => "wan-address-changed",
-            EventKind::WanAddressLost => "wan-address-lost",
-            EventKind::WanLeaseRefused => "wan-lease-refused",
-            EventKind::Link => "link",
-            EventKind::ResolverDown => "resolver-down",
-            EventKind::ResolverUp => "resolver-up",
-            EventKind::AnswerWithheld => "answer-withheld",
-            EventKind::Lease => "lease",
-            EventKind::LeaseConflict => "lease-conflict",
-            EventKind::LeaseRefused => "lease-refused",
-            EventKind::DdnsUpdated => "ddns-updated",
-            EventKind::DdnsFailed => "ddns-failed",
-            EventKind::Problem => "problem",
-            EventKind::ProblemOver => "problem-over",
-            EventKind::Other => "other",
-        }
-    }
+kinds! {
+    /// The router has started.
+    Started = "started",
+    /// The configuration in force is another one.
+    Configuration = "configuration",
+    /// A forward is open from now on.
+    ForwardOpened = "forward-opened",
+    /// A forward is closed from now on, or gone.
+    ForwardClosed = "forward-closed",
+    /// A forward has reached its `expires`.
+    ForwardExpired = "forward-expired",
+    /// The first session through a forward since the router started or the forward was added.
+    FirstHit = "first-hit",
+    /// A new session through a forward with `log = true`.
+    ForwardHit = "forward-hit",
+    /// A source that the `from` of a forward does not admit.
+    SourceRefused = "source-refused",
+    /// Another machine uses one of the router's addresses.
+    AddressConflict = "address-conflict",
+    /// A neighbour has another MAC address.
+    NeighborMoved = "neighbor-moved",
+    /// The device of a `[[host]]` is at another address now, or nowhere; what leads to it has followed.
+    HostMoved = "host-moved",
+    /// A neighbour does not answer ARP.
+    NeighborUnreachable = "neighbor-unreachable",
+    /// A table, a pool of ports or a host's share is used up.
+    Limit = "limit",
+    /// A DHCP server has given the wan an address.
+    WanAddressObtained = "wan-address-obtained",
+    /// The wan has another address, or other routes.
+    WanAddressChanged = "wan-address-changed",
+    /// The wan has no address any more.
+    WanAddressLost = "wan-address-lost",
+    /// A DHCP server on the wan gives an address that is used inside.
+    WanLeaseRefused = "wan-lease-refused",
+    /// A port's link came up, went down or changed.
+    Link = "link",
+    /// A resolver of the DNS service does not answer.
+    ResolverDown = "resolver-down",
+    /// A resolver answers again.
+    ResolverUp = "resolver-up",
+    /// A DNS answer from outside pointed inside and was withheld.
+    AnswerWithheld = "answer-withheld",
+    /// A machine was given an address by the DHCP service, or gave it back.
+    Lease = "lease",
+    /// A stranger uses an address of the DHCP service.
+    LeaseConflict = "lease-conflict",
+    /// The DHCP service has refused a machine the address that it wanted.
+    LeaseRefused = "lease-refused",
+    /// A name outside has the address now.
+    DdnsUpdated = "ddns-updated",
+    /// A name outside could not be updated.
+    DdnsFailed = "ddns-failed",
+    /// Something is not as it should be.
+    Problem = "problem",
+    /// A problem is over.
+    ProblemOver = "problem-over",
+    /// What has no kind of its own yet.
+    Other = "other",
 }
 
 /// Query of `GET /v1/events`.
@@ -170,8 +149,16 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_json() {
-        for kind in [EventKind::Started, EventKind::FirstHit, EventKind::ProblemOver, EventKind::Other] {
+        for kind in EventKind::ALL {
             assert_eq!(serde_json::to_value(kind).expect("json"), kind.name());
+        }
+    }
+
+    #[test]
+    fn the_documentation_names_every_kind() {
+        let text = include_str!("../../../docs/events.md");
+        for kind in EventKind::ALL {
+            assert!(text.contains(&format!("`{}`", kind.name())), "{}", kind.name());
         }
     }
 }
