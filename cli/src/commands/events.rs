@@ -32,9 +32,9 @@ pub(crate) struct Arguments {
     /// Only events of this kind; may be given several times
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Vec<EventKind>,
-    /// The last so many events, 0 for all that are kept
-    #[arg(long, value_name = "EVENTS", default_value_t = 100)]
-    limit: usize,
+    /// The last so many events, 0 for all that are kept [default: 100, with --since all]
+    #[arg(long, value_name = "EVENTS")]
+    limit: Option<usize>,
 }
 
 fn after_help() -> String {
@@ -62,9 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             }
         }
     })?;
-    if arguments.limit > 0 && arguments.since.is_none() {
-        rows.drain(..rows.len().saturating_sub(arguments.limit));
-    }
+    rows.drain(..rows.len().saturating_sub(arguments.most()));
     if !arguments.follow {
         match arguments.target.format {
             Format::Json => output::print_json(&rows)?,
@@ -91,6 +89,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 }
 
 impl Arguments {
+    /// How many events of those that are kept are shown. Who goes on after one that he has seen is to miss none.
+    fn most(&self) -> usize {
+        let unless_said = if self.since.is_some() { 0 } else { 100 };
+        match self.limit.unwrap_or(unless_said) {
+            0 => usize::MAX,
+            most => most,
+        }
+    }
+
     fn wants(&self, row: &EventRow) -> bool {
         self.kind.is_empty() || self.kind.contains(&row.kind)
     }
@@ -138,6 +145,23 @@ mod tests {
         let words: Vec<&str> = help.split([' ', ',', '.', '\n']).collect();
         let is_missing = |kind: &&EventKind| !words.contains(&kind.name());
         assert_eq!(EventKind::ALL.iter().find(is_missing), None, "{help}");
+    }
+
+    #[test]
+    fn a_limit_holds_with_since_too() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            events: Arguments,
+        }
+        let most = |line: &str| {
+            let words = std::iter::once("events").chain(line.split_whitespace());
+            <Line as clap::Parser>::try_parse_from(words)
+                .map(|line| line.events.most())
+                .map_err(|error| error.kind())
+        };
+        assert_eq!([most(""), most("--limit 2"), most("--limit 0")], [Ok(100), Ok(2), Ok(usize::MAX)]);
+        assert_eq!([most("--since 4"), most("--since 4 --limit 2")], [Ok(usize::MAX), Ok(2)]);
     }
 
     #[test]
