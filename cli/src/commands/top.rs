@@ -15,7 +15,8 @@ Keys: Tab or 1-4 overview, hosts, forwards, drops; s, S sort by another column, 
 +, - read less or more often; arrows scroll; ? help; q quit.
 
 Without a terminal, on one that knows no cursor (TERM=dumb), and with --format json, it reads twice, an interval apart, and prints once. Frames are counted as the
-devices give them: a super-frame counts once. Octets are counted by port and by forward, not by host.
+devices give them: a super-frame counts once. Octets are counted by port and by forward; what hosts send and get by the wan
+is an estimate from a part of the packets.
 
 Examples:
   genkan top
