@@ -97,6 +97,22 @@ impl Devices {
         drop(self.note(mac, address, now));
     }
 
+    /// A device has said `ago` seconds before `now` that it is at an address, and nobody has asked it. What is known of
+    /// later goes before that; and as anybody can say so, no other device is forgotten for one that is new.
+    pub fn heard(&self, mac: MacAddr, address: Ipv4Addr, ago: i64, now: i64) {
+        let at = now.saturating_sub(ago);
+        let known = self.known();
+        let is_to_be_noted = match known.get(&mac) {
+            // A time to come was told by a clock that was wrong.
+            Some(device) => device.last_seen <= at || device.last_seen > now,
+            None => known.len() < MOST,
+        };
+        drop(known);
+        if is_to_be_noted {
+            drop(self.note(mac, address, at));
+        }
+    }
+
     /// A device has got a lease for an address, with the name that it has told; or, with `holds` false, has it no longer.
     pub fn leased(&self, mac: MacAddr, address: Ipv4Addr, name: Option<&str>, holds: bool, now: i64) {
         if !holds {
@@ -208,12 +224,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_device_says_unasked_counts_unless_more_is_known() {
+        let devices = Devices::default();
+        let last = || (devices.all()[0].address, devices.all()[0].first_seen, devices.all()[0].last_seen);
+        devices.heard(NAS, address(10), 40, 100);
+        assert_eq!(last(), (address(10), 60, 60));
+        devices.heard(NAS, address(10), 5, 130);
+        assert_eq!(last(), (address(10), 60, 125));
+        devices.seen(NAS, address(11), 200);
+        devices.heard(NAS, address(10), 75, 200);
+        assert_eq!(last(), (address(11), 60, 200), "it has moved meanwhile");
+        // The clock was an hour ahead.
+        devices.seen(NAS, address(11), 4_000);
+        devices.heard(NAS, address(11), 10, 400);
+        assert_eq!(last(), (address(11), 60, 390));
+    }
+
+    #[test]
     fn there_is_an_end_to_what_is_remembered() {
         let devices = Devices::default();
         for index in 0..MOST as u32 + 10 {
             let [a, b, c, d] = index.to_be_bytes();
             devices.seen(MacAddr([0, 0, a, b, c, d]), Ipv4Addr::from_bits(index), i64::from(index));
         }
+        devices.heard(MacAddr([0, 1, 0, 0, 0, 1]), address(10), 0, 9_999);
         let all = devices.all();
         assert_eq!((all.len(), all[0].last_seen), (MOST, 10));
         let restored = Devices::default();

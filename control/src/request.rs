@@ -96,8 +96,8 @@ pub enum WorkerRequest {
     },
     /// The ARP cache.
     Neighbors {
-        /// Where the answer goes.
-        reply: oneshot::Sender<Vec<NeighborView>>,
+        /// Where the answer goes, with the worker's time.
+        reply: oneshot::Sender<(Timestamp, Vec<NeighborView>)>,
     },
     /// What decides about a frame.
     Excerpt {
@@ -203,7 +203,7 @@ impl WorkerRequest {
                 let _ = reply.send(router.hosts(now, cursor, limit.min(CHUNK)));
             }
             WorkerRequest::Neighbors { reply } => {
-                let _ = reply.send(router.neighbors());
+                let _ = reply.send((now, router.neighbors()));
             }
             WorkerRequest::Excerpt { port, frame, turns_round_from, reply } => {
                 let _ = reply.send((now, Box::new(router.excerpt(now, port, &frame, &turns_round_from))));

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::frame::PortId;
+use crate::time::Timestamp;
 use crate::wire::ethernet::MacAddr;
 use crate::wire::ipv4::Protocol;
 
@@ -68,6 +69,8 @@ pub struct NeighborView {
     pub mac: Option<MacAddr>,
     /// `incomplete`, `reachable`, `stale`, `probing` or `failed`.
     pub state: &'static str,
+    /// When it last said its MAC address by ARP; means nothing without one.
+    pub heard: Timestamp,
 }
 
 /// What has passed through a forward since the router started, or the forward was added.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use genkan_engine::Timestamp;
 use genkan_engine::frame::PortId;
 use genkan_engine::view::NeighborView;
 
@@ -43,18 +44,33 @@ impl Snapshot {
     /// # Errors
     /// [`WorkerError`] when a worker gives no answer.
     pub async fn look_at_hosts(&self, worker: &WorkerHandle) -> Result<(), WorkerError> {
-        let views = worker.ask_all(|reply| WorkerRequest::Neighbors { reply }).await?;
-        self.set_hosts(best_known(views.into_iter().flatten()));
+        let known = worker.ask_all(|reply| WorkerRequest::Neighbors { reply }).await?;
+        for (now, views) in &known {
+            self.note_devices(*now, views);
+        }
+        self.set_hosts(best_known(known.into_iter().flat_map(|(_, views)| views)));
         Ok(())
+    }
+
+    /// Remembers the devices that a worker has heard of; `now` is its time.
+    fn note_devices(&self, now: Timestamp, views: &[NeighborView]) {
+        let wall = wall();
+        for view in views.iter().filter(|view| view.port != PortId::WAN) {
+            let Some(mac) = view.mac else { continue };
+            if view.state == "reachable" {
+                self.devices.seen(mac, view.address, wall);
+            } else {
+                // It may only talk to others of its lan: then nothing has made it answer.
+                let ago = now.saturating_since(view.heard).as_secs();
+                self.devices.heard(mac, view.address, i64::try_from(ago).unwrap_or(i64::MAX), wall);
+            }
+        }
     }
 
     fn set_hosts(&self, views: Vec<NeighborView>) {
         let round = self.host_round.fetch_add(1, Ordering::Relaxed) + 1;
         let now = Instant::now();
         for view in views {
-            if let Some(mac) = view.mac.filter(|_| view.port != PortId::WAN && view.state == "reachable") {
-                self.devices.seen(mac, view.address, wall());
-            }
             let key = (view.port, view.address);
             let known =
                 self.hosts.get(&key).filter(|entry| entry.view.mac == view.mac).map(|entry| entry.since);
@@ -108,6 +124,7 @@ mod tests {
             address: Ipv4Addr::new(192, 168, 0, address),
             mac: mac.map(|octet| MacAddr([2, 0, 0, 0, 0, octet])),
             state,
+            heard: Timestamp::ZERO,
         };
         let all = [
             view(10, "incomplete", None),
@@ -119,6 +136,27 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_only_asks_for_the_router_was_seen() {
+        let snapshot = Snapshot::new(running());
+        let view = |address: u8, state, heard| NeighborView {
+            port: PortId::lan(0),
+            address: Ipv4Addr::new(192, 168, 0, address),
+            mac: Some(MacAddr([2, 0, 0, 0, 0, address])),
+            state,
+            heard: Timestamp::from_secs(heard),
+        };
+        let before = wall();
+        let outside = NeighborView { port: PortId::WAN, ..view(30, "stale", 100) };
+        let nobody = NeighborView { mac: None, ..view(40, "incomplete", 100) };
+        let views = [view(10, "stale", 60), view(20, "reachable", 60), outside, nobody];
+        snapshot.note_devices(Timestamp::from_secs(100), &views);
+        let passed = wall() - before;
+        let ago: Vec<_> = snapshot.devices.all().iter().map(|device| wall() - device.last_seen).collect();
+        assert_eq!(ago.len(), 2, "{ago:?}");
+        assert!((40..=40 + passed).contains(&ago[0]) && (0..=passed).contains(&ago[1]), "{ago:?}");
+    }
+
+    #[test]
     fn hosts_keep_their_first_sight_until_the_mac_changes() {
         let snapshot = Snapshot::new(running());
         let view = |last: u8, mac: u8| NeighborView {
@@ -126,6 +164,7 @@ mod tests {
             address: Ipv4Addr::new(192, 168, 0, last),
             mac: Some(MacAddr([2, 0, 0, 0, 0, mac])),
             state: "reachable",
+            heard: Timestamp::ZERO,
         };
         snapshot.set_hosts(vec![view(20, 2), view(10, 1)]);
         let first =

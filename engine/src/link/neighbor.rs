@@ -96,6 +96,8 @@ struct Entry {
     last_used: Timestamp,
     /// When the MAC address was last changed.
     updated: Timestamp,
+    /// When the neighbor itself last said its MAC address.
+    heard: Timestamp,
     /// When the state ends; the timer may fire earlier.
     deadline: Timestamp,
     /// Requests sent in this state.
@@ -155,6 +157,7 @@ impl NeighborTable {
             generation: 1,
             last_used: start,
             updated: start,
+            heard: start,
             deadline: Timestamp::MAX,
             tries: 0,
             held: VecDeque::new(),
@@ -294,7 +297,9 @@ impl NeighborTable {
             let entry = &mut self.entries[slot as usize];
             entry.mac = mac;
             entry.updated = now;
-        } else if !answer {
+        }
+        self.entries[slot as usize].heard = now;
+        if had == Some(mac) && !answer {
             return; // nothing new
         }
         let state = self.entries[slot as usize].state;
@@ -373,7 +378,7 @@ impl NeighborTable {
                 State::Failed => "failed",
             };
             let mac = (!matches!(entry.state, State::Incomplete | State::Failed)).then_some(entry.mac);
-            Some(NeighborView { port: entry.port, address: entry.ip, mac, state })
+            Some(NeighborView { port: entry.port, address: entry.ip, mac, state, heard: entry.heard })
         });
         used.collect()
     }
@@ -421,7 +426,7 @@ impl NeighborTable {
     fn occupy(&mut self, now: Timestamp, slot: u32, port: PortId, ip: Ipv4Addr) {
         let entry = &mut self.entries[slot as usize];
         (entry.port, entry.ip) = (port, ip);
-        (entry.last_used, entry.updated) = (now, now);
+        (entry.last_used, entry.updated, entry.heard) = (now, now, now);
         self.index.insert(index_key(port, ip), slot);
     }
 

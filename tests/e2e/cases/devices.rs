@@ -19,6 +19,7 @@ cases![
     who_is_never_seen_is_absent_and_who_takes_its_address_gets_nothing,
     an_external_address_is_kept_for_its_device,
     an_address_that_is_written_anew_counts,
+    who_talks_to_the_router_alone_was_seen,
 ];
 
 /// How long one attempt to get through may take.
@@ -212,5 +213,27 @@ fn an_external_address_is_kept_for_its_device() -> Outcome {
     });
     greeting(stream.as_mut().expect("it was reached"));
     assert_eq!((nas.seen().len(), console.seen().len()), (1, 0));
+    Ok(())
+}
+
+/// The listing of hosts knows who was there, also one that nothing was ever sent to.
+fn who_talks_to_the_router_alone_was_seen() -> Outcome {
+    need("ping")?;
+    let lab = Lab::start("");
+    lab.reload(&rules(&format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\n", mac(&lab.host(Nas)))));
+    let seen = |address: &str| {
+        let rows = listing(&lab, "hosts");
+        let row = rows.as_array()?.iter().find(|row| row["address"] == address)?.clone();
+        Some((row["first_seen"].as_i64()?, row["last_seen"].as_i64()?))
+    };
+    move_to(&lab, Console, "192.168.0.50");
+    wait_for("the console was seen", || seen("192.168.0.50").is_some());
+    let (first, _) = seen("192.168.0.50").expect("it was");
+    wait_for("it was seen again", || {
+        move_to(&lab, Console, "192.168.0.50");
+        seen("192.168.0.50").is_some_and(|(of_old, last)| of_old == first && last > first)
+    });
+    move_to(&lab, Nas, "192.168.0.66");
+    wait_for("the nas was seen", || seen("192.168.0.66").is_some());
     Ok(())
 }

@@ -16,6 +16,7 @@ pub(crate) struct NeighborExcerpt {
     ip: Ipv4Addr,
     last_used: Timestamp,
     updated: Timestamp,
+    heard: Timestamp,
     deadline: Timestamp,
     tries: u8,
     /// How many they are.
@@ -26,10 +27,10 @@ impl NeighborTable {
     /// A neighbor, if there is an entry for it.
     pub(crate) fn excerpt(&self, port: PortId, ip: Ipv4Addr) -> Option<NeighborExcerpt> {
         let slot = *self.index.get(&index_key(port, ip))?;
-        let &Entry { state, port, mac, ip, last_used, updated, deadline, tries, ref held, .. } =
+        let &Entry { state, port, mac, ip, last_used, updated, heard, deadline, tries, ref held, .. } =
             &self.entries[slot as usize];
         let held = held.len();
-        Some(NeighborExcerpt { state, port, mac, ip, last_used, updated, deadline, tries, held })
+        Some(NeighborExcerpt { state, port, mac, ip, last_used, updated, heard, deadline, tries, held })
     }
 
     /// Frames that wait for all neighbors together, and their octets.
@@ -44,7 +45,8 @@ impl NeighborTable {
 
     /// Takes in a neighbor that is not there. Frames without octets wait for it.
     pub(crate) fn put_back(&mut self, now: Timestamp, neighbor: NeighborExcerpt) {
-        let NeighborExcerpt { state, port, mac, ip, last_used, updated, deadline, tries, held } = neighbor;
+        let NeighborExcerpt { state, port, mac, ip, last_used, updated, heard, deadline, tries, held } =
+            neighbor;
         if self.index.contains_key(&index_key(port, ip)) {
             return;
         }
@@ -55,7 +57,8 @@ impl NeighborTable {
         let nothing =
             || HeldFrame { bytes: Vec::new(), offload: Offload::default(), inbound_port: port, epoch };
         let entry = &mut self.entries[slot as usize];
-        (entry.mac, entry.last_used, entry.updated, entry.tries) = (mac, last_used, updated, tries);
+        (entry.mac, entry.tries) = (mac, tries);
+        (entry.last_used, entry.updated, entry.heard) = (last_used, updated, heard);
         entry.held.extend(std::iter::repeat_with(nothing).take(held));
     }
 }

@@ -201,6 +201,25 @@ fn a_neighbor_that_moves_is_followed_verified_and_reported() {
 }
 
 #[test]
+fn when_a_neighbor_was_heard_last_is_known() {
+    let mut table = table();
+    let heard = |table: &NeighborTable| table.entries()[0].heard;
+    // It only asks for us, again and again.
+    table.handle_arp(ms(1_000), LAN, &request(HOST, MAC), true);
+    assert_eq!(heard(&table), ms(1_000));
+    table.handle_arp(ms(9_000), LAN, &request(HOST, MAC), false);
+    assert_eq!(heard(&table), ms(9_000));
+    // What does not count, and what goes to it, says nothing about it.
+    table.handle_arp(ms(10_000), LAN, &request(HOST, OTHER_MAC), true);
+    assert_eq!(heard(&table), ms(10_000), "it is another one by now");
+    table.handle_arp(ms(10_500), LAN, &request(HOST, MAC), true);
+    table.resolve(ms(11_000), LAN, HOST);
+    assert_eq!(heard(&table), ms(10_000));
+    table.handle_arp(ms(12_000), LAN, &reply(HOST, OTHER_MAC), true);
+    assert_eq!(heard(&table), ms(12_000));
+}
+
+#[test]
 fn events_of_a_duel_are_rate_limited() {
     let (mut table, _) = with_host();
     for second in 1..=100u64 {

@@ -194,12 +194,14 @@ impl Task {
                 Some(sighting) = self.seen.recv() => {
                     let Sighting { mac, address, .. } = sighting;
                     let host = self.whereabouts.sighted(mac, address, wall());
+                    self.note_seen(mac, address);
                     self.ask_because_of(host);
                 }
                 Some(answer) = self.questions.join_next() => {
                     let Ok(Answer { host, address, macs }) = answer else { continue };
                     self.asking.remove(&host);
                     let soon = self.whereabouts.answered(&host, address, &macs, wall());
+                    macs.iter().for_each(|mac| self.note_seen(*mac, address));
                     self.due.insert(host.clone(), Instant::now() + if soon { LOOK_SOON } else { LOOK });
                     self.ask_because_of(Some(host).filter(|host| self.whereabouts.is_open(host, address)));
                 }
@@ -209,6 +211,13 @@ impl Task {
                 }
             }
             self.publish().await;
+        }
+    }
+
+    /// A device that is known to be there has shown itself: the listing of all devices is to know it too.
+    fn note_seen(&self, mac: MacAddr, address: Ipv4Addr) {
+        if self.whereabouts.is_at(mac, address) {
+            self.context.snapshot.devices.seen(mac, address, wall());
         }
     }
 

@@ -235,6 +235,11 @@ impl Whereabouts {
         false
     }
 
+    /// Whether the place of a device that is followed is `address`.
+    pub(crate) fn is_at(&self, mac: MacAddr, address: Ipv4Addr) -> bool {
+        self.followed.values().any(|one| one.mac == Some(mac) && one.place == Some(address))
+    }
+
     /// For listings, by the names of the hosts.
     pub(crate) fn told(&self) -> BTreeMap<String, TargetDevice> {
         let told = |one: &Followed| TargetDevice {
