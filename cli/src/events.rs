@@ -4,6 +4,7 @@ use std::fmt;
 
 use genkan_engine::Event;
 use genkan_engine::frame::PortId;
+use genkan_engine::wire::ethernet::MacAddr;
 
 /// An event as a sentence; `ports` names the ports.
 pub(crate) struct Describe<'a> {
@@ -49,13 +50,27 @@ impl fmt::Display for Describe<'_> {
     }
 }
 
+/// The MAC address that a neighbour had before, of the words for [`Event::NeighborMoved`].
+pub(crate) fn moved_from(message: &str) -> Option<MacAddr> {
+    let (_, macs) = message.split_once(" moved from ")?;
+    macs.split(' ').next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
-    use genkan_engine::wire::ethernet::MacAddr;
-
     use super::*;
+
+    #[test]
+    fn where_a_neighbour_moved_from_can_be_read() {
+        let [old, new] = [[2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 10]].map(MacAddr);
+        let event =
+            Event::NeighborMoved { port: PortId::WAN, address: Ipv4Addr::new(203, 0, 113, 2), old, new };
+        let text = Describe { event: &event, ports: &[] }.to_string();
+        assert_eq!(moved_from(&text), Some(old), "{text}");
+        assert_eq!(moved_from("home: 192.168.0.10 does not answer ARP"), None);
+    }
 
     #[test]
     fn events_name_their_port() {

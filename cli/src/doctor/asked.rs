@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use super::facts::{Answer, Target};
 use super::gather::Live;
 use super::ports::Port;
+use crate::events::moved_from;
 
 /// What the target says, and what is known about it.
 ///
@@ -34,9 +35,6 @@ pub(super) async fn target_facts(
     let configured = loaded.plan.hosts.iter().find(|host| host.address == next_hop);
     let configured =
         configured.and_then(|host| Some((loaded.config.host_at(&host.name)?, host.mac?.to_string())));
-    let has_its_mac = |row: &&NeighborRow| {
-        row.address != next_hop && row.mac.is_some() && row.mac == configured.clone().map(|(_, mac)| mac)
-    };
     let sessions = SessionQuery { address: Some(to), limit: Some(1_000), ..SessionQuery::default() };
     let sessions = live.client.sessions(&sessions).await?.rows;
     let goes_out = |row: &SessionRow| {
@@ -46,8 +44,6 @@ pub(super) async fn target_facts(
         next_hop: Some(next_hop),
         lan: lan.map(|lan| lan.name.clone()).unwrap_or_default(),
         gateway: lan.map(|lan| lan.address.addr()),
-        now_at: live.neighbors.iter().find(has_its_mac).map(|row| row.address),
-        moved: live.lately(EventKind::NeighborMoved, Some(next_hop)),
         goes_out: sessions.iter().any(goes_out),
         configured,
         ..Target::default()
@@ -55,11 +51,19 @@ pub(super) async fn target_facts(
     let (router, outside) = (ProbeSource::Router, ProbeSource::Outside);
     let question = |kind, port, from| NewProbe { target: to, kind, port, from };
     facts.macs = live.client.probe(&question(ProbeKind::Arp, None, router)).await?.macs;
-    // What the router knew until just now.
-    let known = live.neighbors.iter().find(|row| row.address == next_hop).and_then(|row| row.mac.clone());
-    facts.moved = facts.moved.or(known.filter(|known| !facts.macs.contains(known)));
+    if !facts.macs.is_empty() {
+        let event = live.lately(EventKind::NeighborMoved, Some(next_hop));
+        let before = event.and_then(|message| moved_from(&message)).map(|mac| mac.to_string());
+        // What the router knew until just now.
+        let row = live.neighbors.iter().find(|row| row.address == next_hop);
+        let mut known = before.into_iter().chain(row.and_then(|row| row.mac.clone()));
+        facts.moved = known.find(|mac| !facts.macs.contains(mac));
+    }
+    facts.now_at = facts.expected().and_then(|mac| {
+        let is_it = |row: &&NeighborRow| row.address != next_hop && row.mac.as_deref() == Some(mac);
+        live.neighbors.iter().find(is_it).map(|row| row.address)
+    });
     if facts.macs.is_empty() {
-        facts.moved = None;
         return Ok((facts, 0));
     }
     let (kind, other) = match protocol {

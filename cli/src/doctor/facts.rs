@@ -266,9 +266,9 @@ pub(crate) struct Target {
     pub(crate) macs: Vec<String>,
     /// What `[[host]]` says, and its position in the file.
     pub(crate) configured: Option<(usize, String)>,
-    /// Another address at which the configured MAC address is.
+    /// Another address at which the MAC address is that it ought to have.
     pub(crate) now_at: Option<Ipv4Addr>,
-    /// The MAC address changed lately: what the router said about that.
+    /// The MAC address changed lately: the one of before.
     pub(crate) moved: Option<String>,
     /// The port, asked from the router's own address on the lan.
     pub(crate) near: Answer,
@@ -284,6 +284,14 @@ pub(crate) struct Target {
     pub(crate) asked_for: Vec<Ipv4Addr>,
     /// The target has sessions of its own by this router.
     pub(crate) goes_out: bool,
+}
+
+impl Target {
+    /// The MAC address that it ought to have: as written, else as before.
+    pub(crate) fn expected(&self) -> Option<&str> {
+        let written = self.configured.as_ref().map(|(_, mac)| mac);
+        written.or(self.moved.as_ref()).map(String::as_str)
+    }
 }
 
 /// The answer to a probe.

@@ -99,11 +99,22 @@ fn machines_that_have_moved() -> Outcome {
     // The same where nobody wrote a MAC address down: the router remembers.
     lab.reload(WEB);
     ip(&laptop, "link set eth0 address 02:00:00:00:00:99");
-    doctor(&lab, &["web"]).expect("target-moved");
+    let told = doctor(&lab, &["web"]);
+    told.expect("target-moved");
+    let expected = format!(
+        "192.168.0.10 belongs to another machine by now, 02:00:00:00:00:99; it was {}, which is now at 192.168.0.77",
+        mac(&nas)
+    );
+    assert_eq!(told.json["findings"][0]["text"], expected);
     // Nobody has the old address.
     ip(&laptop, "address del 192.168.0.10/24 dev eth0");
     lab.reload(&known);
     doctor(&lab, &["web"]).expect("target-moved");
+    // The nas is back.
+    move_to(&lab, Nas, "192.168.0.10");
+    let row = format!("192.168.0.10 (nas)  {}", mac(&nas));
+    wait_for("the router knows it", || lab.genkan(&["neighbors"]).stdout.contains(&row));
+    doctor(&lab, &["web"]).expect_nothing();
     Ok(())
 }
 

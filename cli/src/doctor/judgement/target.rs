@@ -30,8 +30,7 @@ pub(super) fn of_target(forward: &Forward) -> Vec<Found> {
             [("target", next_hop.to_string()), ("first", first.clone()), ("second", second.clone())];
         all.push(Found::new(Cause::TargetDuplicate, arguments).at("forward", at, "to"));
     }
-    let is_other = |(_, mac): &(usize, String)| !target.macs.contains(mac);
-    let has_moved = target.configured.as_ref().is_some_and(is_other) || target.moved.is_some();
+    let has_moved = target.expected().is_some_and(|mac| !target.macs.iter().any(|known| known == mac));
     let port = of_port(forward, target);
     let way_back = of_way_back(forward, target);
     if has_moved {
@@ -133,13 +132,9 @@ fn source_unanswered(forward: &Forward) -> Option<Found> {
 }
 
 fn moved(forward: &Forward, target: &Target, now_at: Option<Ipv4Addr>) -> Found {
-    let mac = target.macs.first().cloned().unwrap_or_else(|| "-".to_owned());
-    let known = match (&target.configured, &target.moved) {
-        (Some((_, mac)), _) => mac.clone(),
-        (None, Some(message)) => message.clone(),
-        (None, None) => "?".to_owned(),
-    };
-    let address = now_at.map_or_else(|| "?".to_owned(), |address| address.to_string());
+    let mac = target.macs.first().cloned().unwrap_or_else(|| "nobody".to_owned());
+    let known = target.expected().unwrap_or("?").to_owned();
+    let address = now_at.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
     let arguments =
         [("target", forward.target.ip().to_string()), ("mac", mac), ("known", known), ("now-at", address)];
     let found = Found::new(Cause::TargetMoved, arguments);

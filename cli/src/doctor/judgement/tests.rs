@@ -4,10 +4,12 @@ use genkan_control::devices::{DeviceState, TargetDevice};
 use genkan_engine::DropReason;
 
 use super::*;
+use crate::doctor::Examined;
 use crate::doctor::evidence::Evidence;
 use crate::doctor::facts::{Answer, Target};
 use crate::doctor::facts::{BoxItself, Counts, Device, Link, Wan};
 use crate::doctor::ports::Port;
+use crate::words::{Language, Words};
 use genkan_engine::wire::ipv4::Protocol;
 
 fn device(label: &str, lan: Option<usize>) -> Device {
@@ -302,6 +304,52 @@ fn machines() {
         target.configured = Some((0, "02:00:00:00:00:01".to_owned()));
     };
     assert_eq!(of_target(gone), ["target-moved", "target-silent"]);
+}
+
+/// The words of the first finding about the target, in each language.
+fn said(change: impl FnOnce(&mut Target)) -> [String; 2] {
+    let mut facts = facts();
+    change(facts.forwards[0].target_facts.as_mut().expect("it was asked"));
+    Language::ALL.map(|language| {
+        let examined = Examined { facts: Some(&facts), places: None, found: judge(&facts) };
+        examined.tell(&Words::new(language)).findings[0].text.clone()
+    })
+}
+
+#[test]
+fn what_came_and_went_is_no_machine_that_has_moved() {
+    let (stranger, nas) = ("02:00:00:00:00:01", "52:54:00:00:00:10");
+    // It has its address again, as its `[[host]]` says.
+    let back = |target: &mut Target| {
+        target.configured = Some((0, nas.to_owned()));
+        target.moved = Some(stranger.to_owned());
+    };
+    assert!(of_target(back).is_empty());
+    // Nobody has said which one it ought to be.
+    let changed = |now_at: Option<Ipv4Addr>| {
+        move |target: &mut Target| (target.moved, target.now_at) = (Some(stranger.to_owned()), now_at)
+    };
+    assert_eq!(of_target(changed(None)), ["target-moved?"]);
+    let [english, japanese] = said(changed(None));
+    let expected =
+        "192.168.0.10 belongs to another machine by now, 52:54:00:00:00:10; it was 02:00:00:00:00:01";
+    assert_eq!(english, expected);
+    assert!(japanese.contains(stranger) && japanese.contains(nas), "{japanese}");
+    assert!(!japanese.contains("unknown") && !japanese.contains('?'), "{japanese}");
+    let [english, japanese] = said(changed(Some(Ipv4Addr::new(192, 168, 0, 77))));
+    assert_eq!(english, format!("{expected}, which is now at 192.168.0.77"));
+    assert!(japanese.contains("192.168.0.77"), "{japanese}");
+    let gone = |target: &mut Target| {
+        target.macs.clear();
+        target.configured = Some((0, nas.to_owned()));
+        target.now_at = Some(Ipv4Addr::new(192, 168, 0, 77));
+    };
+    let [english, japanese] = said(gone);
+    assert_eq!(
+        english,
+        "nobody has 192.168.0.10 by now: 52:54:00:00:00:10, which had it, is at 192.168.0.77"
+    );
+    assert!(!japanese.contains("nobody"), "{japanese}");
 }
 
 #[test]

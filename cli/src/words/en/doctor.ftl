@@ -120,7 +120,13 @@ doctor-cause-via-silent = { $target } on lan { $lan }, the router on the way to 
 doctor-remedy-via-silent = look whether it is on, or correct `via` of the [[route]]
 doctor-cause-target-silent = { $target } on lan { $lan } does not answer ARP: it is off, asleep, not connected there, or has another address
 doctor-remedy-target-silent = switch it on, or write its present address; a reservation keeps it from changing
-doctor-cause-target-moved = { $target } belongs to another machine by now, { $mac }; it was { $known }, which is now at { $now-at }
+doctor-cause-target-moved = { $mac ->
+    [nobody] nobody has { $target } by now: { $known }, which had it, is at { $now-at }
+   *[other] { $target } belongs to another machine by now, { $mac }; it was { $known }{ $now-at ->
+        [unknown] {""}
+       *[other] , which is now at { $now-at }
+    }
+}
 doctor-remedy-target-moved = give the right machine a fixed address, and write that one
 doctor-cause-target-duplicate = two machines have { $target }: { $first } and { $second }
 doctor-remedy-target-duplicate = give one of them another address

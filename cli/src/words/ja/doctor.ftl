@@ -120,7 +120,13 @@ doctor-cause-via-silent = lan { $lan } にある { $target }（転送先への�
 doctor-remedy-via-silent = 電源が入っているか確かめるか、[[route]] の `via` を直す
 doctor-cause-target-silent = lan { $lan } の { $target } が ARP に応答しない。電源が切れているか、休止中か、つながっていないか、アドレスが変わった
 doctor-remedy-target-silent = 電源を入れるか、今のアドレスを書く。予約しておけばアドレスは変わらない
-doctor-cause-target-moved = { $target } は今は別のマシン { $mac } のものである。以前は { $known } で、それは今 { $now-at } にある
+doctor-cause-target-moved = { $mac ->
+    [nobody] { $target } は今は誰のものでもない。以前の { $known } は、今 { $now-at } にある
+   *[other] { $target } は今は別のマシン { $mac } のものである。以前は { $known } だった{ $now-at ->
+        [unknown] {""}
+       *[other] 。それは今 { $now-at } にある
+    }
+}
 doctor-remedy-target-moved = 正しいマシンに固定のアドレスを与え、それを書く
 doctor-cause-target-duplicate = 二つのマシンが { $target } を使っている: { $first } と { $second }
 doctor-remedy-target-duplicate = どちらかに別のアドレスを与える
