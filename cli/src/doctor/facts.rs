@@ -161,6 +161,8 @@ pub(crate) struct Forward {
     pub(crate) state: State,
     /// When it opens again, in words.
     pub(crate) opens: Option<String>,
+    /// Name of the `[[host]]` whose device it leads to.
+    pub(crate) host: Option<String>,
     /// Where the device that it leads to is, where it leads to one.
     pub(crate) device: Option<TargetDevice>,
     /// What the rules do with the packet.
@@ -179,6 +181,16 @@ pub(crate) struct Forward {
     pub(crate) shadowed: Vec<(u16, usize, String)>,
     /// Sessions from outside; `None`: the router does not run.
     pub(crate) evidence: Option<Evidence>,
+}
+
+impl Forward {
+    /// The target as people know it: one that is nowhere has a name only.
+    pub(crate) fn called(&self) -> String {
+        match &self.host {
+            Some(host) if self.target.ip().is_unspecified() => format!("{host}:{}", self.target.port()),
+            _ => self.target.to_string(),
+        }
+    }
 }
 
 /// Whether the file says the same as what is in force.

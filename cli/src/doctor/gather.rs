@@ -247,6 +247,7 @@ async fn walk(
         },
         state,
         opens: opens.map(genkan_config::rfc3339),
+        host: loaded.config.targets[index].clone(),
         device: row.and_then(|row| row.device.clone()),
         ruling: judged.ruling,
         answer: judged.answer,

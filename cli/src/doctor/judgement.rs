@@ -299,7 +299,8 @@ fn of_rule(forward: &Forward) -> Option<Found> {
 /// The device that it leads to is nowhere.
 fn absent(forward: &Forward) -> Found {
     let device = forward.device.as_ref();
-    let host = ("host", device.map_or_else(|| forward.target.ip().to_string(), |it| it.host.clone()));
+    let host = device.map(|device| &device.host).or(forward.host.as_ref());
+    let host = ("host", host.cloned().unwrap_or_else(|| forward.target.ip().to_string()));
     let forward_name = ("forward", forward.name.clone());
     let seen = device.and_then(|device| device.last_seen.zip(device.last_address));
     let found = match seen {
@@ -378,7 +379,9 @@ pub(crate) fn looked_at(facts: &Facts, walk: usize) -> Vec<Step> {
     let is_box = forward.to_box.is_some();
     let is_answered = forward.evidence.as_ref().is_some_and(|evidence| evidence.answered > 0);
     let is_known = |step: &Step| match step {
-        Step::Address | Step::Rule | Step::Route => true,
+        Step::Address | Step::Rule => true,
+        // A device that is nowhere is on no lan either.
+        Step::Route => !forward.target.ip().is_unspecified(),
         Step::Devices => !facts.devices.is_empty(),
         Step::Router | Step::Limits => is_running,
         Step::Gateway => facts.wan.gateway_answers.is_some() || facts.wan.gateway.is_none(),

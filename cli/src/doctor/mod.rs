@@ -162,7 +162,7 @@ impl Examined<'_> {
             protocol: forward.protocol.to_string(),
             source: forward.source.to_string(),
             external: forward.external.to_string(),
-            target: forward.target.to_string(),
+            target: forward.called(),
             ports: if forward.ports.len() > 1 { forward.ports.clone() } else { Vec::new() },
             sessions: forward.evidence.clone(),
             remarks: remarks(forward, words),

@@ -58,7 +58,12 @@ fn devices_that_are_followed() -> Outcome {
     let lab = Lab::start("");
     let nas = lab.host(Nas);
     lab.reload(&rules(&format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\n", mac(&nas))));
-    doctor(&lab, &["web"]).expect("target-never-seen");
+    let told = doctor(&lab, &["web"]);
+    told.expect("target-never-seen");
+    let walk = &told.json["walks"][0];
+    let mut steps = walk["steps"].as_array().into_iter().flatten();
+    let route = steps.find(|step| step["step"] == "route").expect("there is this step");
+    assert_eq!((&walk["target"], &route["state"]), (&"nas:8080".into(), &"unknown".into()), "{walk:#}");
     let _server = Server::tcp(&nas, 8080);
     for address in ["192.168.0.77", "192.168.0.78"] {
         move_to(&lab, Nas, address);

@@ -54,6 +54,7 @@ fn forward(name: &str) -> Forward {
         loading: Loading::Same,
         state: State::Open,
         opens: None,
+        host: None,
         device: None,
         ruling: Ruling::Takes,
         answer: None,
@@ -256,6 +257,21 @@ fn a_device_that_left_was_somewhere_before() {
     };
     assert_eq!(absent(Some(1_000)), ["target-absent"]);
     assert_eq!(absent(None), ["target-never-seen"]);
+}
+
+#[test]
+fn a_device_that_is_nowhere_has_a_name_and_no_way_to_it() {
+    let mut facts = facts();
+    let forward = &mut facts.forwards[0];
+    forward.host = Some("nas".to_owned());
+    assert_eq!(forward.called(), "192.168.0.10:8080");
+    // The router does not know the forward yet.
+    (forward.state, forward.target_facts) = (State::Absent, None);
+    forward.target.set_ip(Ipv4Addr::UNSPECIFIED);
+    assert_eq!(forward.called(), "nas:8080");
+    let found = judge(&facts);
+    assert!(found[0].arguments.contains(&("host", "nas".to_owned())), "{found:?}");
+    assert!(!looked_at(&facts, 0).contains(&Step::Route));
 }
 
 #[test]
