@@ -62,6 +62,8 @@ pub(crate) struct Name {
 pub(crate) struct Dns {
     /// Each resolver, and whether it answers.
     pub(crate) resolvers: Vec<(String, bool)>,
+    /// One of them has answered since the start.
+    pub(crate) is_answered: bool,
     /// What the service says about itself.
     pub(crate) problems: Vec<DnsProblem>,
     /// The wan gets its address by DHCP, and has none.

@@ -186,7 +186,8 @@ impl Examined<'_> {
     /// Those that there are, each as one step.
     fn services(&self, words: &Words) -> Vec<StepTaken> {
         let there = self.facts.and_then(|facts| facts.services.as_ref()).map(judgement::services_there);
-        let service = |step| self.taken(step, |found: &&Found| found.cause.step() == step, true, words);
+        let service =
+            |(step, is_seen)| self.taken(step, |found: &&Found| found.cause.step() == step, is_seen, words);
         there.unwrap_or_default().into_iter().map(service).collect()
     }
 

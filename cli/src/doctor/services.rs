@@ -28,6 +28,7 @@ pub(super) async fn services(loaded: &Loaded, live: Option<&Live>, is_of_one: bo
     let has_none = |lease: &WanLease| lease.address.is_none() || lease.refused.is_some();
     services.dns = live.dns.enabled.then(|| Dns {
         resolvers: live.dns.upstreams.iter().map(|row| (row.resolver.clone(), row.up)).collect(),
+        is_answered: live.dns.upstreams.iter().any(|row| row.answered > 0),
         problems: live.dns.problems.clone(),
         no_lease: live.status.wan_lease.as_ref().is_some_and(has_none),
     });

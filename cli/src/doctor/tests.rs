@@ -6,10 +6,16 @@ use super::facts::Answer;
 /// Every message that the code asks for is in the catalogue, and every message of the catalogue is asked for.
 #[test]
 fn no_message_is_missing_and_none_is_idle() {
-    let mut asked: BTreeSet<String> =
-        ["doctor-works", "doctor-remedy", "doctor-ports", "doctor-sessions", "doctor-services"]
-            .map(str::to_owned)
-            .into();
+    let mut asked: BTreeSet<String> = [
+        "doctor-works",
+        "doctor-remedy",
+        "doctor-ports",
+        "doctor-sessions",
+        "doctor-services",
+        "doctor-unknown-dns",
+    ]
+    .map(str::to_owned)
+    .into();
     let answers = [Answer::Unasked, Answer::Open, Answer::Closed, Answer::Prohibited, Answer::Silence];
     asked.extend(answers.map(|answer| format!("doctor-port-{}", answer.id())));
     for cause in Cause::ALL {

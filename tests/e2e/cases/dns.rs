@@ -203,7 +203,14 @@ fn a_resolver_that_dies_is_replaced_and_then_missed() -> Outcome {
     let second = Unbound::start(&lab, 5353, "");
     let upstreams = format!("upstreams = [\"{RESOLVER}\", \"{RESOLVER}:5353\"]\n");
     lab.start_router(&rules(&upstreams)).unwrap_or_else(|error| panic!("{error}"));
+    let service = || {
+        let told = doctor(&lab, &[]);
+        told.expect_nothing();
+        told.json["services"][0]["state"].clone()
+    };
+    assert_eq!(service(), "unknown", "nobody has asked them yet");
     assert_eq!(short(&lab, &["short.example.net"]), "198.51.100.10");
+    assert_eq!(service(), "well");
     assert_eq!(report(&lab)["upstreams"][1]["asked"], 0, "in order");
     drop(first);
     assert_eq!(short(&lab, &["www.example.net"]), "198.51.100.9", "from the other one");

@@ -10,14 +10,14 @@ use crate::doctor::facts::{Dns, Name, Services};
 /// Seconds for which a resolver may still have an address of before: mostly the largest TTL of names that change.
 const CACHED: i64 = 3_600;
 
-/// The services that there are.
-pub(crate) fn there(services: &Services) -> Vec<Step> {
+/// The services that there are, and whether they are known to be well where nothing is found.
+pub(crate) fn there(services: &Services) -> Vec<(Step, bool)> {
     let there = [
-        (Step::Ddns, !services.names.is_empty()),
-        (Step::Dns, services.dns.is_some()),
-        (Step::Dhcp, !services.dhcp.is_empty()),
+        (!services.names.is_empty()).then_some((Step::Ddns, true)),
+        services.dns.as_ref().map(|dns| (Step::Dns, dns.is_answered)),
+        (!services.dhcp.is_empty()).then_some((Step::Dhcp, true)),
     ];
-    there.into_iter().filter(|(_, there)| *there).map(|(step, _)| step).collect()
+    there.into_iter().flatten().collect()
 }
 
 /// What is wrong about them.

@@ -27,6 +27,7 @@ doctor-unknown-route = the way to the target was not looked at
 doctor-unknown-target = the target was not asked
 doctor-unknown-port = whether something listens at the target's port is not known
 doctor-unknown-way-back = which way the target's answers go is not known
+doctor-unknown-dns = DNS: hosts of the lans are answered; whether resolvers answer is not known, as none has answered yet
 
 doctor-ports = ports looked at: { $ports }
 doctor-port-unasked = (not asked)

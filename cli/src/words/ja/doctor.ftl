@@ -27,6 +27,7 @@ doctor-unknown-route = 転送先への経路は調べていない
 doctor-unknown-target = 転送先には尋ねていない
 doctor-unknown-port = 転送先のポートが待ち受けているかどうかは不明
 doctor-unknown-way-back = 転送先の応答がどこを通るかは不明
+doctor-unknown-dns = DNS: lan のホストには答えが返る。まだどのリゾルバーも答えていないため、リゾルバーが応答するかどうかは不明
 
 doctor-ports = 調べたポート: { $ports }
 doctor-port-unasked = （未確認）

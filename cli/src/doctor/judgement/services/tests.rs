@@ -44,7 +44,7 @@ fn services() -> Services {
         is_of_one: false,
         missing: Vec::new(),
         names: vec![name()],
-        dns: Some(Dns { resolvers, problems: Vec::new(), no_lease: false }),
+        dns: Some(Dns { resolvers, is_answered: true, problems: Vec::new(), no_lease: false }),
         dhcp: vec![(Some(0), home)],
     }
 }
@@ -67,8 +67,16 @@ fn of_dns(change: impl FnOnce(&mut Dns)) -> Vec<String> {
 #[test]
 fn nothing_is_found_where_all_is_well() {
     assert!(found(|_| ()).is_empty());
-    assert_eq!(there(&services()), [Step::Ddns, Step::Dns, Step::Dhcp]);
+    assert_eq!(there(&services()), [(Step::Ddns, true), (Step::Dns, true), (Step::Dhcp, true)]);
     assert!(there(&Services::default()).is_empty());
+}
+
+#[test]
+fn of_resolvers_that_nobody_has_heard_of_nothing_is_known() {
+    let mut services = services();
+    services.dns.as_mut().expect("it is on").is_answered = false;
+    assert_eq!(there(&services)[1], (Step::Dns, false));
+    assert!(of_services(&services).is_empty(), "nothing is wrong either");
 }
 
 #[test]
