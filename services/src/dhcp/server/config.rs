@@ -23,6 +23,8 @@ pub struct Config {
     pub reservations: Vec<Reservation>,
     /// Addresses of machines that do not ask for one: no client gets them.
     pub taken: Vec<Ipv4Addr>,
+    /// Their names: no client gets these either.
+    pub taken_names: Vec<String>,
     /// Messages per second that are taken from one link-layer address.
     pub messages_per_client: u32,
 }
@@ -106,8 +108,15 @@ pub enum ConfigError {
 impl Config {
     /// A server of one network without relay agents and reservations, taking ten messages per second of a client.
     pub fn new(address: Ipv4Addr, local: Subnet) -> Config {
-        let (relayed, reservations, taken) = (Vec::new(), Vec::new(), Vec::new());
-        Config { address, local, relayed, reservations, taken, messages_per_client: 10 }
+        Config {
+            address,
+            local,
+            relayed: Vec::new(),
+            reservations: Vec::new(),
+            taken: Vec::new(),
+            taken_names: Vec::new(),
+            messages_per_client: 10,
+        }
     }
 
     /// All networks; the local one comes first.

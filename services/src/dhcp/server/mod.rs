@@ -205,6 +205,8 @@ impl Server {
                 self.reserved_names.insert(name);
             }
         }
+        let taken = self.config.taken_names.iter().filter_map(|name| names::sanitise(name.as_bytes()));
+        self.reserved_names.extend(taken);
     }
 
     fn restore(&mut self, now: Now, lease: &Lease) {

@@ -44,16 +44,17 @@ fn config(loaded: &Loaded, index: usize, lan: &Lan, dhcp: Option<&Dhcp>) -> Conf
     let prefixes: Vec<Ipv4Net> = served.map(|subnet| subnet.prefix).collect();
     // As the file says: what the plan has of them follows the leases.
     for host in &loaded.config.hosts {
+        if !host.can_be_found() {
+            // Nobody can tell when it asks: it has set its address itself, on whatever lan that is.
+            config.taken.extend(host.address);
+            config.taken_names.push(host.name.clone());
+            continue;
+        }
         let is_here =
             |address: &Ipv4Addr| *address != own && prefixes.iter().any(|prefix| prefix.contains(address));
         let Some(address) = host.address.filter(is_here) else { continue };
-        // Otherwise nobody can tell when it asks: it has set its address itself.
-        if host.can_be_found() {
-            let (mac, identifier) = (host.mac, host.client_id.clone());
-            config.reservations.push(Reservation { mac, identifier, address, name: Some(host.name.clone()) });
-        } else {
-            config.taken.push(address);
-        }
+        let (mac, identifier) = (host.mac, host.client_id.clone());
+        config.reservations.push(Reservation { mac, identifier, address, name: Some(host.name.clone()) });
     }
     config
 }
@@ -109,6 +110,10 @@ name = "camera"
 address = "192.168.0.11"
 
 [[host]]
+name = "doorbell"
+address = "192.168.1.11"
+
+[[host]]
 name = "elsewhere"
 mac = "02:00:00:00:00:0a"
 address = "192.168.1.10"
@@ -149,7 +154,9 @@ router = "10.9.0.1"
         assert_eq!(reserved, [Some("nas"), Some("plant")], "of this lan, and known when they ask");
         assert_eq!(config.reservations[1].identifier, Some(vec![255, 0, 1]));
         assert_eq!(config.relayed[0].prefix.to_string(), "10.9.0.0/24");
-        assert_eq!(config.taken, ["192.168.0.11".parse::<Ipv4Addr>().expect("an address")]);
+        let taken: Vec<String> = config.taken.iter().map(ToString::to_string).collect();
+        assert_eq!(taken, ["192.168.0.11", "192.168.1.11"]);
+        assert_eq!(config.taken_names, ["camera", "doorbell"], "whichever lan they are on");
     }
 
     /// Another server may be there, whose clients this one must not refuse theirs.

@@ -108,6 +108,15 @@ fn a_name_is_taken_by_one_client_alone() {
 }
 
 #[test]
+fn nobody_gets_the_name_of_a_machine_that_does_not_ask() {
+    let mut bench = Bench::new(Config { taken_names: vec!["Laptop".to_owned()], ..told() });
+    let address = bench.answer(Ask::discover(5)).1.yiaddr();
+    let ask = Ask::selecting(5, address).option(12, b"laptop").option(55, &[12]);
+    let name = option(&bench.answer(ask).1, OptionCode::Hostname);
+    assert_eq!(name, Some(DhcpOption::Hostname("laptop-000005".into())));
+}
+
+#[test]
 fn a_full_name_is_answered_with_the_name_given() {
     let mut bench = Bench::new(told());
     let address = bench.answer(Ask::discover(5)).1.yiaddr();
