@@ -51,36 +51,7 @@ fn text(report: &DnsReport) -> String {
     for problem in &report.problems {
         text.push_str(&format!("problem: {}\n", problem.text));
     }
-    let mut upstreams =
-        Listing::new(&["resolver", "state", "asked", "answered", "failed", "ms"]).numbers(&[2, 3, 4, 5]);
-    for row in &report.upstreams {
-        upstreams.row([
-            row.resolver.clone(),
-            if row.up { "up" } else { "down" }.to_owned(),
-            output::grouped(row.asked),
-            output::grouped(row.answered),
-            output::grouped(row.failed),
-            row.round_trip_ms.map_or_else(|| "-".to_owned(), |time| format!("{time:.1}")),
-        ]);
-    }
-    text.push_str(&format!("\n{}\n", upstreams.text()));
-    let mut queries = Listing::new(&[
-        "client",
-        "queries",
-        "local",
-        "blocked",
-        "cached",
-        "stale",
-        "forwarded",
-        "failed",
-        "refused",
-    ])
-    .numbers(&[1, 2, 3, 4, 5, 6, 7, 8]);
-    queries.row(cells("all", &report.queries));
-    for row in &report.clients {
-        queries.row(cells(&row.address, &row.queries));
-    }
-    text.push_str(&queries.text());
+    text.push_str(&format!("\n{}\n{}", upstreams(report).text(), queries(report).text()));
     let odd = [
         (report.waiting, "questions that wait for a resolver"),
         (report.rebinding, "answers withheld, as they pointed inside"),
@@ -93,6 +64,44 @@ fn text(report: &DnsReport) -> String {
     text
 }
 
+fn upstreams(report: &DnsReport) -> Listing {
+    let mut listing = Listing::new(&["resolver", "state", "asked", "answered", "failed", "ms"])
+        .numbers(&[2, 3, 4, 5])
+        .drops(&["answered", "asked", "failed", "ms", "state"]);
+    for row in &report.upstreams {
+        listing.row([
+            row.resolver.clone(),
+            if row.up { "up" } else { "down" }.to_owned(),
+            output::grouped(row.asked),
+            output::grouped(row.answered),
+            output::grouped(row.failed),
+            row.round_trip_ms.map_or_else(|| "-".to_owned(), |time| format!("{time:.1}")),
+        ]);
+    }
+    listing
+}
+
+fn queries(report: &DnsReport) -> Listing {
+    let mut listing = Listing::new(&[
+        "client",
+        "queries",
+        "local",
+        "blocked",
+        "cached",
+        "stale",
+        "forwarded",
+        "failed",
+        "refused",
+    ])
+    .numbers(&[1, 2, 3, 4, 5, 6, 7, 8])
+    .drops(&["stale", "refused", "blocked", "local", "cached", "forwarded", "failed", "queries"]);
+    listing.row(cells("all", &report.queries));
+    for row in &report.clients {
+        listing.row(cells(&row.address, &row.queries));
+    }
+    listing
+}
+
 fn cells(who: &str, queries: &DnsQueries) -> [String; 9] {
     let DnsQueries { queries, local, blocked, cached, stale, forwarded, failed, refused, repeated: _ } =
         *queries;
@@ -103,7 +112,7 @@ fn cells(who: &str, queries: &DnsQueries) -> [String; 9] {
 
 #[cfg(test)]
 mod tests {
-    use genkan_control::api::{DnsCache, DnsFault, DnsProblem, DnsUpstreamRow};
+    use genkan_control::api::{DnsCache, DnsClientRow, DnsFault, DnsProblem, DnsUpstreamRow};
 
     use super::*;
 
@@ -136,5 +145,38 @@ mod tests {
             shown.contains("answers withheld, as they pointed inside: 2\n") && !shown.contains("wait for"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn who_asked_whom_can_be_told_on_any_terminal() {
+        let client = |address: &str| DnsClientRow {
+            address: address.to_owned(),
+            queries: DnsQueries { queries: 12_345, ..DnsQueries::default() },
+        };
+        let upstream = |resolver: &str| DnsUpstreamRow {
+            resolver: resolver.to_owned(),
+            up: true,
+            asked: 12_345,
+            answered: 12_345,
+            failed: 0,
+            round_trip_ms: Some(12.34),
+        };
+        let report = DnsReport {
+            clients: ["192.168.100.201", "192.168.100.202"].map(client).into(),
+            upstreams: ["tls://9.9.9.9:853#dns.quad9.net", "192.0.2.53:53"].map(upstream).into(),
+            ..DnsReport::default()
+        };
+        for width in [32, 40, 60, 70] {
+            let [clients, resolvers] =
+                [queries(&report), upstreams(&report)].map(|it| it.layout(Some(width)).rows);
+            for (row, client) in clients[1..].iter().zip(&report.clients) {
+                assert!(row.starts_with(&client.address), "{width}: {clients:?}");
+            }
+            for (row, upstream) in resolvers.iter().zip(&report.upstreams) {
+                assert!(row.starts_with(&upstream.resolver), "{width}: {resolvers:?}");
+            }
+        }
+        let head = queries(&report).layout(Some(60)).head;
+        assert!(head.starts_with("CLIENT           QUERIES") && head.contains("FAILED"), "{head}");
     }
 }
