@@ -1,7 +1,9 @@
 //! Passwords in the text of a configuration: hidden before anybody is shown a line of it.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use crate::json_schema;
 use crate::suggest::closest;
@@ -21,7 +23,10 @@ const PLACES: [&str; 2] = ["file", "path"];
 pub fn hidden(text: &str) -> Cow<'_, str> {
     let mut shown: Option<Vec<u8>> = None;
     let mut at = 0;
-    while let Some(value) = next_value(text, at) {
+    // Keys are the same again and again.
+    let mut judged = HashMap::new();
+    let mut is_secret = |key, in_url| *judged.entry((key, in_url)).or_insert_with(|| is_secret(key, in_url));
+    while let Some(value) = next_value(text, at, &mut is_secret) {
         let octets = shown.get_or_insert_with(|| text.as_bytes().to_vec());
         for octet in &mut octets[value.clone()] {
             if !matches!(*octet, b'\n' | b'\r') {
@@ -39,7 +44,11 @@ pub fn hidden(text: &str) -> Cow<'_, str> {
 }
 
 /// The next value from `at` on that has something to hide.
-fn next_value(text: &str, mut at: usize) -> Option<Range<usize>> {
+fn next_value<'t>(
+    text: &'t str,
+    mut at: usize,
+    is_secret: &mut impl FnMut(&'t str, bool) -> bool,
+) -> Option<Range<usize>> {
     let is_in_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     let mut last_word = at..at;
     loop {
@@ -69,18 +78,29 @@ fn next_value(text: &str, mut at: usize) -> Option<Range<usize>> {
 /// Whether a key holds a password, or was meant as one that does.
 fn is_secret(key: &str, in_url: bool) -> bool {
     let key = key.trim_matches(['_', '-', ' ', '\t']).to_lowercase().replace(['-', ' ', '\t'], "_");
-    let is_known = |word: &str| json_schema::keys().values().flatten().any(|known| known == word);
     if KEYS.contains(&key.as_str()) || in_url && key == "key" {
         return true;
     }
     if is_known(&key) || PLACES.iter().any(|place| key.ends_with(place)) {
         return false;
     }
-    let is_meant = |word: &str| WORDS.contains(&word) || !is_known(word) && closest(word, KEYS).is_some();
     key.ends_with("key")
         || PARTS.iter().any(|part| key.contains(part))
-        || is_meant(&key)
-        || key.split('_').any(is_meant)
+        || is_slip(&key)
+        || key.split('_').any(|word| WORDS.contains(&word) || word.len() < key.len() && is_slip(word))
+}
+
+/// Whether a configuration has such a key.
+fn is_known(word: &str) -> bool {
+    static KNOWN: OnceLock<HashSet<&str>> = OnceLock::new();
+    let keys = || json_schema::keys().values().flatten().map(String::as_str).collect();
+    KNOWN.get_or_init(keys).contains(word)
+}
+
+/// Whether a word is nearly one of the keys.
+fn is_slip(word: &str) -> bool {
+    // All others are too far away by their length alone.
+    (4..=12).contains(&word.chars().count()) && !is_known(word) && closest(word, KEYS).is_some()
 }
 
 /// The value behind a key that ends at `at`: between quotes, or to the end of the line.
