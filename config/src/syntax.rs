@@ -34,7 +34,8 @@ pub(crate) fn parse<R>(
     read: impl FnOnce(&DeTable<'_>, bool, &mut Report) -> R,
 ) -> Option<R> {
     let file = report.file().clone();
-    let mut text = file.text().to_owned();
+    // The same octets in the same places, but for passwords.
+    let (mut text, mut shown) = (file.text().to_owned(), file.shown().to_owned());
     let mut octets = 0;
     for round in 0..MOST {
         if octets > MOST_OCTETS && round >= FEWEST {
@@ -46,11 +47,20 @@ pub(crate) fn parse<R>(
             let first = errors.iter().min_by_key(|error| error.span().map_or(usize::MAX, |span| span.start));
             match first {
                 None => return Some(read(tree.get_ref(), round == 0, report)),
-                Some(first) => explain(&secrets::hidden(&text), tree.get_ref(), first, report),
+                Some(first) => explain(&shown, tree.get_ref(), first, report),
             }
         };
-        if !blank_out(&mut text, blank) {
+        let part = text.get(blank.clone()).unwrap_or_default();
+        // Where a password began or ended, others may be hidden now.
+        let anew = shown.get(blank.clone()) != Some(part)
+            || ["\"\"\"", "'''"].iter().any(|quotes| part.contains(quotes));
+        if !blank_out(&mut text, blank.clone()) {
             return None;
+        }
+        if anew {
+            shown = secrets::hidden(&text).into_owned();
+        } else {
+            blank_out(&mut shown, blank);
         }
     }
     report.note_last("more mistakes may follow: they are shown when these are mended");
