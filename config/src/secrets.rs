@@ -18,7 +18,7 @@ const WORDS: [&str; 7] = ["pass", "paswd", "passcode", "pwd", "pw", "psk", "auth
 const PLACES: [&str; 2] = ["file", "path"];
 
 /// The text with an `*` for each octet of every value of a `password`, `token` or `secret`, also where the key is
-/// misspelt or another word for one, where it is no TOML, in a comment, in a URL, or on a line of a difference between two
+/// misspelt or another word for one, where it is no TOML, in a comment, in a URL (there before an `@` too), or on a line of a difference between two
 /// texts. All other octets keep their places.
 pub fn hidden(text: &str) -> Cow<'_, str> {
     let mut shown: Option<Vec<u8>> = None;
@@ -65,6 +65,9 @@ fn next_value<'t>(
         {
             continue;
         }
+        if let Some(password) = userinfo(text, end) {
+            return Some(password);
+        }
         let in_url = text[..start].ends_with(['?', '&']);
         if !is_secret(&text[key_start..end], in_url) {
             continue;
@@ -73,6 +76,18 @@ fn next_value<'t>(
             return Some(value);
         }
     }
+}
+
+/// The password before the `@` of a URL whose `://` begins at `at`.
+fn userinfo(text: &str, at: usize) -> Option<Range<usize>> {
+    let authority = text[at..].strip_prefix("://")?;
+    let start = text.len() - authority.len();
+    let end = authority
+        .find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '"' | '\''))
+        .unwrap_or(authority.len());
+    let user = &authority[..authority[..end].rfind('@')?];
+    let password = &user[user.find(':')? + 1..];
+    (!password.is_empty()).then(|| start + user.len() - password.len()..start + user.len())
 }
 
 /// Whether a key holds a password, or was meant as one that does.
@@ -160,6 +175,7 @@ mod tests {
             ("password \"hunter2\"", "password \"*******\""),
             ("password = \"hunter2\nnames = 1", "password = \"*******\nnames = 1"),
             ("url = \"https://x.example/?token=abc&a=1\"", "url = \"https://x.example/?token=***&a=1\""),
+            ("url = \"https://user:a:b@x.example/@\"", "url = \"https://user:***@x.example/@\""),
             ("{password=\"abc\"}", "{password=\"***\"}"),
             ("-secret = \"abc\"", "-secret = \"***\""),
         ] {
@@ -170,6 +186,7 @@ mod tests {
             "# the password is in a file",
             "url = \"https://x.example/{password}?a={token}\"",
             "password = \"\"",
+            "url = \"https://user@x.example:8080/a:b@c\"",
         ] {
             assert_eq!(hidden(plain), plain);
         }
