@@ -16,7 +16,9 @@ mod headers;
 mod values;
 
 use headers::{header, headers, section};
-use values::{closing, inner, is_date, is_deep, is_key, list, mended, parses, parts, uncommented, within};
+use values::{
+    closing, inner, is_date, is_deep, is_key, list, mended, parses, parts, uncommented, with_rest, within,
+};
 
 /// After so many mistakes the rest waits for the next run.
 const MOST: usize = 50;
@@ -141,7 +143,7 @@ fn explain(text: &str, tree: &DeTable<'_>, error: &Error, report: &mut Report) -
     }
     let entries = inner(uncommented(content));
     if !inside && in_braces(text, tree, line.start) && wrong_entry(line, entries, None, error, report) {
-        return line.span_of(entries);
+        return with_rest(text, line.span_of(entries));
     }
     if inside {
         element(line, content, error, report);
@@ -165,15 +167,7 @@ fn explain(text: &str, tree: &DeTable<'_>, error: &Error, report: &mut Report) -
             .label("`key = value` or `[table]` is expected")
             .note(format!("TOML: {}", error.message()));
     }
-    let range = line.range();
-    match content.split_once('=').map(|(_, value)| line.span_of(value.trim_start()).start) {
-        // Without its beginning the rest of a table in braces would be no TOML.
-        Some(open) if !inside && text[open..].starts_with('{') => {
-            let end = closing(text, open).map_or(range.end, |end| Line::at(text, end).range().end);
-            range.start..end.max(range.end)
-        }
-        _ => range,
-    }
+    with_rest(text, line.range())
 }
 
 fn floor(text: &str, at: usize) -> usize {

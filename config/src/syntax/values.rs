@@ -1,5 +1,7 @@
 //! Pieces of text that were meant as TOML values, and what they were meant to be.
 
+use std::ops::Range;
+
 use toml::de::DeValue;
 
 use crate::value::quoted;
@@ -152,6 +154,36 @@ pub(super) fn inner(text: &str) -> &str {
         false
     });
     end.map_or(text, |(end, _)| text[..end].trim_end())
+}
+
+/// The range up to where the first bracket or brace is closed that it leaves open, with the comma there: the rest of that
+/// would be no TOML.
+pub(super) fn with_rest(text: &str, range: Range<usize>) -> Range<usize> {
+    let open = text.get(range.clone()).and_then(left_open).map(|open| range.start + open);
+    let Some(end) = open.and_then(|open| closing(text, open)).filter(|end| *end >= range.end) else {
+        return range;
+    };
+    let comma = text[end + 1..].starts_with(',');
+    range.start..end + 1 + usize::from(comma)
+}
+
+/// The first bracket or brace of a line that is not closed on it.
+fn left_open(line: &str) -> Option<usize> {
+    let (mut quote, mut open) = (None, Vec::new());
+    for (at, octet) in line.bytes().enumerate() {
+        match (quote, octet) {
+            (Some(quoting), octet) if quoting == octet => quote = None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') => quote = Some(octet),
+            (None, b'#') => break,
+            (None, b'[' | b'{') => open.push(at),
+            (None, b']' | b'}') => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    open.first().copied()
 }
 
 /// Where the bracket or brace at `open` is closed.
