@@ -278,6 +278,8 @@ fn of_rule(forward: &Forward) -> Option<Found> {
             found.arguments.extend([("target", forward.target.ip().to_string()), ("inside", inside.clone())]);
             return Some(found.commands([format!("genkan forward change {name} --to ADDRESS")]));
         }
+        // No packet can be made for an address that there is not; that is said of the wan.
+        Ruling::Dropped(_) if forward.external.ip().is_unspecified() => {}
         Ruling::Dropped(reason) => {
             let reason = ("reason", format!("drop-{}", reason.name()));
             let found = Found::new(Cause::Dropped, [("forward", name), reason]);
@@ -379,12 +381,17 @@ pub(crate) fn looked_at(facts: &Facts, walk: usize) -> Vec<Step> {
     let is_box = forward.to_box.is_some();
     let is_answered = forward.evidence.as_ref().is_some_and(|evidence| evidence.answered > 0);
     let is_known = |step: &Step| match step {
-        Step::Address | Step::Rule => true,
+        Step::Address => true,
+        Step::Rule => !forward.external.ip().is_unspecified(),
         // A device that is nowhere is on no lan either.
         Step::Route => !forward.target.ip().is_unspecified(),
         Step::Devices => !facts.devices.is_empty(),
         Step::Router | Step::Limits => is_running,
-        Step::Gateway => facts.wan.gateway_answers.is_some() || facts.wan.gateway.is_none(),
+        // A wan of one link only needs none.
+        Step::Gateway => {
+            let is_one_link = facts.wan.gateway.is_none() && !facts.wan.address.is_unspecified();
+            facts.wan.gateway_answers.is_some() || is_one_link
+        }
         Step::Target => is_box || target.is_some_and(|target| !target.macs.is_empty()),
         Step::Port => is_box || is_answered || target.is_some_and(|it| it.near.came() || it.far.came()),
         Step::WayBack => {

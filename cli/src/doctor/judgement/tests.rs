@@ -203,6 +203,21 @@ fn a_lease_that_is_not_used_is_not_one_that_is_missing() {
 }
 
 #[test]
+fn without_an_address_nothing_is_said_of_packets_for_it() {
+    let change = |facts: &mut Facts| {
+        (facts.wan.address, facts.wan.gateway, facts.wan.gateway_answers) =
+            (Ipv4Addr::UNSPECIFIED, None, None);
+        facts.forwards[0].external.set_ip(Ipv4Addr::UNSPECIFIED);
+        facts.forwards[0].ruling = Ruling::Dropped(DropReason::DestinationNotUnicast);
+    };
+    assert_eq!(found(change), ["wan-no-address"]);
+    let mut facts = facts();
+    change(&mut facts);
+    let looked_at = looked_at(&facts, 0);
+    assert!(!looked_at.contains(&Step::Rule) && !looked_at.contains(&Step::Gateway), "{looked_at:?}");
+}
+
+#[test]
 fn the_line_outside() {
     assert_eq!(found(|facts| facts.wan.gateway_answers = Some(false)), ["gateway-silent"]);
     assert_eq!(found(|facts| facts.wan.conflict = Some("02:…".to_owned())), ["address-conflict"]);
