@@ -27,7 +27,7 @@ pub(crate) const SECRETS: [&str; 6] =
 pub(crate) struct Ddns {
     #[schemars(skip)]
     pub(crate) span: Span,
-    /// Keys that are there, even if refused.
+    /// Keys that are there, even if refused or misspelt.
     #[schemars(skip)]
     pub(crate) written: Vec<&'static str>,
     /// Who keeps the names: a service by its name, `dyndns2` for any other that speaks like DynDNS, `cloudflare`, or
@@ -89,7 +89,7 @@ impl Ddns {
             ["url", "username", "server", "zone", "key", "source", "family"].into_iter().chain(SECRETS);
         let ddns = Ddns {
             span: t.span(),
-            written: needed.filter(|key| t.has(key)).collect(),
+            written: needed.filter(|key| t.is_meant(key)).collect(),
             provider: t.required("provider", "\"duckdns\""),
             names: t.required("names", "[\"home.example.net\"]"),
             url: t
