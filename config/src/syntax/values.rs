@@ -9,6 +9,23 @@ use crate::value::quoted;
 /// So many brackets and braces inside each other are looked into.
 const DEEPEST: usize = 8;
 
+/// Follows the quotes of a text, sign by sign.
+#[derive(Default)]
+struct Quotes(Option<char>);
+
+impl Quotes {
+    /// Whether a sign belongs to a quoted text, its quotes included.
+    fn are_around(&mut self, character: char) -> bool {
+        match (self.0, character) {
+            (None, '"' | '\'') => self.0 = Some(character),
+            (None, _) => return false,
+            (Some(open), close) if open == close => self.0 = None,
+            (Some(_), _) => {}
+        }
+        true
+    }
+}
+
 /// A bare key, dots allowed.
 pub(super) fn is_key(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
@@ -16,17 +33,14 @@ pub(super) fn is_key(text: &str) -> bool {
 
 /// A value without the comment behind it; a `#` inside quotes is none.
 pub(super) fn uncommented(value: &str) -> &str {
-    let mut quote = None;
+    let mut quotes = Quotes::default();
     for (at, character) in value.char_indices() {
-        match (quote, character) {
-            (None, '#') => return value[..at].trim_end(),
-            (None, '"' | '\'') => quote = Some(character),
-            (Some(open), close) if open == close => quote = None,
-            _ => {}
+        if !quotes.are_around(character) && character == '#' {
+            return value[..at].trim_end();
         }
     }
     // An unclosed quote has swallowed the comment too.
-    if quote.is_some() { value.split(" #").next().unwrap_or(value).trim_end() } else { value.trim_end() }
+    if quotes.0.is_some() { value.split(" #").next().unwrap_or(value).trim_end() } else { value.trim_end() }
 }
 
 /// Whether a text is meant as a date: four digits, two digits, two digits.
@@ -122,18 +136,18 @@ pub(super) fn within(text: &str, open: char, close: char) -> Option<&str> {
 
 /// What stands between the commas that are in no quotes, brackets or braces.
 pub(super) fn parts(inside: &str) -> impl Iterator<Item = &str> {
-    let (mut quote, mut depth) = (None, 0_usize);
+    let (mut quotes, mut depth) = (Quotes::default(), 0_usize);
     inside
         .split(move |character| {
-            match (quote, character) {
-                (None, '"' | '\'') => quote = Some(character),
-                (Some(open), close) if open == close => quote = None,
-                (None, '[' | '{') => depth += 1,
-                (None, ']' | '}') => depth = depth.saturating_sub(1),
-                (None, ',') => return depth == 0,
+            if quotes.are_around(character) {
+                return false;
+            }
+            match character {
+                '[' | '{' => depth += 1,
+                ']' | '}' => depth = depth.saturating_sub(1),
                 _ => {}
             }
-            false
+            character == ',' && depth == 0
         })
         .map(str::trim)
         .filter(|part| !part.is_empty())
@@ -141,14 +155,15 @@ pub(super) fn parts(inside: &str) -> impl Iterator<Item = &str> {
 
 /// What stands before the first bracket or brace that closes one of a line before.
 pub(super) fn inner(text: &str) -> &str {
-    let (mut quote, mut depth) = (None, 0_usize);
+    let (mut quotes, mut depth) = (Quotes::default(), 0_usize);
     let end = text.char_indices().find(|(_, character)| {
-        match (quote, *character) {
-            (None, '"' | '\'') => quote = Some(*character),
-            (Some(open), close) if open == close => quote = None,
-            (None, '[' | '{') => depth += 1,
-            (None, ']' | '}') if depth == 0 => return true,
-            (None, ']' | '}') => depth -= 1,
+        if quotes.are_around(*character) {
+            return false;
+        }
+        match character {
+            '[' | '{' => depth += 1,
+            ']' | '}' if depth == 0 => return true,
+            ']' | '}' => depth -= 1,
             _ => {}
         }
         false
@@ -169,15 +184,16 @@ pub(super) fn with_rest(text: &str, range: Range<usize>) -> Range<usize> {
 
 /// The first bracket or brace of a line that is not closed on it.
 fn left_open(line: &str) -> Option<usize> {
-    let (mut quote, mut open) = (None, Vec::new());
-    for (at, octet) in line.bytes().enumerate() {
-        match (quote, octet) {
-            (Some(quoting), octet) if quoting == octet => quote = None,
-            (Some(_), _) => {}
-            (None, b'"' | b'\'') => quote = Some(octet),
-            (None, b'#') => break,
-            (None, b'[' | b'{') => open.push(at),
-            (None, b']' | b'}') => {
+    let mut open = Vec::new();
+    let mut quotes = Quotes::default();
+    for (at, character) in line.char_indices() {
+        if quotes.are_around(character) {
+            continue;
+        }
+        match character {
+            '#' => break,
+            '[' | '{' => open.push(at),
+            ']' | '}' => {
                 open.pop();
             }
             _ => {}
@@ -188,25 +204,23 @@ fn left_open(line: &str) -> Option<usize> {
 
 /// Where the bracket or brace at `open` is closed.
 pub(super) fn closing(text: &str, open: usize) -> Option<usize> {
-    let opening = *text.as_bytes().get(open)?;
-    let closing = if opening == b'{' { b'}' } else { b']' };
-    let (mut depth, mut quote, mut comment) = (0_usize, None, false);
-    for (at, octet) in text.bytes().enumerate().skip(open) {
-        match (quote, octet) {
-            (_, b'\n') => (quote, comment) = (None, false),
-            _ if comment => {}
-            (Some(quoting), octet) if quoting == octet => quote = None,
-            (Some(_), _) => {}
-            (None, b'"' | b'\'') => quote = Some(octet),
-            (None, b'#') => comment = true,
-            (None, octet) if octet == opening => depth += 1,
-            (None, octet) if octet == closing => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
+    let opening = text.get(open..)?.chars().next()?;
+    let closing = if opening == '{' { '}' } else { ']' };
+    let (mut depth, mut quotes, mut comment) = (0_usize, Quotes::default(), false);
+    for (at, character) in text.char_indices().skip_while(|(at, _)| *at < open) {
+        if character == '\n' {
+            (quotes, comment) = (Quotes::default(), false);
+        } else if comment || quotes.are_around(character) {
+            continue;
+        } else if character == '#' {
+            comment = true;
+        } else if character == opening {
+            depth += 1;
+        } else if character == closing {
+            depth -= 1;
+            if depth == 0 {
+                return Some(at);
             }
-            _ => {}
         }
     }
     None
