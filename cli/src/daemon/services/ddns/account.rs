@@ -186,8 +186,10 @@ impl Account {
         };
         // The file of certificates is read again, too.
         let file = settings.ca_file.as_deref();
-        let trusted = transport::trust(file, file.is_none())
-            .and_then(|service| Ok(Trusted { service, source: transport::trust(file, true)? }));
+        let trusted = transport::trust(file, file.is_none()).and_then(|service| {
+            let source = if file.is_some() { transport::trust(file, true)? } else { service.clone() };
+            Ok(Trusted { service, source })
+        });
         let trusted = match trusted {
             Ok(trusted) => trusted,
             Err(error) => return self.cannot(error.to_string()),
