@@ -1,6 +1,7 @@
 //! Names that get an IPv6 address as well: somebody outside tells it, over a way that is not the router's.
 
 use std::fs;
+use std::path::PathBuf;
 
 use genkan_lab::topology::Role::{Remote, Router};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use super::ddns::{
 };
 use crate::cases;
 use crate::fixture::{Lab, wait_for};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Skip};
 use crate::programs::{Background, need, need_tun};
 use crate::setup;
 
@@ -92,16 +93,22 @@ fn who_tell(lab: &Lab) -> [Background; 2] {
     [echo, stun]
 }
 
-fn ipv6_addresses_that_somebody_outside_tells_are_published() -> Outcome {
+/// A lab without its router, whose remote host runs BIND, the update server with its folder, and those who tell addresses.
+fn world() -> Result<(Lab, Background, Background, PathBuf, [Background; 2]), Skip> {
     need_tun()?;
     for program in ["named", "dig", "openssl", "python3", "turnserver", "nc"] {
         need(program)?;
     }
     let lab = Lab::without_router(&genkan_lab::Options::default());
-    let _bind = bind(&lab);
-    let (_server, folder) = update_server(&lab);
+    let bind = bind(&lab);
+    let (server, folder) = update_server(&lab);
     another_way(&lab);
-    let [echo, _stun] = who_tell(&lab);
+    let told = who_tell(&lab);
+    Ok((lab, bind, server, folder, told))
+}
+
+fn ipv6_addresses_that_somebody_outside_tells_are_published() -> Outcome {
+    let (lab, _bind, _server, folder, [echo, _stun]) = world()?;
     let ca = format!("ca_file = \"{}\"", folder.join("ca.pem").display());
     let by_page = format!("family = \"v6\"\nsource = \"https://[{REMOTE_V6}]:{ECHO}/ip\"");
     let by_stun = format!("family = \"v6\"\nsource = \"stun:[{REMOTE_V6}]\"");
@@ -192,17 +199,9 @@ fn ipv6_addresses_that_somebody_outside_tells_are_published() -> Outcome {
     Ok(())
 }
 
-/// What the page tells is of no use: a private address for a name outside, and one of IPv4.
+/// What the page tells is of no use for a name outside: a private address.
 fn a_source_that_does_not_answer_is_remembered() -> Outcome {
-    need_tun()?;
-    for program in ["named", "dig", "openssl", "python3", "turnserver", "nc"] {
-        need(program)?;
-    }
-    let lab = Lab::without_router(&genkan_lab::Options::default());
-    let _bind = bind(&lab);
-    let (_server, folder) = update_server(&lab);
-    another_way(&lab);
-    let _told = who_tell(&lab);
+    let (lab, _bind, _server, folder, _told) = world()?;
     let private = "fd00:6::1";
     for (host, device, address) in [(Router, "six0", private), (Remote, "six1", "fd00:6::2")] {
         lab.run(host, "ip", &["address", "add", &format!("{address}/64"), "dev", device, "nodad"])
@@ -227,7 +226,7 @@ fn a_source_that_does_not_answer_is_remembered() -> Outcome {
     let before = row(&lab, "public.example.net");
     let next = before["next_attempt"].as_i64().expect("it is asked again");
 
-    // Neither a restart nor a kill makes the page be asked sooner, or the reason be forgotten.
+    // A restart neither makes the page be asked sooner nor the reason be forgotten.
     let asked = requests(&folder, "/ip").len();
     assert_eq!(lab.stop_router(), Some(0));
     lab.start_router_again().unwrap_or_else(|error| panic!("{error}"));
@@ -240,14 +239,7 @@ fn a_source_that_does_not_answer_is_remembered() -> Outcome {
 }
 
 fn the_interval_of_a_service_goes_for_both_families() -> Outcome {
-    need_tun()?;
-    for program in ["openssl", "python3", "turnserver", "nc"] {
-        need(program)?;
-    }
-    let lab = Lab::without_router(&genkan_lab::Options::default());
-    let (_server, folder) = update_server(&lab);
-    another_way(&lab);
-    let _told = who_tell(&lab);
+    let (lab, _bind, _server, folder, _told) = world()?;
     let by_stun = format!("family = \"v6\"\nsource = \"stun:[{REMOTE_V6}]\"");
     let rules = ROUTER.to_owned()
         + &https_entry(&lab, &folder, "good.example.com", "")
