@@ -13,10 +13,10 @@ use genkan_lab::topology::Role::{Laptop, Remote};
 
 use super::ddns::{https_entry, requests, update_server, wait_for_state};
 use super::upgrade::{longest_pause, upgrade};
-use super::wan_dhcp::{DHCP, Dhcp, events, has, status};
+use super::wan_dhcp::{DHCP, Dhcp, events, has, status, wait_for_renewal};
 use crate::cases;
 use crate::dhcp_client::{ACK, Client, NOBODY, REQUEST, crowd, socket};
-use crate::fixture::{Lab, PATIENCE, wait_for};
+use crate::fixture::{Lab, PATIENCE};
 use crate::outcome::Outcome;
 use crate::programs::{need, need_tun};
 use crate::servers::{Server, connect, exchange, greeting, udp};
@@ -157,9 +157,7 @@ fn the_wan_keeps_its_lease_and_names_outside_are_left_alone() -> Outcome {
     upgrade(&lab).expect_ok();
     assert!(has(&lab, plain), "from the first moment on");
     exchange(&mut stream, b"as before");
-    // The first may be what is asked at a start.
-    let acks = dhcp.count("DHCPACK");
-    wait_for("it is renewed", || dhcp.count("DHCPACK") >= acks + 2);
+    wait_for_renewal(&lab, || exchange(&mut stream, b"meanwhile"));
     assert_eq!(status(&lab)["wan_lease"]["address"], address);
     exchange(&mut stream, b"and after renewals");
     assert_eq!(dhcp.count("DHCPDISCOVER"), discovers, "nobody looked for a server");

@@ -39,6 +39,9 @@ impl Client {
             return Err(Ignored::BrokenPromise);
         }
         let offer = Lease::from_reply(self.now, reply, self.now, &mut self.rng)?;
+        if offer.is_too_short() {
+            return Err(Ignored::LeaseTime);
+        }
         let exchange = Exchange { sent_at: self.now, sent: 0, ..exchange };
         self.state = State::Requesting { exchange, offer };
         self.repeat();
@@ -59,6 +62,8 @@ impl Client {
         }
         let lease = Lease::from_reply(self.now, reply, exchange.sent_at, &mut self.rng)?;
         match self.state {
+            State::Requesting { .. } if lease.is_too_short() => return Err(Ignored::LeaseTime),
+            // However short: it may be the rest of the lease, whose end the server leaves as it is.
             State::Renewing(_) | State::Rebinding(_) => self.take(lease),
             _ => self.probe(lease, true),
         }

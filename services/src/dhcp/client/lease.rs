@@ -21,7 +21,7 @@ pub(super) struct Lease {
     pub(super) configuration: Configuration,
     pub(super) server: Ipv4Addr,
     /// `None`: for ever.
-    time: Option<Duration>,
+    pub(super) time: Option<Duration>,
     /// T1; [`Timestamp::MAX`]: never.
     pub(super) renewal: Timestamp,
     /// T2; [`Timestamp::MAX`]: never.
@@ -45,7 +45,7 @@ impl Lease {
         };
         let time = (*seconds != INFINITE).then(|| Duration::from_secs((*seconds).into()));
         let at = |time: Duration| requested_at + time;
-        if time.is_some_and(|time| time < MINIMUM_LEASE || at(time) <= now) {
+        if time.is_some_and(|time| at(time) <= now) {
             return Err(Ignored::LeaseTime);
         }
         let configuration = Configuration::from_options(reply.address, &reply.options)?;
@@ -101,6 +101,11 @@ impl Lease {
             lease_time: self.time.map(|time| u32::try_from(time.as_secs()).unwrap_or(INFINITE)),
             granted_at: wall.map(|wall| wall.0.saturating_sub(age)),
         }
+    }
+
+    /// Whether nobody would take it who has no address of that server yet.
+    pub(super) fn is_too_short(&self) -> bool {
+        self.time.is_some_and(|time| time < MINIMUM_LEASE)
     }
 
     pub(super) fn address(&self) -> Ipv4Addr {

@@ -16,7 +16,8 @@ const REBOOT_REQUESTS: u32 = 2;
 /// First wait for an answer, and the longest one (RFC 2131 section 4.1).
 const FIRST_WAIT: Duration = Duration::from_secs(4);
 const LONGEST_WAIT: Duration = Duration::from_secs(64);
-/// The shortest wait while a lease is renewed (RFC 2131 section 4.4.5).
+/// The shortest wait while a lease is renewed (RFC 2131 section 4.4.5); of a lease of less than 32 minutes one 32nd, or
+/// it could end with a single message that is lost.
 const RENEWAL_WAIT: Duration = Duration::from_secs(60);
 /// Wait after DHCPDECLINE (RFC 2131 section 3.1).
 const DECLINE_WAIT: Duration = Duration::from_secs(10);
@@ -268,6 +269,7 @@ impl Client {
         let Some(lease) = &self.held else { return };
         let (address, server) = (lease.address(), lease.server);
         let (rebinding, expires) = (lease.rebinding, lease.expires);
+        let least = lease.time.map_or(RENEWAL_WAIT, |time| RENEWAL_WAIT.min(time / 32));
         if matches!(self.state, State::Bound) {
             self.began = self.now;
         }
@@ -280,7 +282,7 @@ impl Client {
             self.state = State::Rebinding(exchange);
             (Ipv4Addr::BROADCAST, expires)
         };
-        let wait = (deadline.saturating_since(self.now) / 2).max(RENEWAL_WAIT);
+        let wait = (deadline.saturating_since(self.now) / 2).max(least);
         self.timer = deadline.min(self.now + wait);
         let request = Request {
             kind: MessageType::Request,

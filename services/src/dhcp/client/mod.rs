@@ -43,7 +43,7 @@ pub use lease::SavedLease;
 use config::Identity;
 use lease::Lease;
 
-/// Shorter leases are not taken: renewing them would be a flood.
+/// Whoever offers a shorter lease is not asked for it: renewing it would be a flood.
 pub const MINIMUM_LEASE: Duration = Duration::from_secs(10);
 
 /// The DHCP client of one wan. Made with its link down and wanting an address.

@@ -152,6 +152,37 @@ fn renewed_and_changed() {
 }
 
 #[test]
+fn a_server_that_leaves_the_end_as_it_is_has_answered() {
+    let mut options = lease_options(10);
+    options.extend([(58, vec![0, 0, 0, 1]), (59, vec![0, 0, 0, 2])]);
+    let (mut client, start) = bound_with(&options);
+    let (now, renewal) = next_transmit(&mut client);
+    assert_eq!(now, start + Duration::from_secs(1));
+    // What is left of the lease, as ISC dhcpd does in its first quarter.
+    options[0].1 = 9_u32.to_be_bytes().to_vec();
+    client.handle_datagram(now, &answer(&renewal, ACK, ADDRESS, SERVER, &options)).unwrap();
+    assert_eq!(events(&mut client), [Event::Renewed]);
+    assert_eq!(client.expires(), Some(start + Duration::from_secs(10)));
+    let (later, renewal) = next_transmit(&mut client);
+    assert_eq!((later, renewal.destination), (now + Duration::from_secs(1), SERVER));
+}
+
+#[test]
+fn a_short_lease_does_not_end_with_one_lost_message() {
+    for seconds in [10, 60, 120, 400] {
+        let (mut client, _) = bound(seconds);
+        let mut asked = [0, 0];
+        while client.configuration().is_some() {
+            client.handle_timeout(client.poll_timeout().unwrap());
+            if let Some(request) = client.poll_transmit().filter(|message| kind(message) == REQUEST) {
+                asked[usize::from(request.destination == Ipv4Addr::BROADCAST)] += 1;
+            }
+        }
+        assert!((2..=5).contains(&asked[0]) && (2..=5).contains(&asked[1]), "{seconds} s: {asked:?}");
+    }
+}
+
+#[test]
 fn late_answer_of_an_earlier_renewal_is_not_taken() {
     let (mut client, _) = bound(1000);
     let (_, first) = next_transmit(&mut client);

@@ -108,9 +108,13 @@ pub(super) fn next_transmit(client: &mut Client) -> (Timestamp, Transmit) {
 
 /// A client with a lease of `seconds` for ADDRESS, requested and bound at the same time, which is returned.
 pub(super) fn bound(seconds: u32) -> (Client, Timestamp) {
+    bound_with(&lease_options(seconds))
+}
+
+pub(super) fn bound_with(options: &[(u8, Vec<u8>)]) -> (Client, Timestamp) {
     let mut client = client();
     client.handle_link(at(1), true);
-    let now = bind(&mut client, ADDRESS, &lease_options(seconds));
+    let now = bind(&mut client, ADDRESS, options);
     assert!(matches!(events(&mut client)[..], [Event::Probe { .. }, Event::Bound(_)]));
     (client, now)
 }
