@@ -86,8 +86,13 @@ impl Server {
         if self.table.subnet_of(address) != Some(subnet) {
             return self.refuse(request, subnet, address);
         }
-        let known = is_ours || reserved.is_some() || self.table.address_of(subnet, &client).is_some();
-        let fits = self.may_have(subnet, address, &client, reserved, request);
+        let recorded = self.table.address_of(subnet, &client);
+        let known = is_ours || reserved.is_some() || recorded.is_some();
+        // Who reboots uses no address: refused, it gets the one of its record (RFC 2131 section 4.3.2).
+        let is_wrong = request.ciaddr().is_unspecified()
+            && reserved != Some(address)
+            && recorded.is_some_and(|recorded| recorded != address);
+        let fits = !is_wrong && self.may_have(subnet, address, &client, reserved, request);
         match self.is_free_for(address, &client, request)
             && fits
             && (known || self.was_its_own(address, &client))

@@ -2,6 +2,7 @@ mod exchange;
 mod history;
 mod load;
 mod options;
+mod reboot;
 mod relay;
 mod stock;
 
