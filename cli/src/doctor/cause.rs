@@ -126,7 +126,7 @@ causes! {
     ReversePathFilter = "reverse-path-filter" at Devices,
     /// Another machine outside uses our external address.
     AddressConflict = "address-conflict" at Address,
-    /// What a DHCP server gives to the wan is used inside.
+    /// What a DHCP server gives to the wan is ours already.
     WanLeaseRefused = "wan-lease-refused" at Address,
     /// What a DHCP server gives to the wan is another machine's there.
     WanAddressTaken = "wan-address-taken" at Address,

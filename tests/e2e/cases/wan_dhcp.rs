@@ -23,7 +23,7 @@ cases![
     a_lost_link_keeps_the_address_and_asks_again,
     kea_names_a_gateway_outside_of_the_prefix_and_routes,
     kea_takes_an_address_back,
-    a_lease_that_overlaps_a_lan_is_refused_and_the_lan_keeps_working,
+    a_lease_of_what_is_ours_is_refused_and_the_lan_keeps_working,
     an_address_that_somebody_has_is_declined,
     a_declined_address_is_followed_by_another,
     a_provider_that_wants_to_hear_who_asks_is_told,
@@ -347,7 +347,7 @@ fn kea_takes_an_address_back() -> Outcome {
     Ok(())
 }
 
-fn a_lease_that_overlaps_a_lan_is_refused_and_the_lan_keeps_working() -> Outcome {
+fn a_lease_of_what_is_ours_is_refused_and_the_lan_keeps_working() -> Outcome {
     need("dnsmasq")?;
     let lab = lab();
     lab.run(Isp, "ip", &["address", "add", "192.168.0.99/24", "dev", "eth0"]).expect_ok();
@@ -366,6 +366,15 @@ fn a_lease_that_overlaps_a_lan_is_refused_and_the_lan_keeps_working() -> Outcome
     lab.reload(&format!("{DHCP}{}", lan.replace("DEVICE", &lab.topology.lan_device)));
     wait_for("the address", || has(&lab, Ipv4Addr::new(192, 168, 0, 150)));
     wait_for("that is told", || events(&lab, "wan-address-obtained") == 1);
+    // The file has the same address for the router besides.
+    lab.reload(&format!(
+        "{DHCP}addresses = [\"192.168.0.150\"]\n{}",
+        lan.replace("DEVICE", &lab.topology.lan_device)
+    ));
+    wait_for("a refusal", || events(&lab, "wan-lease-refused") == 2);
+    let problems = status(&lab)["problems"].to_string();
+    assert!(problems.contains("192.168.0.150, which is in `wan.addresses`"), "{problems}");
+    doctor(&lab, &[]).expect("wan-lease-refused");
     Ok(())
 }
 

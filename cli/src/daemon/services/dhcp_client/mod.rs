@@ -33,7 +33,7 @@ struct Settings {
     dhcp: Option<genkan_config::WanDhcp>,
     /// The wan's device, for messages.
     device: String,
-    inside: offered::Inside,
+    ours: offered::Ours,
 }
 
 impl Settings {
@@ -41,7 +41,7 @@ impl Settings {
         Settings {
             dhcp: loaded.config.wan_dhcp.clone(),
             device: loaded.config.wan.device.clone(),
-            inside: offered::Inside::of(&loaded.plan),
+            ours: offered::Ours::of(&loaded.plan),
         }
     }
 }

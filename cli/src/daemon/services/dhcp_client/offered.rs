@@ -7,49 +7,61 @@ use genkan_engine::Plan;
 use genkan_services::dhcp::client::Configuration;
 use ipnet::Ipv4Net;
 
-/// What is inside: no server outside can take it away.
+/// What is ours: no server outside can take it away.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Inside {
-    /// Names in words, and networks.
+pub(super) struct Ours {
+    /// What is inside: names in words, and networks.
     networks: Vec<(String, Ipv4Net)>,
+    /// `wan.addresses`.
+    addresses: Vec<Ipv4Addr>,
 }
 
-/// A lease that cannot be used beside what is inside.
+/// A lease that cannot be used beside what is ours. `what` is the part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the DHCP server on the wan gives {what}, which overlaps {name} ({network}): nothing of it is used; give {name} another \
-     network"
-)]
-pub(super) struct Overlap {
-    /// The part of the lease.
-    what: String,
-    name: String,
-    network: Ipv4Net,
+pub(super) enum Refused {
+    /// It is used inside.
+    #[error(
+        "the DHCP server on the wan gives {what}, which overlaps {name} ({network}): nothing of it is used; give {name} \
+         another network"
+    )]
+    Overlap { what: String, name: String, network: Ipv4Net },
+    /// The router has it already.
+    #[error(
+        "the DHCP server on the wan gives {what}, which is in `wan.addresses`: nothing of it is used; take it out of there"
+    )]
+    Further { what: String },
 }
 
-impl Inside {
-    pub(super) fn of(plan: &Plan) -> Inside {
+impl Ours {
+    pub(super) fn of(plan: &Plan) -> Ours {
         let lans = plan.lans.iter().map(|lan| (format!("lan {}", lan.name), lan.address.trunc()));
         let routes = plan.routes.iter().map(|route| (format!("the route to {}", route.to), route.to));
-        Inside { networks: lans.chain(routes).collect() }
+        Ours { networks: lans.chain(routes).collect(), addresses: plan.wan.addresses.clone() }
     }
 
-    /// What a lease comes to. Its routes that lead to something inside are left out; [`Inside::ignored`] names them.
+    /// What a lease comes to. Its routes that lead to something of ours are left out; [`Ours::ignored`] names them.
     ///
     /// # Errors
-    /// When its network, or its gateway, is inside.
-    pub(super) fn take(&self, lease: &Configuration) -> Result<WanFacts, Overlap> {
+    /// When its network, or its gateway, is inside, or its address, or its gateway, is one of the wan's further ones.
+    pub(super) fn take(&self, lease: &Configuration) -> Result<WanFacts, Refused> {
         let network = lease.address.trunc();
         let found = self.networks.iter().find(|(_, inside)| overlap(network, *inside));
         if let Some((name, inside)) = found {
-            return Err(Overlap { what: lease.address.to_string(), name: name.clone(), network: *inside });
+            let what = lease.address.to_string();
+            return Err(Refused::Overlap { what, name: name.clone(), network: *inside });
         }
         let behind = |gateway: &Ipv4Addr| self.networks.iter().find(|(_, inside)| inside.contains(gateway));
         if let Some((gateway, (name, inside))) =
             lease.gateway.and_then(|gateway| Some((gateway, behind(&gateway)?)))
         {
             let what = format!("the gateway {gateway}");
-            return Err(Overlap { what, name: name.clone(), network: *inside });
+            return Err(Refused::Overlap { what, name: name.clone(), network: *inside });
+        }
+        if self.addresses.contains(&lease.address.addr()) {
+            return Err(Refused::Further { what: lease.address.addr().to_string() });
+        }
+        if let Some(gateway) = lease.gateway.filter(|gateway| self.addresses.contains(gateway)) {
+            return Err(Refused::Further { what: format!("the gateway {gateway}") });
         }
         let routes = lease.routes.iter().map(|route| WanRoute { to: route.to, via: route.via });
         Ok(WanFacts {
@@ -69,11 +81,12 @@ impl Inside {
         routes.filter(|route| self.holds(route)).collect()
     }
 
-    /// Whether a route leads to a part of something inside, or by it.
+    /// Whether a route leads to a part of something inside, or by it or the router itself.
     fn holds(&self, route: &WanRoute) -> bool {
-        self.networks.iter().any(|(_, inside)| {
-            inside.contains(&route.to) || route.via.is_some_and(|router| inside.contains(&router))
-        })
+        route.via.is_some_and(|router| self.addresses.contains(&router))
+            || self.networks.iter().any(|(_, inside)| {
+                inside.contains(&route.to) || route.via.is_some_and(|router| inside.contains(&router))
+            })
     }
 }
 
@@ -91,9 +104,10 @@ mod tests {
         text.parse().expect("a network")
     }
 
-    fn inside() -> Inside {
+    fn inside() -> Ours {
         let networks = [("lan home", "192.168.0.0/24"), ("the route to 10.20.0.0/16", "10.20.0.0/16")];
-        Inside { networks: networks.map(|(name, network)| (name.to_owned(), net(network))).into() }
+        let networks = networks.map(|(name, network)| (name.to_owned(), net(network))).into();
+        Ours { networks, addresses: Vec::new() }
     }
 
     fn lease(address: &str, gateway: Option<&str>) -> Configuration {
@@ -117,12 +131,38 @@ mod tests {
             ("10.20.3.4/24", None, "10.20.3.4/24"),
             ("203.0.113.7/32", Some("192.168.0.1"), "the gateway 192.168.0.1"),
         ] {
-            let overlap = inside().take(&lease(address, gateway)).expect_err(address);
-            assert_eq!(overlap.what, what);
+            let refused = inside().take(&lease(address, gateway)).expect_err(address);
+            assert!(matches!(&refused, Refused::Overlap { what: told, .. } if told == what), "{refused}");
         }
         let taken = inside().take(&lease("192.168.1.7/24", Some("192.168.1.1"))).expect("beside the lan");
         assert_eq!((taken.address, taken.mtu), (net("192.168.1.7/24"), Some(1400)));
         assert_eq!(taken.dns, [Ipv4Addr::new(192, 0, 2, 53)]);
+    }
+
+    #[test]
+    fn a_lease_of_an_address_that_the_wan_has_besides_is_not_taken() {
+        let text = "[wan]\ndevice = \"eth0\"\naddress = \"dhcp\"\naddresses = [\"203.0.113.9\", \"198.51.100.9\"]\n\
+                    [[lan]]\ndevice = \"eth1\"\naddress = \"192.168.0.1/24\"\n";
+        let ours = Ours::of(&genkan_config::parse(text, "genkan.toml").expect("no mistakes").plan);
+        for (address, gateway, what) in [
+            ("203.0.113.9/24", Some("203.0.113.2"), "gives 203.0.113.9, which is in `wan.addresses`"),
+            ("198.51.100.9/32", None, "gives 198.51.100.9, which is in `wan.addresses`"),
+            (
+                "203.0.113.7/24",
+                Some("203.0.113.9"),
+                "gives the gateway 203.0.113.9, which is in `wan.addresses`",
+            ),
+        ] {
+            let refused = ours.take(&lease(address, gateway)).expect_err(address).to_string();
+            assert!(refused.contains(what), "{refused}");
+        }
+        let taken = ours.take(&lease("203.0.113.7/24", Some("203.0.113.2"))).expect("in the network of one");
+        assert_eq!(taken.address, net("203.0.113.7/24"));
+        let via = |last| Some(Ipv4Addr::new(203, 0, 113, last));
+        let mut lease = lease("203.0.113.7/24", None);
+        lease.routes = [2, 9].map(|last| Route { to: net("198.18.0.0/15"), via: via(last) }).into();
+        let routes = ours.take(&lease).expect("but for a route").routes;
+        assert_eq!(routes.iter().map(|route| route.via).collect::<Vec<_>>(), [via(2)]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use genkan_services::dhcp::client::{Client, ClientIdentifier, Config, SavedLease
 use nix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
-use super::offered::Inside;
+use super::offered::Ours;
 
 const NAME: &str = "wan-lease.json";
 
@@ -83,7 +83,7 @@ pub(in crate::daemon) fn known(state: &Path, written: &Loaded) -> Option<WanFact
     if !client.resume(now) {
         return None;
     }
-    Inside::of(&written.plan).take(client.configuration()?).ok()
+    Ours::of(&written.plan).take(client.configuration()?).ok()
 }
 
 #[cfg(test)]

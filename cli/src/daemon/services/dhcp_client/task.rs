@@ -17,7 +17,7 @@ use genkan_services::dhcp::client::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
-use super::offered::Overlap;
+use super::offered::Refused;
 use super::{Context, Settings, probe, record};
 use crate::daemon::local::Door;
 use crate::daemon::services::Learned;
@@ -60,7 +60,7 @@ pub(super) struct Task {
     /// What the rest of the router has been told last; nothing before the first time.
     told: Option<Option<WanFacts>>,
     /// A lease that is held and cannot be used.
-    refused: Option<Overlap>,
+    refused: Option<Refused>,
     /// What a server gives and somebody else has, since the last address that was taken.
     taken: Option<Ipv4Addr>,
     /// Why the last answer of a server was no use; nothing after one that was.
@@ -225,7 +225,7 @@ impl Task {
                 self.taken = None;
                 self.save();
                 // One that cannot be used is told of where it is judged.
-                if self.settings.borrow().inside.take(&lease).is_ok() {
+                if self.settings.borrow().ours.take(&lease).is_ok() {
                     let message = format!("wan: {}", self.in_words(&lease));
                     self.tell(EventKind::WanAddressObtained, message, Some(lease.address.addr()));
                 }
@@ -238,7 +238,7 @@ impl Task {
                 } else {
                     format!("wan: {}, before it was {}", self.in_words(&after), before.address)
                 };
-                if self.refused.is_none() && self.settings.borrow().inside.take(&after).is_ok() {
+                if self.refused.is_none() && self.settings.borrow().ours.take(&after).is_ok() {
                     self.tell(EventKind::WanAddressChanged, message, Some(after.address.addr()));
                 }
             }
@@ -311,25 +311,25 @@ impl Task {
             return;
         }
         let lease = self.client.as_ref().and_then(|this| this.client.configuration());
-        let inside = self.settings.borrow().inside.clone();
-        let judged = lease.map(|lease| (inside.take(lease), inside.ignored(lease)));
+        let ours = self.settings.borrow().ours.clone();
+        let judged = lease.map(|lease| (ours.take(lease), ours.ignored(lease)));
         let (usable, refused) = match judged {
             Some((Ok(facts), ignored)) => {
                 if self.told.as_ref().and_then(Option::as_ref) != Some(&facts) {
                     for route in ignored {
-                        warn!(to = %route.to, "the lease names a route to something inside: it is ignored");
+                        warn!(to = %route.to, "the lease names a route to something of ours: it is ignored");
                     }
                 }
                 (Some(facts), None)
             }
-            Some((Err(overlap), _)) => (None, Some(overlap)),
+            Some((Err(reason), _)) => (None, Some(reason)),
             None => (None, None),
         };
         if refused != self.refused {
             let obtained =
                 lease.map(|lease| (lease.address.addr(), format!("wan: {}", self.in_words(lease))));
             match (&refused, obtained) {
-                (Some(overlap), _) => self.tell(EventKind::WanLeaseRefused, format!("wan: {overlap}"), None),
+                (Some(reason), _) => self.tell(EventKind::WanLeaseRefused, format!("wan: {reason}"), None),
                 (None, Some((address, message))) => {
                     self.tell(EventKind::WanAddressObtained, message, Some(address));
                 }
@@ -359,8 +359,8 @@ impl Task {
             true => self.without = None,
             false => drop(self.without.get_or_insert_with(Instant::now)),
         }
-        let problem = if let Some(overlap) = &self.refused {
-            Some(format!("wan: {overlap}"))
+        let problem = if let Some(reason) = &self.refused {
+            Some(format!("wan: {reason}"))
         } else if let Some(address) = self.taken.filter(|_| !usable && this.link_is_up) {
             Some(format!(
                 "wan: no address: the DHCP server gives {address}, which another machine there uses"
