@@ -160,6 +160,8 @@ pub enum Code {
     FewPorts,
     /// Lint: a timeout below the floor that an RFC sets.
     ShortTimeout,
+    /// Lint: a lease that machines can hardly keep.
+    ShortLease,
     /// Lint: a password that others can read, or a file of one that is not there.
     SecretFile,
     /// Lint: a file that the DNS service is to read, and that is none.
@@ -190,6 +192,7 @@ impl Code {
             Code::Shadowed => "shadowed",
             Code::FewPorts => "few-ports",
             Code::ShortTimeout => "short-timeout",
+            Code::ShortLease => "short-lease",
             Code::SecretFile => "secret-file",
             Code::DnsFile => "dns-file",
             Code::DnsName => "dns-name",

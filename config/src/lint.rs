@@ -7,6 +7,7 @@ use crate::validate::{Checked, Topology};
 use crate::value::target::Machine;
 
 mod forwards;
+mod leases;
 mod names;
 mod ports;
 mod shadow;
@@ -20,6 +21,7 @@ pub(crate) fn lint(file: &File, checked: &Checked, report: &mut Report) {
     shadow::lint(file, checked, &topology, report);
     ports::lint(file, checked, &topology, report);
     timeouts::lint(file, report);
+    leases::lint(file, report);
     names::lint(file, &topology, report);
 }
 

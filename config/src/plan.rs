@@ -31,7 +31,7 @@ use crate::{
 /// Default of `mtu`: that of Ethernet.
 pub(crate) const MTU: u16 = 1500;
 /// Default of `lan.dhcp.lease`.
-const LEASE: Duration = Duration::from_secs(12 * 3_600);
+pub(crate) const LEASE: Duration = Duration::from_secs(12 * 3_600);
 /// Defaults of `[dns]`: RFC 8375; RFC 8767 section 5 has one to three days.
 pub(crate) const DOMAIN: &str = "home.arpa";
 const CACHE: u64 = 4 << 20;
