@@ -18,6 +18,7 @@ mod devices;
 mod devices_leased;
 mod dhcp;
 mod dhcp_clients;
+mod dhcp_full_disk;
 mod dhcp_kills;
 mod dns;
 mod dns_inside;
@@ -95,6 +96,7 @@ pub(crate) fn all() -> Vec<Case> {
         devices_leased::all(),
         dhcp::all(),
         dhcp_clients::all(),
+        dhcp_full_disk::all(),
         dhcp_kills::all(),
         doctor::all(),
         doctor_rules::all(),

@@ -217,6 +217,11 @@ impl LanServer {
         }
     }
 
+    /// Whether the last write that is known of has come to the disk.
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.retry.is_none()
+    }
+
     /// When something is to be done without being asked.
     pub(super) fn due(&self, origin: Instant) -> Option<Instant> {
         let timeout = self.server.poll_timeout().map(|at| origin + at.saturating_since(Timestamp::ZERO));

@@ -244,15 +244,17 @@ impl Task {
             };
             match outcome {
                 Ok(()) => {
-                    let lan = serving.lans.iter_mut().find(|lan| lan.settings.name == name);
-                    let views = lan.map(|lan| {
-                        telling::count(snapshot, &name, lan.pool());
-                        lan.views(now(self.origin))
-                    });
-                    let views = views.unwrap_or_default();
+                    let Some(lan) = serving.lans.iter_mut().find(|lan| lan.settings.name == name) else {
+                        continue;
+                    };
+                    telling::count(snapshot, &name, lan.pool());
+                    let views = lan.views(now(self.origin));
                     self.telling.found(&name, &views, snapshot);
                     snapshot.leases.replace(&name, views);
-                    trouble(snapshot, &name, None);
+                    // Of the disk only a write is news.
+                    if lan.is_on_disk() {
+                        trouble(snapshot, &name, None);
+                    }
                 }
                 Err(error) => {
                     let reason = format!("DHCP is not served: {}", output::chain(&error));
