@@ -64,7 +64,7 @@ pub(crate) fn run(
     };
     // Now that the lock is ours, what a killed router left can be settled.
     let shared = predecessor.as_mut().map(Predecessor::history).transpose()?;
-    let state = StateFolder::choose(&loaded.config.state, socket.path());
+    let state = StateFolder::choose(&loaded.config.state, socket.path(), predecessor.is_some());
     let (store, loaded) = changes::open(path, loaded, &state.path, shared)?;
     let listener = socket.take_listener();
     let nat_log = nat_log::folder(&loaded.config.log);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use genkan_lab::topology::Role::{Laptop, Router};
@@ -19,15 +20,17 @@ use crate::programs::run;
 cases![
     ;
     only_genkan:
-    a_lease_on_a_full_disk_waits_and_none_is_lost
+    a_lease_on_a_full_disk_waits_and_none_is_lost,
+    leases_of_a_start_on_a_full_disk_outlive_the_next_start,
 ];
 
 /// What a page of the disk holds, in octets.
 const PAGE: u64 = 4096;
 
-/// A router whose state folder is a disk of 256 KiB, and the clients of its lan.
+/// A router whose state folder is on a disk of 256 KiB, and the clients of its lan.
 struct Filling {
     lab: Lab,
+    disk: PathBuf,
     state: PathBuf,
     socket: UdpSocket,
     next: u32,
@@ -39,16 +42,18 @@ impl Filling {
     fn new() -> Filling {
         let lab = Lab::without_router(&genkan_lab::Options::default());
         let state = lab.config_file().with_file_name("state");
-        fs::create_dir_all(&state).expect("there is room");
-        let size = ["-t", "tmpfs", "-o", "size=256k", "none", path(&state)];
-        run(&lab.host(Router), "mount", &size).expect_ok();
+        let disk = state.with_file_name("disk");
+        fs::create_dir(&disk).expect("/run is ours in here");
+        run(&lab.host(Router), "mount", &["-t", "tmpfs", "-o", "size=256k", "none", path(&disk)]).expect_ok();
+        fs::create_dir(disk.join("state")).expect("there is room");
+        symlink(disk.join("state"), &state).expect("there is none yet");
         lab.start_router(&served("", "").replace("192.168.0.119", "192.168.0.250")).expect("it starts");
         let socket = socket(&lab.host(Laptop), 68);
-        Filling { lab, state, socket, next: 0, told: BTreeMap::new() }
+        Filling { lab, disk, state, socket, next: 0, told: BTreeMap::new() }
     }
 
     fn filler(&self) -> PathBuf {
-        self.state.join("filler")
+        self.disk.join("filler")
     }
 
     /// Uses up all room but this, in octets.
@@ -108,7 +113,7 @@ impl Filling {
 
     fn end(self) {
         self.lab.stop_router();
-        run(&self.lab.host(Router), "umount", &[path(&self.state)]).expect_ok();
+        run(&self.lab.host(Router), "umount", &[path(&self.disk)]).expect_ok();
     }
 }
 
@@ -186,6 +191,45 @@ fn a_lease_on_a_full_disk_waits_and_none_is_lost() -> Outcome {
     disk.lab.start_router_again().expect("it starts");
     wait_for("the leases are known", || leases(&disk.lab).len() >= disk.told.len());
     disk.nothing_is_lost();
+    disk.end();
+    Ok(())
+}
+
+/// Such a router goes on beside its control socket. What is acknowledged there is no less a lease.
+fn leases_of_a_start_on_a_full_disk_outlive_the_next_start() -> Outcome {
+    const ASIDE: &str = "is lost with a reboot";
+    let mut disk = Filling::new();
+    let restarted = |disk: &Filling| {
+        disk.lab.stop_router();
+        disk.lab.start_router_again().expect("it starts");
+        wait_for("the leases are known", || leases(&disk.lab).len() >= disk.told.len());
+        disk.nothing_is_lost();
+    };
+    // A second time, what lies aside from the first is old.
+    for _ in 0..2 {
+        assert!(disk.ask_once().is_none(), "there is room");
+        disk.fill(0);
+        disk.lab.genkan(&["upgrade"]).expect_ok();
+        wait_for("the leases are known", || leases(&disk.lab).len() >= disk.told.len());
+        disk.nothing_is_lost();
+        assert!(!disk.says(ASIDE), "they were acknowledged from the disk until just now");
+        restarted(&disk);
+        assert!(disk.says(ASIDE));
+        for _ in 0..3 {
+            assert!(disk.ask_once().is_none(), "there is room beside the socket");
+        }
+        // Another program goes on at the same place, whatever has become of the disk.
+        fs::remove_file(disk.filler()).expect("it is ours");
+        disk.lab.genkan(&["upgrade"]).expect_ok();
+        disk.fill(0);
+        disk.lab.genkan(&["upgrade"]).expect_ok();
+        assert!(disk.says(ASIDE));
+        wait_for("the leases are known", || leases(&disk.lab).len() >= disk.told.len());
+        disk.nothing_is_lost();
+        fs::remove_file(disk.filler()).expect("it is ours");
+        restarted(&disk);
+        assert!(!disk.says(ASIDE));
+    }
     disk.end();
     Ok(())
 }
