@@ -6,13 +6,14 @@ use std::io::Write;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use genkan_lab::topology::Role::{Laptop, Router};
 
 use super::doctor::doctor;
 use crate::cases;
 use crate::dhcp_client::{ACK, Client, DISCOVER, NOBODY, REQUEST, SERVER, socket};
-use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::fixture::{Lab, PATIENCE, SILENCE, wait_for};
 use crate::leases::{leases, path, served};
 use crate::outcome::Outcome;
 use crate::programs::run;
@@ -64,7 +65,8 @@ impl Filling {
         filler.set_len(length - left).expect("it gets shorter");
     }
 
-    /// A client without a lease asks for one, once. Its REQUEST, in case it is not answered.
+    /// A client without a lease asks for one, once: until it is answered, or the disk is found to be full. It and what it
+    /// asked for, in the second case.
     fn ask_once(&mut self) -> Option<(Client, Ipv4Addr)> {
         self.next += 1;
         assert!(self.next < 150, "where do all these leases lie?");
@@ -75,14 +77,18 @@ impl Filling {
         let octets = offered.octets();
         let [address, server] = taking(&octets);
         client.send(REQUEST, NOBODY, Ipv4Addr::BROADCAST, &[address, server, (12, name.as_bytes())]);
-        match client.hear(SILENCE) {
-            Some(reply) => {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(reply) = client.hear(SILENCE) {
                 assert_eq!((reply.kind, reply.address), (ACK, offered));
                 self.told.insert(client.hex_id(), offered);
-                None
+                return None;
             }
-            None => Some((client, offered)),
+            if self.says(DISK) {
+                return Some((client, offered));
+            }
         }
+        panic!("no answer, and no reason for it");
     }
 
     /// It asks until it is told that it has the address.
@@ -143,7 +149,6 @@ fn a_lease_on_a_full_disk_waits_and_none_is_lost() -> Outcome {
         }
     };
     assert_eq!(length(&disk.state) % PAGE, 0, "it ends in the middle of a record");
-    wait_for("status tells", || disk.says(DISK));
     doctor(&disk.lab, &[]).expect("dhcp-disk");
     // Room for a part of a new file.
     let length = fs::metadata(disk.filler()).expect("it is ours").len();
@@ -181,7 +186,6 @@ fn a_lease_on_a_full_disk_waits_and_none_is_lost() -> Outcome {
             break waiting;
         }
     };
-    wait_for("status tells", || disk.says(DISK));
     fs::remove_file(disk.filler()).expect("it is ours");
     disk.ask_again(&mut waiting);
     wait_for("status is well", || !disk.says(DISK));
