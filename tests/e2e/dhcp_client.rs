@@ -61,6 +61,15 @@ impl Client {
         Client { socket, mac: [2, 0xdc, a, b, c, d], id, xid: FIRST_XID + number }
     }
 
+    /// One that goes on for the program that has had a device, known by the device's MAC address.
+    pub(crate) fn of_device(socket: &UdpSocket, mac: &str) -> Client {
+        let octets: Vec<u8> =
+            mac.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("an octet")).collect();
+        let mac = octets.try_into().expect("six octets");
+        let socket = socket.try_clone().expect("there are descriptors");
+        Client { socket, mac, id: [&[1][..], &mac].concat(), xid: FIRST_XID }
+    }
+
     /// The number of the client whose transaction it is; for the first million clients.
     pub(crate) fn number(xid: u32) -> Option<u32> {
         (xid % NEXT_XID).checked_sub(FIRST_XID)

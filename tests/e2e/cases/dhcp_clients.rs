@@ -1,14 +1,15 @@
 //! The DHCP service with clients and relay agents as other systems have them.
 
 use std::fs;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
 use genkan_lab::topology::Role::{Console, Laptop, Nas, Remote};
 use nix::sys::signal::Signal;
 
 use crate::cases;
-use crate::fixture::{Lab, wait_for};
+use crate::dhcp_client::{ACK, Client, RELEASE, REQUEST, SERVER, socket};
+use crate::fixture::{Lab, PATIENCE, wait_for};
 use crate::leases::{DHCLIENT, UDHCPC, dhcpcd, forget_address, lease_of, mac, mac_of, path, script, served};
 use crate::outcome::{Outcome, Skip};
 use crate::programs::{Logged, need, need_tun, run};
@@ -173,7 +174,7 @@ fn a_client_behind_dhcrelay_gets_an_address_of_its_own_network() -> Outcome {
     wait_for("tcpdump listens", || seen.said().contains("listening on eth0"));
 
     let tell = script(&lab, "udhcpc.sh", TALKATIVE);
-    let line = format!("udhcpc -i far0 -f -R -t 20 -T 1 -x hostname:plant -s {}", path(&tell));
+    let line = format!("udhcpc -i far0 -f -t 20 -T 1 -x hostname:plant -s {}", path(&tell));
     let client = Logged::start(&host, file(&lab, "udhcpc.log"), &line);
     let address = leased(&lab, &mac);
     wait_for("the client has it", || client.said().contains("event bound"));
@@ -195,22 +196,28 @@ fn a_client_behind_dhcrelay_gets_an_address_of_its_own_network() -> Outcome {
 
     // It renews by unicast; this agent picks that up on its way, and passes on a copy.
     client.signal(Signal::SIGUSR1);
-    wait_for("it is renewed", || client.count("event renew") == 1);
-    // Without an agent there is the unicast alone.
-    drop(relay);
-    client.signal(Signal::SIGUSR1);
-    wait_for("it is renewed", || client.count("event renew") == 2);
+    wait_for("it is renewed", || client.count("event renew") > 0);
+    // Without an agent there is the unicast alone. An answer that comes before udhcpc has closed the socket that it has
+    // asked by is lost in there: somebody with one socket goes on for it.
+    drop((relay, client));
+    let mut client = Client::of_device(&socket(&host, 68), &mac);
+    let own: Ipv4Addr = address.parse().expect("an address");
+    let mut renew = || {
+        client.send(REQUEST, own, SERVER, &[]);
+        let reply = client.hear(PATIENCE).expect("it is answered");
+        assert_eq!((reply.kind, reply.address), (ACK, own));
+    };
+    renew();
     assert_eq!(leased(&lab, &mac), address);
     // The network is taken out, and its leases with it; they come back with it as well.
     lab.reload(route);
     wait_for("the lease is not listed", || lease_of(&lab, &mac).is_none());
     lab.reload(&relayed);
     wait_for("the lease is back", || lease_of(&lab, &mac).is_some());
-    client.signal(Signal::SIGUSR1);
-    wait_for("it is renewed", || client.count("event renew") == 3);
+    renew();
     assert_eq!(leased(&lab, &mac), address);
     // It gives it back the same way.
-    client.signal(Signal::SIGUSR2);
+    client.send(RELEASE, own, SERVER, &[(54, &SERVER.octets())]);
     wait_for("it is given back", || events(&lab, &format!("the lease of {address} was given back")) == 1);
     assert!(lease_of(&lab, &mac).is_none());
     Ok(())
