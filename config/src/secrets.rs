@@ -8,6 +8,10 @@ use std::sync::OnceLock;
 use crate::json_schema;
 use crate::suggest::closest;
 
+mod value;
+
+use value::{table_below, value_behind};
+
 /// Keys whose values are not shown.
 const KEYS: [&str; 3] = ["password", "token", "secret"];
 /// Parts of other keys that people write in their place.
@@ -18,8 +22,8 @@ const WORDS: [&str; 7] = ["pass", "paswd", "passcode", "pwd", "pw", "psk", "auth
 const PLACES: [&str; 2] = ["file", "path"];
 
 /// The text with an `*` for each octet of every value of a `password`, `token` or `secret`, also where the key is
-/// misspelt or another word for one, where it is no TOML, in a comment, in a URL (there before an `@` too), or on a line of a difference between two
-/// texts. All other octets keep their places.
+/// misspelt or another word for one, where it is no TOML or goes over several lines, in a comment, in a URL (there before
+/// an `@` too), or on a line of a difference between two texts. All other octets keep their places.
 pub fn hidden(text: &str) -> Cow<'_, str> {
     let mut shown: Option<Vec<u8>> = None;
     let mut at = 0;
@@ -43,6 +47,18 @@ pub fn hidden(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// [`hidden`], and an `*` wherever `before` has one: a value stays hidden when its key is taken out of the text.
+pub(crate) fn hidden_too(text: &str, before: &str) -> String {
+    let mut shown = hidden(text).into_owned().into_bytes();
+    for (octet, before) in shown.iter_mut().zip(before.bytes()) {
+        if before == b'*' {
+            *octet = before;
+        }
+    }
+    // Whole characters were hidden before, too.
+    String::from_utf8(shown).unwrap_or_else(|_| "*".repeat(text.len()))
+}
+
 /// The next value from `at` on that has something to hide.
 fn next_value<'t>(
     text: &'t str,
@@ -59,7 +75,11 @@ fn next_value<'t>(
         let gap = &text[last_word.end..start];
         let is_near = !gap.is_empty() && gap.trim_start_matches([' ', '\t']).is_empty();
         let key_start = if is_near { last_word.start } else { start };
+        let table = (gap == ".").then(|| &text[last_word.clone()]);
         last_word = start..end;
+        if let Some(table) = table_below(text, start..end).filter(|_| is_secret(&text[start..end], false)) {
+            return Some(table);
+        }
         if !text[end..].trim_start_matches(['"', '\'', ' ', '\t']).starts_with(['=', ':'])
             && !text[end..].trim_start_matches([' ', '\t']).starts_with(['"', '\''])
         {
@@ -69,7 +89,8 @@ fn next_value<'t>(
             return Some(password);
         }
         let in_url = text[..start].ends_with(['?', '&']);
-        if !is_secret(&text[key_start..end], in_url) {
+        let is_below = |table| text[end..].trim_start().starts_with('=') && is_secret(table, false);
+        if !table.is_some_and(is_below) && !is_secret(&text[key_start..end], in_url) {
             continue;
         }
         if let Some(value) = value_behind(text, end, in_url).filter(|value| !value.is_empty()) {
@@ -118,45 +139,6 @@ fn is_slip(word: &str) -> bool {
     (4..=12).contains(&word.chars().count()) && !is_known(word) && closest(word, KEYS).is_some()
 }
 
-/// The value behind a key that ends at `at`: between quotes, or to the end of the line.
-fn value_behind(text: &str, at: usize, in_url: bool) -> Option<Range<usize>> {
-    let rest = &text[at..];
-    // The key itself may be in quotes.
-    let rest =
-        rest.strip_prefix(['"', '\'']).filter(|rest| rest.trim_start().starts_with('=')).unwrap_or(rest);
-    let behind = rest.trim_start_matches([' ', '\t']);
-    let value = behind.strip_prefix(['=', ':']).map(|value| value.trim_start_matches([' ', '\t']));
-    let value = value.or(behind.starts_with(['"', '\'']).then_some(behind))?;
-    let start = text.len() - value.len();
-    for quotes in ["\"\"\"", "'''"] {
-        if let Some(inside) = value.strip_prefix(quotes) {
-            let length = inside.find(quotes).unwrap_or(inside.len());
-            return Some(start + 3..start + 3 + length);
-        }
-    }
-    let line = &value[..value.find(['\n', '\r']).unwrap_or(value.len())];
-    if in_url {
-        return Some(start..start + line.find(['&', '"', '\'', ' ', '#']).unwrap_or(line.len()));
-    }
-    match line.as_bytes().first()? {
-        b'"' => Some(start + 1..start + 1 + closing_quote(&line[1..])),
-        b'\'' => Some(start + 1..start + 1 + line[1..].find('\'').unwrap_or(line.len() - 1)),
-        // What closes an inline table is no part of the value.
-        _ => Some(start..start + line.trim_end_matches([' ', '\t', ',', '}', ']', '"', '\'']).len()),
-    }
-}
-
-/// Where a basic string ends (TOML 1.0, "String").
-fn closing_quote(inside: &str) -> usize {
-    let mut escaped = false;
-    let end = inside.bytes().position(|octet| {
-        let end = octet == b'"' && !escaped;
-        escaped = octet == b'\\' && !escaped;
-        end
-    });
-    end.unwrap_or(inside.len())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -189,6 +171,58 @@ mod tests {
             "url = \"https://user@x.example:8080/a:b@c\"",
         ] {
             assert_eq!(hidden(plain), plain);
+        }
+    }
+
+    #[test]
+    fn hides_a_value_on_all_of_its_lines() {
+        let other = "names = [\"nas.example.com\"]";
+        for value in [
+            "[\n  \"PW\",\n  \"PW\"\n]",
+            "[\"PW\",\n\"PW]PW\", # PW\n'''PW\n]PW''']",
+            "[\n[\"PW\"],\n[\"PW\"]]",
+            "{ a = \"PW\",\n  names = [\"PW\"] }",
+            "[{ url = \"PW\" },\n { url = \"PW\" }] # x",
+            "[\n  \"PW\",\n  \"PW\"",
+            "[PW,\nPW",
+            "{ a = \"PW\",\nb = \"PW\"\n[wan]",
+            "\"\"\"\nPW\\\"\"\"PW\n\"\"\"",
+            "\"\"\"PW\"\"\"PW\"",
+            "\"PW\nPW==\"",
+            "\"PW\nPW=\nto\"",
+            "'PW\n\nPW'",
+            "\"PW\nPW",
+            "\"PW\"PW\"",
+            "\"\"PW\"\"",
+            "'PW's, PW'",
+            "\n  \"PW\"",
+            "\n\n[\n\"PW\"]",
+            "[\"PW\"] \"PW\"",
+        ] {
+            for (before, after) in [("", ""), ("# ", "\n# "), ("+", "\n+")] {
+                // Prose goes on below a colon.
+                if before == "# " && value.starts_with('\n') {
+                    continue;
+                }
+                let line_end = if after.is_empty() { "\n" } else { after };
+                let text = format!("{before}password = {}{line_end}{other}", value.replace('\n', line_end));
+                let shown = hidden(&text);
+                assert!(!shown.contains("PW") && shown.ends_with(other), "{text}\n{shown}");
+            }
+        }
+        for (text, shown) in [
+            ("token = [\n\"a\",\n] # b\n", "token = [\n****\n] # b\n"),
+            ("{ token = { a = \"b\" }, names = [] }", "{ token = {*********}, names = [] }"),
+            ("{ token = \"a\", naems = [] }", "{ token = \"*\", naems = [] }"),
+            ("token = \"a\" names = []", "token = \"*\" names = []"),
+            ("token = [\n\"a\"\n[[ddns]]\nurl = 1", "token = [\n***\n[[ddns]]\nurl = 1"),
+            ("token =\nnames = []", "token =\nnames = []"),
+            ("# the token:\nnmaes = []", "# the token:\nnmaes = []"),
+            ("# the token's\nnmaes = []", "# the token'*\nnmaes = []"),
+            ("token.is = \"abc\"", "token.is = \"***\""),
+            ("[ddns.token]\na = \"b\"\n[wan]\nmtu = 1", "[ddns.token]\n*******\n[wan]\nmtu = 1"),
+        ] {
+            assert_eq!(hidden(text), shown);
         }
     }
 
@@ -249,6 +283,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn lists_are_hidden_whole(texts in prop::collection::vec("PW([a-z =,#'\"\\\\\\[\\]{}\n]|to =|\n\\[wan\\]\n){0,12}", 1..4)) {
+            let quoted = |text: &String| match text.replace('\\', "\\\\").replace('"', "\\\"") {
+                long if long.contains('\n') => format!("\"\"\"{long}\"\"\""),
+                short => format!("\"{short}\""),
+            };
+            let list = texts.iter().map(quoted).collect::<Vec<_>>().join(",\n[]  , # ]\n");
+            let text = format!("password = [{list}]\nnames = []");
+            let shown = hidden(&text);
+            prop_assert!(!shown.contains("PW") && shown.ends_with("]\nnames = []"), "{text}\n{shown}");
+        }
+
         #[test]
         fn places_stay(text in "(password|token|secret|[a-z \"'={}\\[\\],\\\\\n玄]){0,40}") {
             let shown = hidden(&text);

@@ -59,10 +59,9 @@ pub(crate) fn parse<R>(
         if !blank_out(&mut text, blank.clone()) {
             return None;
         }
+        blank_out(&mut shown, blank);
         if anew {
-            shown = secrets::hidden(&text).into_owned();
-        } else {
-            blank_out(&mut shown, blank);
+            shown = secrets::hidden_too(&text, &shown);
         }
     }
     report.note_last("more mistakes may follow: they are shown when these are mended");
