@@ -105,6 +105,14 @@ impl Client {
         self.request(Method::GET, "/v1/dns").await
     }
 
+    /// `POST /v1/dns/check`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn check_dns(&self) -> Result<DnsReport, ClientError> {
+        self.request(Method::POST, "/v1/dns/check").await
+    }
+
     /// One page of `GET /v1/sessions`.
     ///
     /// # Errors

@@ -18,15 +18,17 @@ use genkan_engine::frame::PortId;
 use genkan_engine::plan::ForwardRule;
 use genkan_engine::router::LinkState;
 use genkan_engine::{Plan, UnixTime};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
-use crate::api::{Closed, DdnsRow, DnsReport, ForwardRow, Opened, Sandbox, WanLease};
+use crate::api::{Closed, DdnsRow, ForwardRow, Opened, Sandbox, WanLease};
 use crate::devices::Devices;
 use crate::events::EventLog;
 use crate::leases::Leases;
 
 mod hosts;
 mod services;
+
+pub use services::DnsQuestion;
 mod status;
 mod told;
 
@@ -104,7 +106,7 @@ pub struct Snapshot {
     hosts: DashMap<(PortId, Ipv4Addr), hosts::HostEntry>,
     host_round: AtomicU64,
     hosts_fetched: Mutex<Option<Instant>>,
-    dns: OnceLock<mpsc::Sender<oneshot::Sender<DnsReport>>>,
+    dns: OnceLock<mpsc::Sender<DnsQuestion>>,
     /// Who was seen on the lans.
     pub devices: Devices,
     /// What happened lately.

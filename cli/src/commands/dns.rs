@@ -126,6 +126,7 @@ mod tests {
             answered: 1_200,
             failed: 34,
             round_trip_ms: Some(12.34),
+            ..DnsUpstreamRow::default()
         };
         let report = DnsReport {
             enabled: true,
@@ -160,6 +161,7 @@ mod tests {
             answered: 12_345,
             failed: 0,
             round_trip_ms: Some(12.34),
+            ..DnsUpstreamRow::default()
         };
         let report = DnsReport {
             clients: ["192.168.100.201", "192.168.100.202"].map(client).into(),

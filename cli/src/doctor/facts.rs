@@ -1,6 +1,7 @@
 //! What was found out, before anything is concluded from it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use genkan_config::openings::State;
 use genkan_control::api::{DdnsRow, DhcpRow, DnsProblem};
@@ -57,13 +58,22 @@ pub(crate) struct Name {
     pub(crate) age: Option<i64>,
 }
 
+/// A resolver, as it did when it was asked just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resolver {
+    /// As in the configuration, with its port.
+    pub(crate) name: String,
+    /// Whether it answers; nothing where it could not be asked.
+    pub(crate) answers: Option<bool>,
+    /// How long that took.
+    pub(crate) after: Option<Duration>,
+}
+
 /// The DNS service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dns {
-    /// Each resolver, and whether it answers.
-    pub(crate) resolvers: Vec<(String, bool)>,
-    /// One of them has answered since the start.
-    pub(crate) is_answered: bool,
+    /// The resolvers.
+    pub(crate) resolvers: Vec<Resolver>,
     /// What the service says about itself.
     pub(crate) problems: Vec<DnsProblem>,
     /// The wan gets its address by DHCP, and has none.

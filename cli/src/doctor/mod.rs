@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use self::cause::{Cause, Step};
 use self::evidence::Evidence;
-use self::facts::{Facts, Forward};
+use self::facts::{Facts, Forward, Resolver};
 use self::judgement::{Found, Severity};
 use self::ports::Port;
 use crate::reflector::outside::Outside;
@@ -191,6 +191,17 @@ impl Examined<'_> {
         there.unwrap_or_default().into_iter().map(service).collect()
     }
 
+    /// How long each resolver took.
+    fn resolvers(&self) -> String {
+        let dns = self.facts.and_then(|facts| facts.services.as_ref()?.dns.as_ref());
+        let took = |resolver: &Resolver| {
+            let after = resolver.after?.as_secs_f64() * 1000.0;
+            Some(format!("{} {after:.1} ms", resolver.name))
+        };
+        let all: Vec<String> = dns.iter().flat_map(|dns| dns.resolvers.iter().filter_map(took)).collect();
+        all.join(", ")
+    }
+
     fn taken(
         &self,
         step: Step,
@@ -201,6 +212,10 @@ impl Examined<'_> {
         let (state, text) = match self.found.iter().find(is_about_it) {
             Some(found) if found.severity == Severity::Broken => (StepState::Broken, what(found, words)),
             Some(found) => (StepState::Unknown, what(found, words)),
+            None if is_seen && step == Step::Dns => {
+                let resolvers = self.resolvers();
+                (StepState::Well, words.say("doctor-step-dns", &[("resolvers", resolvers)]))
+            }
             None if is_seen => (StepState::Well, words.say(&format!("doctor-step-{}", step.id()), &[])),
             None => (StepState::Unknown, words.say(&format!("doctor-unknown-{}", step.id()), &[])),
         };

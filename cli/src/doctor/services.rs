@@ -1,19 +1,22 @@
 //! Facts about the services of the running router.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use genkan_config::Loaded;
 use genkan_config::ddns::Ddns;
-use genkan_control::api::{DdnsRow, DdnsState, WanLease};
+use genkan_control::api::{DdnsRow, DdnsState, DnsUpstreamRow, WanLease};
 use tokio::task::JoinSet;
 
-use super::facts::{Dns, Name, Services};
+use super::facts::{Dns, Name, Resolver, Services};
 use super::gather::{Live, seconds_since_1970};
 use super::{boxed, names};
 use crate::commands::ddns::family;
 
 /// Most names that are looked up.
 const MOST_NAMES: usize = 16;
+/// Seconds for which it is still now: resolvers that were asked in the last five are not asked again, and may take three.
+const NOW: f64 = 10.0;
 
 /// How the services do; of names outside only where one forward is asked about. `None`: no router runs.
 pub(super) async fn services(loaded: &Loaded, live: Option<&Live>, is_of_one: bool) -> Option<Services> {
@@ -26,15 +29,31 @@ pub(super) async fn services(loaded: &Loaded, live: Option<&Live>, is_of_one: bo
         return Some(services);
     }
     let has_none = |lease: &WanLease| lease.address.is_none() || lease.refused.is_some();
-    services.dns = live.dns.enabled.then(|| Dns {
-        resolvers: live.dns.upstreams.iter().map(|row| (row.resolver.clone(), row.up)).collect(),
-        is_answered: live.dns.upstreams.iter().any(|row| row.answered > 0),
-        problems: live.dns.problems.clone(),
+    // Of a router that says nothing any more the next finding tells.
+    let asked = if live.dns.enabled { live.client.check_dns().await.ok() } else { None };
+    let dns = asked.as_ref().unwrap_or(&live.dns);
+    services.dns = dns.enabled.then(|| Dns {
+        resolvers: dns.upstreams.iter().map(resolver).collect(),
+        problems: dns.problems.clone(),
         no_lease: live.status.wan_lease.as_ref().is_some_and(has_none),
     });
     let position = |lan: &str| loaded.plan.lans.iter().position(|known| known.name == lan);
     services.dhcp = live.dhcp.iter().map(|row| (position(&row.lan), row.clone())).collect();
     Some(services)
+}
+
+fn resolver(row: &DnsUpstreamRow) -> Resolver {
+    let now = |ago: Option<f64>| ago.filter(|ago| *ago <= NOW);
+    let (answered, failed) = (now(row.answered_seconds_ago), now(row.failed_seconds_ago));
+    let has_answered = answered.is_some_and(|answered| failed.is_none_or(|failed| answered <= failed));
+    let answers = match has_answered {
+        // It said something, and yet gives no answers.
+        true => Some(row.up),
+        false => failed.map(|_| false),
+    };
+    let after = row.answered_in_ms.filter(|_| has_answered);
+    let after = after.map(|milliseconds| Duration::from_secs_f64(milliseconds.max(0.0) / 1000.0));
+    Resolver { name: row.resolver.clone(), answers, after }
 }
 
 /// What the file asks for and the router does not do.

@@ -37,7 +37,7 @@ fn add_services(mut sample: Sample, second: u64) -> Sample {
         asked: 9,
         answered: 9,
         failed: 0,
-        round_trip_ms: None,
+        ..DnsUpstreamRow::default()
     };
     sample.dns = DnsReport {
         enabled: true,

@@ -77,7 +77,7 @@ impl DnsFault {
 }
 
 /// A resolver.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DnsUpstreamRow {
     /// As in the configuration, with its port.
     pub resolver: String,
@@ -92,6 +92,15 @@ pub struct DnsUpstreamRow {
     /// How long its answers take, a moving average.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip_ms: Option<f64>,
+    /// How long ago it answered last, in seconds; not there when it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_seconds_ago: Option<f64>,
+    /// How long that answer took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_in_ms: Option<f64>,
+    /// How long ago it last failed to answer, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_seconds_ago: Option<f64>,
 }
 
 /// Answers that are kept.

@@ -163,6 +163,7 @@ fn described_routes() -> OpenApiRouter<Control> {
         .routes(routes!(tables::counters))
         .routes(routes!(hosts::hosts))
         .routes(routes!(dns::dns))
+        .routes(routes!(dns::check_dns))
         .routes(routes!(leases::dhcp))
         .routes(routes!(leases::leases))
         .routes(routes!(ddns::ddns))

@@ -9,8 +9,18 @@ use tokio::sync::{mpsc, oneshot};
 use super::Snapshot;
 use crate::api::{DdnsRow, DnsReport, WanLease};
 
-/// How long the DNS service may take to say how it does.
+/// How long the DNS service may take to say how it does, and how long to ask its resolvers first.
 const DNS_PATIENCE: Duration = Duration::from_secs(2);
+const CHECK_PATIENCE: Duration = Duration::from_secs(6);
+
+/// A question to the DNS service: how it does.
+#[derive(Debug)]
+pub struct DnsQuestion {
+    /// Whether it is to ask its resolvers first.
+    pub checks: bool,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<DnsReport>,
+}
 
 impl Snapshot {
     /// Remembers what a DHCP server has given to the wan, and when that ends; `None` when none is asked.
@@ -27,20 +37,32 @@ impl Snapshot {
     }
 
     /// Remembers whom to ask about the DNS service.
-    pub fn set_dns(&self, asks: mpsc::Sender<oneshot::Sender<DnsReport>>) {
+    pub fn set_dns(&self, asks: mpsc::Sender<DnsQuestion>) {
         // There is one in a process.
         let _ = self.dns.set(asks);
     }
 
     /// How the DNS service does; as if it were off when it does not say so in time.
     pub async fn dns(&self) -> DnsReport {
-        let Some(asks) = self.dns.get() else { return DnsReport::default() };
+        self.ask_dns(false, DNS_PATIENCE).await.unwrap_or_default()
+    }
+
+    /// The same after each of its resolvers was asked whether it answers.
+    pub async fn check_dns(&self) -> DnsReport {
+        match self.ask_dns(true, CHECK_PATIENCE).await {
+            Some(report) => report,
+            None => self.dns().await,
+        }
+    }
+
+    async fn ask_dns(&self, checks: bool, patience: Duration) -> Option<DnsReport> {
+        let asks = self.dns.get()?;
         let (reply, answer) = oneshot::channel();
         let asked = async {
-            asks.send(reply).await.ok()?;
+            asks.send(DnsQuestion { checks, reply }).await.ok()?;
             answer.await.ok()
         };
-        tokio::time::timeout(DNS_PATIENCE, asked).await.ok().flatten().unwrap_or_default()
+        tokio::time::timeout(patience, asked).await.ok().flatten()
     }
 
     /// Replaces what is known about the names of an entry, which `entry` tells from others; an empty list forgets it.

@@ -77,14 +77,13 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(
-        waiter: Waiter,
+        query: Query,
+        waiters: Vec<Waiter>,
         order: Vec<UpstreamId>,
         width: usize,
         max_sent: usize,
         deadline: Timestamp,
     ) -> Exchange {
-        let query = waiter.query.clone();
-        let (waiters, attempts) = (vec![waiter], Vec::new());
         Exchange {
             query,
             waiters,
@@ -92,7 +91,7 @@ impl Exchange {
             width,
             sent: 0,
             max_sent,
-            attempts,
+            attempts: Vec::new(),
             stale_at: None,
             deadline,
             wake: deadline,

@@ -13,6 +13,7 @@ use super::answer::MAX_LIFETIME;
 use super::authored;
 use super::block_list::BlockList;
 use super::cache::{Cache, Found, STALE_TTL};
+use super::check;
 use super::exchange::{Client, Exchange, Exchanges, NoRoom, Waiter};
 use super::local::LocalNames;
 use super::message::{Body, Key, Query, RCODE_REFUSED, Refusal};
@@ -231,6 +232,10 @@ impl Forwarder {
             }
             self.upstreams.replace(&settings.upstreams);
             for key in keys {
+                if check::is_of_check(&key) {
+                    self.end_check(&key, actions);
+                    continue;
+                }
                 let (order, width, max_sent) = self.turns(now);
                 if let Some(exchange) = self.exchanges.of(&key) {
                     (exchange.order, exchange.width, exchange.max_sent, exchange.sent) =
@@ -404,7 +409,8 @@ impl Forwarder {
             return self.exchanges.rearm(key);
         }
         let (order, width, max_sent) = self.turns(now);
-        let mut exchange = Exchange::new(waiter, order, width, max_sent, now + DEADLINE);
+        let mut exchange =
+            Exchange::new(waiter.query.clone(), vec![waiter], order, width, max_sent, now + DEADLINE);
         exchange.stale_at = stale_at;
         self.exchanges.insert(key, exchange);
         self.advance(now, random, key, actions);

@@ -11,6 +11,7 @@ use genkan_engine::Timestamp;
 use super::answer::Answer;
 use super::authored;
 use super::cache::Found;
+use super::check;
 use super::exchange::{Attempt, Waiter};
 use super::forwarder::{Action, Event, Forwarder, aged, reply, stale};
 use super::message::{
@@ -66,6 +67,12 @@ impl Forwarder {
         let answer = Answer::parse(octets).ok()?;
         let attempt = self.exchanges.attempt_of(&key, upstream, transport, id)?;
         let (asked, with_edns, sent_at) = (&*attempt.question, attempt.with_edns, attempt.sent_at);
+        if check::is_of_check(&key) {
+            let after = now.saturating_since(sent_at);
+            self.checked(now, upstream, answer.rcode, after, actions);
+            self.end_check(&key, actions);
+            return Some(());
+        }
         let is_datagram = matches!(transport, Transport::Udp { .. });
         let in_other_letters = answer.question() != asked;
         if in_other_letters && !equal_but_for_case(answer.question(), asked) {
@@ -100,7 +107,7 @@ impl Forwarder {
             return Some(());
         }
         self.upstream_succeeded(upstream, actions);
-        self.upstreams.answered(upstream, now.saturating_since(sent_at));
+        self.upstreams.answered(upstream, now, now.saturating_since(sent_at));
         self.exchanges.drop_attempts(&key, upstream, transport, Some(id), actions);
         let (body, lifetime) = self.admit(&key, &answer, actions);
         for Waiter { client, query } in self.exchanges.end(&key, actions) {
@@ -129,7 +136,7 @@ impl Forwarder {
         let counts = [RCODE_NO_ERROR, RCODE_NAME_ERROR, RCODE_SERVER_FAILURE].map(u16::from);
         if counts.contains(&answer.rcode) {
             self.upstream_succeeded(upstream, actions);
-            self.upstreams.answered(upstream, now.saturating_since(attempt.sent_at));
+            self.upstreams.answered(upstream, now, now.saturating_since(attempt.sent_at));
         } else {
             self.upstream_failed(upstream, now, actions);
         }
@@ -267,6 +274,9 @@ impl Forwarder {
 
     /// No upstream had an answer: those who wait get a stale one, or learn that.
     fn fail(&mut self, now: Timestamp, key: &Key, actions: &mut Vec<Action>) {
+        if check::is_of_check(key) {
+            return self.end_check(key, actions);
+        }
         let Some(exchange) = self.exchanges.of(key) else { return };
         let failure = authored::bare(&exchange.query.question, RCODE_SERVER_FAILURE);
         let waiters = self.exchanges.end(key, actions);
@@ -289,7 +299,7 @@ impl Forwarder {
         self.count(*client, |counters| counters.failed += 1);
     }
 
-    fn upstream_succeeded(&mut self, upstream: UpstreamId, actions: &mut Vec<Action>) {
+    pub(super) fn upstream_succeeded(&mut self, upstream: UpstreamId, actions: &mut Vec<Action>) {
         if self.upstreams.succeeded(upstream) {
             actions.push(Action::Event(Event::UpstreamUp(upstream)));
         }

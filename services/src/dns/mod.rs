@@ -15,6 +15,7 @@ mod answer;
 mod authored;
 mod block_list;
 mod cache;
+mod check;
 mod exchange;
 mod forwarder;
 mod forwarding;

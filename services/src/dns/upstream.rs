@@ -81,6 +81,10 @@ pub struct UpstreamReport {
     pub failed: u64,
     /// How long its answers take: an average in which the last weighs an eighth; nothing before the first.
     pub round_trip: Option<Duration>,
+    /// When it answered last, and how long that took.
+    pub last_answer: Option<(Timestamp, Duration)>,
+    /// When it last failed to.
+    pub last_failure: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -149,8 +153,14 @@ impl Upstreams {
         self.state(id).report.asked += 1;
     }
 
+    /// It said anything at all, after this time.
+    pub(crate) fn heard(&mut self, id: UpstreamId, now: Timestamp, after: Duration) {
+        self.state(id).report.last_answer = Some((now, after));
+    }
+
     /// It gave an answer that counts, after this time.
-    pub(crate) fn answered(&mut self, id: UpstreamId, after: Duration) {
+    pub(crate) fn answered(&mut self, id: UpstreamId, now: Timestamp, after: Duration) {
+        self.heard(id, now, after);
         let report = &mut self.state(id).report;
         report.answered += 1;
         report.round_trip = Some(report.round_trip.map_or(after, |average| (average * 7 + after) / 8));
@@ -199,6 +209,10 @@ impl Upstreams {
         self.list[usize::from(id.0)].upstream.protocol
     }
 
+    pub(crate) fn ids(&self) -> impl Iterator<Item = UpstreamId> + use<> {
+        (0..self.list.len()).map(|index| UpstreamId(index as u8))
+    }
+
     pub(crate) fn is_known(&self, id: UpstreamId) -> bool {
         usize::from(id.0) < self.list.len()
     }
@@ -215,6 +229,7 @@ impl Upstreams {
     pub(crate) fn failed(&mut self, id: UpstreamId, now: Timestamp) -> bool {
         let state = self.state(id);
         state.report.failed += 1;
+        state.report.last_failure = Some(now);
         let health = &mut state.health;
         let was_down = health.is_down();
         health.failures = health.failures.saturating_add(1);

@@ -19,6 +19,7 @@ cases![
     names_are_answered_from_where_they_belong,
     datagrams_and_connections,
     a_resolver_that_dies_is_replaced_and_then_missed,
+    the_doctor_asks_resolvers_that_nobody_asks,
     resolvers_over_tls_have_to_be_who_they_say,
     a_reload_changes_names_and_lists,
 ];
@@ -28,6 +29,7 @@ pub(super) const RESOLVER: &str = "198.51.100.7";
 /// What the resolver knows. The long one fills more than a datagram may have.
 const ZONE: &str = r#"
     local-zone: "example.net." static
+    local-data: ". 300 NS ns.example.net."
     local-data: "www.example.net. 300 A 198.51.100.9"
     local-data: "short.example.net. 1 A 198.51.100.10"
     local-data: "home.example.net. 300 A 203.0.113.1"
@@ -208,10 +210,9 @@ fn a_resolver_that_dies_is_replaced_and_then_missed() -> Outcome {
         told.expect_nothing();
         told.json["services"][0]["state"].clone()
     };
-    assert_eq!(service(), "unknown", "nobody has asked them yet");
     assert_eq!(short(&lab, &["short.example.net"]), "198.51.100.10");
-    assert_eq!(service(), "well");
     assert_eq!(report(&lab)["upstreams"][1]["asked"], 0, "in order");
+    assert_eq!(service(), "well");
     drop(first);
     assert_eq!(short(&lab, &["www.example.net"]), "198.51.100.9", "from the other one");
     let mut number = 0;
@@ -245,6 +246,28 @@ fn a_resolver_that_dies_is_replaced_and_then_missed() -> Outcome {
         report(&lab)["upstreams"][0]["up"] == true
     });
     assert!(!lab.genkan(&["status"]).stdout.contains("dns: no resolver"));
+    Ok(())
+}
+
+fn the_doctor_asks_resolvers_that_nobody_asks() -> Outcome {
+    needed()?;
+    let lab = Lab::without_router(&Options::default());
+    let first = Unbound::start(&lab, 53, "");
+    let second = Unbound::start(&lab, 5353, "");
+    let upstreams = format!("upstreams = [\"{RESOLVER}\", \"{RESOLVER}:5353\"]\n");
+    lab.start_router(&rules(&upstreams)).unwrap_or_else(|error| panic!("{error}"));
+    let told = doctor(&lab, &[]);
+    told.expect_nothing();
+    let service = &told.json["services"][0];
+    assert_eq!(service["state"], "well", "{service:#}");
+    let text = service["text"].as_str().expect("a text");
+    assert!(text.contains(&format!("{RESOLVER}:53 ")) && text.contains(" ms"), "{text}");
+
+    drop(second);
+    wait_for("one is silent", || doctor(&lab, &[]).causes() == ["dns-resolver-down"]);
+    drop(first);
+    wait_for("both are silent", || doctor(&lab, &[]).causes() == ["dns-silent"]);
+    assert_eq!(report(&lab)["queries"]["queries"], 0, "no host has asked");
     Ok(())
 }
 

@@ -14,7 +14,10 @@ const CACHED: i64 = 3_600;
 pub(crate) fn there(services: &Services) -> Vec<(Step, bool)> {
     let there = [
         (!services.names.is_empty()).then_some((Step::Ddns, true)),
-        services.dns.as_ref().map(|dns| (Step::Dns, dns.is_answered)),
+        services
+            .dns
+            .as_ref()
+            .map(|dns| (Step::Dns, dns.resolvers.iter().any(|resolver| resolver.answers == Some(true)))),
         (!services.dhcp.is_empty()).then_some((Step::Dhcp, true)),
     ];
     there.into_iter().flatten().collect()
@@ -97,9 +100,15 @@ fn of_dns(dns: &Dns) -> Vec<Found> {
             _ => found.doubt_if(is_doubtful),
         });
     }
-    let down = dns.resolvers.iter().filter(|(_, up)| !up).map(|(resolver, _)| resolver.clone());
-    let down: Vec<String> = down.collect();
-    if !down.is_empty() && down.len() < dns.resolvers.len() {
+    let down = dns.resolvers.iter().filter(|resolver| resolver.answers == Some(false));
+    let down: Vec<String> = down.map(|resolver| resolver.name.clone()).collect();
+    if !down.is_empty() && down.len() == dns.resolvers.len() {
+        // The service itself says so only once it is sure.
+        if !dns.problems.iter().any(|problem| problem.fault == DnsFault::Silent) {
+            let why = format!("no resolver answers ({})", down.join(", "));
+            all.push(Found::new(Cause::DnsSilent, [("why", why)]).at("dns", 0, "upstreams"));
+        }
+    } else if !down.is_empty() {
         let found = Found::new(Cause::DnsResolverDown, [("resolvers", down.join(", "))]);
         all.push(found.at("dns", 0, "upstreams").doubt_if(true));
     }

@@ -15,7 +15,7 @@ doctor-step-target = the target answers ARP
 doctor-step-port = something listens at the target's port
 doctor-step-way-back = answers to addresses outside come back to the router
 doctor-step-ddns = names outside have the address that they ought to have
-doctor-step-dns = DNS: resolvers answer, and hosts of the lans are answered
+doctor-step-dns = DNS: resolvers answer ({ $resolvers }), and hosts of the lans are answered
 doctor-step-dhcp = DHCP: machines of the lans get addresses
 doctor-unknown-router = whether the router would run is not known
 doctor-unknown-devices = the devices were not looked at
@@ -27,7 +27,7 @@ doctor-unknown-route = the way to the target was not looked at
 doctor-unknown-target = the target was not asked
 doctor-unknown-port = whether something listens at the target's port is not known
 doctor-unknown-way-back = which way the target's answers go is not known
-doctor-unknown-dns = DNS: hosts of the lans are answered; whether resolvers answer is not known, as none has answered yet
+doctor-unknown-dns = DNS: hosts of the lans are answered; whether resolvers answer is not known, as none could be asked
 
 doctor-ports = ports looked at: { $ports }
 doctor-port-unasked = (not asked)

@@ -15,7 +15,7 @@ doctor-step-target = 転送先は ARP に応答する
 doctor-step-port = 転送先のポートは待ち受けている
 doctor-step-way-back = 外側のアドレスへの応答はルーターに戻ってくる
 doctor-step-ddns = 外側の名前は持つべきアドレスを指している
-doctor-step-dns = DNS: リゾルバーは応答し、lan のホストにも答えている
+doctor-step-dns = DNS: リゾルバーは応答し ({ $resolvers })、lan のホストにも答えている
 doctor-step-dhcp = DHCP: lan のマシンはアドレスをもらえる
 doctor-unknown-router = ルーターが動くかどうかは不明
 doctor-unknown-devices = デバイスは調べていない
@@ -27,7 +27,7 @@ doctor-unknown-route = 転送先への経路は調べていない
 doctor-unknown-target = 転送先には尋ねていない
 doctor-unknown-port = 転送先のポートが待ち受けているかどうかは不明
 doctor-unknown-way-back = 転送先の応答がどこを通るかは不明
-doctor-unknown-dns = DNS: lan のホストには答えが返る。まだどのリゾルバーも答えていないため、リゾルバーが応答するかどうかは不明
+doctor-unknown-dns = DNS: lan のホストには答えが返る。どのリゾルバーにも問い合わせられなかったため、リゾルバーが応答するかどうかは不明
 
 doctor-ports = 調べたポート: { $ports }
 doctor-port-unasked = （未確認）

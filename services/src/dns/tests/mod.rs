@@ -140,6 +140,13 @@ impl Bench {
         self.note(actions);
     }
 
+    fn check(&mut self) {
+        let mut actions = Vec::new();
+        let rng = &mut self.rng;
+        self.forwarder.check_upstreams(self.now, &mut || rng.next_u64(), &mut actions);
+        self.note(actions);
+    }
+
     fn transport_failed(&mut self, sent: &Sent) {
         let mut actions = Vec::new();
         let rng = &mut self.rng;

@@ -453,3 +453,39 @@ fn other_settings_keep_what_still_counts() {
     bench.follow(&settings);
     assert_eq!(bench.forwarder.cache_use(), (0, 0));
 }
+
+#[test]
+fn a_check_tells_who_answers_now() {
+    let mut bench = Bench::plain();
+    let (check, reports) = (Bench::check, |bench: &Bench| bench.forwarder.upstream_reports());
+    check(&mut bench);
+    assert_eq!(bench.sent.len(), 2, "each is asked");
+    let [first, second] = [0, 1].map(|index| bench.sent[index].clone());
+    let question = &first.message().queries[0];
+    assert_eq!((question.name().to_string(), question.query_type()), (".".to_owned(), RecordType::NS));
+    bench.pass(20 * MILLISECOND);
+    bench.answer(&first, &first.response(ResponseCode::NoError));
+    assert!(bench.forwarder.is_checking());
+    // A datagram may be lost.
+    bench.pass(SECOND);
+    let again = bench.last_sent();
+    assert_eq!((bench.sent.len(), again.upstream), (3, second.upstream));
+    bench.pass(SECOND);
+    assert!(!bench.forwarder.is_checking() && !bench.forwarder.is_listening());
+    let told = reports(&bench);
+    assert_eq!(told[0].last_answer.map(|(_, after)| after), Some(20 * MILLISECOND));
+    assert_eq!((told[0].last_failure, told[1].last_answer), (None, None));
+    assert!(told[1].last_failure.is_some() && !told[1].is_down);
+    assert_eq!((bench.forwarder.cache_use().1, bench.replies.len()), (0, 0), "it was asked for nobody");
+
+    // One that refuses is there, and no better than before.
+    check(&mut bench);
+    let refused = bench.last_sent();
+    bench.answer(&refused, &refused.response(ResponseCode::Refused));
+    let told = reports(&bench)[1];
+    assert!(told.last_answer.is_some());
+    assert_eq!((told.answered, told.failed), (0, 2));
+    // Whom other settings do not have is not waited for.
+    bench.follow(&Settings { upstreams: vec![upstream(3)], ..Settings::default() });
+    assert!(!bench.forwarder.is_checking() && !bench.forwarder.is_listening());
+}

@@ -19,8 +19,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use genkan_config::Loaded;
-use genkan_control::api::DnsReport;
-use genkan_control::snapshot::Snapshot;
+use genkan_control::snapshot::{DnsQuestion, Snapshot};
 use genkan_engine::wire::ethernet::MacAddr;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
@@ -54,7 +53,7 @@ impl Dns {
     /// Starts it, on or off as the configuration says.
     pub(super) fn start(door: Door, desk: Arc<Desk>, context: &Context, loaded: &Loaded) -> Dns {
         let (commands, orders) = mpsc::unbounded_channel();
-        let (asks, questions) = mpsc::channel::<oneshot::Sender<DnsReport>>(8);
+        let (asks, questions) = mpsc::channel(8);
         context.snapshot.set_dns(asks);
         let snapshot = context.snapshot.clone();
         let thread = std::thread::Builder::new().name("dns".to_owned());
@@ -113,7 +112,7 @@ fn run(
     door: Door,
     desk: Arc<Desk>,
     orders: mpsc::UnboundedReceiver<Command>,
-    questions: mpsc::Receiver<oneshot::Sender<DnsReport>>,
+    questions: mpsc::Receiver<DnsQuestion>,
     snapshot: &Arc<Snapshot>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();

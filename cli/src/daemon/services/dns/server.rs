@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use genkan_control::api::{DnsFault, DnsReport};
-use genkan_control::snapshot::Snapshot;
+use genkan_control::snapshot::{DnsQuestion, Snapshot};
 use genkan_engine::local_datagram::{LocalDatagram, LocalSend};
 use genkan_engine::wire::ethernet::MacAddr;
 use genkan_services::dns::{Action, Client, ClientTransport, Forwarder, Settings, Transport, UpstreamId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use self::check::Check;
 use super::Command;
 use super::clients::{ClientEvent, Clients};
 use super::desk::Desk;
@@ -28,6 +29,7 @@ use super::wanted::Wanted;
 use crate::daemon::limiter::Limiter;
 use crate::daemon::local::{BATCH, Speaker};
 
+mod check;
 mod health;
 
 /// How often what can wait is done.
@@ -91,6 +93,7 @@ pub(super) struct Server {
     speaker: Speaker,
     snapshot: Arc<Snapshot>,
     down: Vec<UpstreamId>,
+    check: Check,
     /// What is not as it should be, in words.
     problems: BTreeMap<DnsFault, Vec<String>>,
     limiter: Limiter<&'static str>,
@@ -125,6 +128,7 @@ impl Server {
             speaker,
             snapshot,
             down: Vec::new(),
+            check: Check::default(),
             problems: BTreeMap::new(),
             limiter: Limiter::new(),
         })
@@ -135,7 +139,7 @@ impl Server {
         mut self,
         mut incoming: mpsc::Receiver<Vec<LocalDatagram>>,
         mut orders: mpsc::UnboundedReceiver<Command>,
-        mut questions: mpsc::Receiver<oneshot::Sender<DnsReport>>,
+        mut questions: mpsc::Receiver<DnsQuestion>,
     ) {
         let (Some(mut streams), Some(mut clients)) = (self.stream_events.take(), self.client_events.take())
         else {
@@ -163,7 +167,7 @@ impl Server {
                     Some(order) => self.follow(order),
                     None => return,
                 },
-                Some(reply) = questions.recv() => drop(reply.send(self.report())),
+                Some(question) = questions.recv() => self.asked(question),
                 read = finished(reading) => {
                     self.reading = None;
                     self.put_lists(read);
@@ -173,6 +177,7 @@ impl Server {
             }
             self.take_answers();
             self.act().await;
+            self.end_check();
         }
     }
 
@@ -399,7 +404,7 @@ impl Server {
     }
 
     fn report(&self) -> DnsReport {
-        told::report(&self.desk.state().forwarder, self.wanted.as_ref(), &self.problems)
+        told::report(&self.desk.state().forwarder, self.desk.now(), self.wanted.as_ref(), &self.problems)
     }
 }
 

@@ -1,10 +1,12 @@
 //! How the service does, for listings.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use genkan_control::api::{
     DnsCache, DnsClientRow, DnsFault, DnsProblem, DnsQueries, DnsReport, DnsUpstreamRow,
 };
+use genkan_engine::Timestamp;
 use genkan_services::dns::{Forwarder, QueryCounters, UpstreamReport};
 
 use super::wanted::Wanted;
@@ -12,19 +14,25 @@ use super::wanted::Wanted;
 /// The answer of `GET /v1/dns`.
 pub(super) fn report(
     forwarder: &Forwarder,
+    now: Timestamp,
     wanted: Option<&Wanted>,
     problems: &BTreeMap<DnsFault, Vec<String>>,
 ) -> DnsReport {
     let Some(wanted) = wanted else { return DnsReport::default() };
     let statistics = forwarder.statistics();
     let (octets, answers) = forwarder.cache_use();
+    let milliseconds = |time: Duration| time.as_micros() as f64 / 1000.0;
+    let ago = |at| milliseconds(now.saturating_since(at)) / 1000.0;
     let row = |(upstream, report): (&genkan_config::DnsUpstream, UpstreamReport)| DnsUpstreamRow {
         resolver: upstream.to_string(),
         up: !report.is_down,
         asked: report.asked,
         answered: report.answered,
         failed: report.failed,
-        round_trip_ms: report.round_trip.map(|time| time.as_micros() as f64 / 1000.0),
+        round_trip_ms: report.round_trip.map(milliseconds),
+        answered_seconds_ago: report.last_answer.map(|(at, _)| ago(at)),
+        answered_in_ms: report.last_answer.map(|(_, after)| milliseconds(after)),
+        failed_seconds_ago: report.last_failure.map(ago),
     };
     let clients = statistics
         .clients

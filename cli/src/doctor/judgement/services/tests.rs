@@ -1,10 +1,12 @@
 //! One thing at a time ails a router whose services are all well.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use genkan_control::api::{DdnsFamily, DdnsRow, DnsProblem};
 
 use super::*;
+use crate::doctor::facts::Resolver;
 use crate::doctor::judgement::Severity;
 
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
@@ -28,7 +30,11 @@ fn name() -> Name {
 }
 
 fn services() -> Services {
-    let resolvers = vec![("192.0.2.53:53".to_owned(), true), ("192.0.2.54:53".to_owned(), true)];
+    let resolvers = ["192.0.2.53:53", "192.0.2.54:53"].map(|name| Resolver {
+        name: name.to_owned(),
+        answers: Some(true),
+        after: Some(Duration::from_millis(12)),
+    });
     let home = DhcpRow {
         lan: "home".to_owned(),
         pool: 100,
@@ -44,7 +50,7 @@ fn services() -> Services {
         is_of_one: false,
         missing: Vec::new(),
         names: vec![name()],
-        dns: Some(Dns { resolvers, is_answered: true, problems: Vec::new(), no_lease: false }),
+        dns: Some(Dns { resolvers: resolvers.into(), problems: Vec::new(), no_lease: false }),
         dhcp: vec![(Some(0), home)],
     }
 }
@@ -72,9 +78,10 @@ fn nothing_is_found_where_all_is_well() {
 }
 
 #[test]
-fn of_resolvers_that_nobody_has_heard_of_nothing_is_known() {
+fn of_resolvers_that_could_not_be_asked_nothing_is_known() {
     let mut services = services();
-    services.dns.as_mut().expect("it is on").is_answered = false;
+    let resolvers = &mut services.dns.as_mut().expect("it is on").resolvers;
+    resolvers.iter_mut().for_each(|resolver| resolver.answers = None);
     assert_eq!(there(&services)[1], (Step::Dns, false));
     assert!(of_services(&services).is_empty(), "nothing is wrong either");
 }
@@ -151,9 +158,14 @@ fn resolvers_and_lists() {
         dns.problems = vec![DnsProblem { fault: DnsFault::NoResolver, text: "so".to_owned() }];
     };
     assert_eq!(of_dns(of_the_wan), ["dns-no-resolver?"], "the wan has a cause of its own");
-    assert_eq!(of_dns(|dns| dns.resolvers[1].1 = false), ["dns-resolver-down?"]);
-    let all_down = |dns: &mut Dns| dns.resolvers.iter_mut().for_each(|(_, up)| *up = false);
-    assert!(of_dns(all_down).is_empty(), "the service says that itself, once it is sure");
+    assert_eq!(of_dns(|dns| dns.resolvers[1].answers = Some(false)), ["dns-resolver-down?"]);
+    let all_down = |dns: &mut Dns| dns.resolvers.iter_mut().for_each(|it| it.answers = Some(false));
+    assert_eq!(of_dns(all_down), ["dns-silent"]);
+    let known = |dns: &mut Dns| {
+        all_down(dns);
+        dns.problems = vec![DnsProblem { fault: DnsFault::Silent, text: "so".to_owned() }];
+    };
+    assert_eq!(of_dns(known), ["dns-silent"], "the service has found that out, too");
 }
 
 #[test]
