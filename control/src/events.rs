@@ -6,7 +6,7 @@
 //! hold anybody up.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -36,7 +36,7 @@ pub struct NewEvent {
     /// The port that it is about.
     pub port: Option<String>,
     /// The address that it is about.
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     /// How many like it went untold before.
     pub suppressed: u64,
 }
@@ -198,6 +198,7 @@ impl EventLog {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::sync::Arc;
 
     use super::*;

@@ -1,7 +1,7 @@
 //! What has passed through the forwards: gathered from the workers, and told as events when it begins.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -123,7 +123,7 @@ fn tell(events: &EventLog, before: &HashMap<String, ForwardCounts>, now: &HashMa
                 Some(source) if new.hits == 1 => format!("forward {name}: first session, from {source}"),
                 _ => format!("forward {name}: first {} sessions", new.hits),
             };
-            let address = new.last_source;
+            let address = new.last_source.map(IpAddr::V4);
             let event = NewEvent::new(EventKind::FirstHit, message);
             events.push(NewEvent { forward: Some(name.clone()), address, ..event });
         }
@@ -142,7 +142,7 @@ fn tell(events: &EventLog, before: &HashMap<String, ForwardCounts>, now: &HashMa
                 let who = words(address);
                 let message = format!("forward {name}: {who}{}{what}", if who.is_empty() { "" } else { " " });
                 let event = NewEvent::new(kind, message);
-                let suppressed = times - 1;
+                let (address, suppressed) = (address.map(IpAddr::V4), times - 1);
                 events.push(NewEvent { forward: Some(name.clone()), address, suppressed, ..event });
             }
         }

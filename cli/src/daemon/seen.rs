@@ -1,7 +1,7 @@
 //! What the engine tells, as events that people can look up, and in the log: limited, so that a wire can fill neither.
 
 use std::mem::{Discriminant, discriminant};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use genkan_control::api::EventKind;
@@ -49,7 +49,8 @@ impl Seen {
         let ports = snapshot.port_names();
         let message = Describe { event, ports: &ports }.to_string();
         let port = port.map(|port| snapshot.port_name(port));
-        let mut told = NewEvent { kind, message, forward, port, address, suppressed: 0 };
+        let mut told =
+            NewEvent { kind, message, forward, port, address: address.map(IpAddr::V4), suppressed: 0 };
         if let Some(suppressed) = to_log {
             log::tell_event(&told, suppressed);
         }

@@ -1,6 +1,6 @@
 //! Gathers the facts: from the configuration, the running router and the kernel.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -116,7 +116,9 @@ impl Live {
         let now = seconds_since_1970();
         let is_it = |event: &&EventRow| {
             let time = event.time.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
-            event.kind == kind && (address.is_none() || event.address == address) && now - time < LATELY
+            event.kind == kind
+                && (address.is_none() || event.address == address.map(IpAddr::V4))
+                && now - time < LATELY
         };
         self.events.iter().rev().find(is_it).map(|event| event.message.clone())
     }

@@ -1,6 +1,6 @@
 //! What happened: `GET /v1/events`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -20,10 +20,10 @@ pub struct EventRow {
     /// The port that it is about: `wan`, a lan's name, `host`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
-    /// The source, inside host or neighbour that it is about.
+    /// The source, inside host or neighbour that it is about, or the address of a name outside; that may be one of IPv6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = Ipv4)]
-    pub address: Option<Ipv4Addr>,
+    #[schema(value_type = Option<String>, format = "ip")]
+    pub address: Option<IpAddr>,
     /// The whole of it, for people.
     pub message: String,
     /// How many like it went untold since the last one that was told.

@@ -156,6 +156,15 @@ fn ipv6_addresses_that_somebody_outside_tells_are_published() -> Outcome {
     let table = lab.genkan(&["ddns"]).stdout;
     let of_home = table.lines().filter(|line| line.starts_with("home.example.net")).collect::<Vec<_>>();
     assert!(of_home.len() == 2 && of_home[1].contains(" v6 ") && of_home[1].contains(FIRST), "{table}");
+    let said = lab.genkan(&["events", "--kind", "ddns-updated", "--format", "json"]).expect_ok().stdout;
+    let rows: Vec<Value> = serde_json::from_str(&said).unwrap_or_default();
+    let mut told: Vec<String> = rows
+        .iter()
+        .filter(|event| event["message"].as_str().is_some_and(|said| said.contains("home.example.net")))
+        .map(|event| event["address"].as_str().unwrap_or("-").to_owned())
+        .collect();
+    told.sort();
+    assert_eq!(told, [FIRST.to_owned(), lab.address.wan.to_string()], "both families have a field");
     wait_for("nobody who tells is told of", || {
         row(&lab, "blind.example.net")["reason"].as_str().is_some_and(|said| said.contains("is not known"))
     });

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use genkan_config::{WanFacts, humane};
@@ -443,6 +443,7 @@ impl Task {
             _ => info!("{message}"),
         }
         let port = Some(self.context.snapshot.port_name(PortId::WAN));
+        let address = address.map(IpAddr::V4);
         self.context.snapshot.events.push(NewEvent { port, address, ..NewEvent::new(kind, message) });
     }
 

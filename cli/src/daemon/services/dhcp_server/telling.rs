@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use genkan_control::api::{EventKind, LeaseState};
 use genkan_control::events::NewEvent;
@@ -149,8 +149,11 @@ impl Telling {
         let at = std::time::Instant::now();
         let (to_events, to_log) = (self.events.admit(key, at), self.log.admit(key, at));
         let name = &lan.settings.name;
-        let told =
-            NewEvent { port: Some(name.clone()), address, ..NewEvent::new(kind, format!("{name}: {what}")) };
+        let told = NewEvent {
+            port: Some(name.clone()),
+            address: address.map(IpAddr::V4),
+            ..NewEvent::new(kind, format!("{name}: {what}"))
+        };
         if let Some(suppressed) = to_log {
             log::tell_event(&told, suppressed);
         }

@@ -8,7 +8,7 @@ mod memory;
 mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ pub(crate) fn tell(moved: &Moved, written: &Loaded) -> NewEvent {
         (Some(from), None) => format!("{host} is no longer at {from}, and nowhere else{follow}"),
         (None, None) => format!("{host} is nowhere{follow}"),
     };
-    NewEvent { address: to.or(*from), ..NewEvent::new(EventKind::HostMoved, message) }
+    NewEvent { address: to.or(*from).map(IpAddr::V4), ..NewEvent::new(EventKind::HostMoved, message) }
 }
 
 enum Message {

@@ -1,7 +1,5 @@
 //! How an account's names stand, for the log, events, problems and listings.
 
-use std::net::IpAddr;
-
 use genkan_control::api::{DdnsFamily, DdnsFault, DdnsRow, DdnsState, EventKind};
 use genkan_control::events::NewEvent;
 use genkan_services::ddns::{Event, Family, NameStatus, Now, Reason};
@@ -26,13 +24,10 @@ impl Account {
                         format!("{name} has {address} already")
                     };
                     info!("{message}");
-                    let address = match address {
-                        IpAddr::V4(v4) => Some(v4),
-                        IpAddr::V6(_) => None,
-                    };
-                    self.snapshot
-                        .events
-                        .push(NewEvent { address, ..NewEvent::new(EventKind::DdnsUpdated, message) });
+                    self.snapshot.events.push(NewEvent {
+                        address: Some(address),
+                        ..NewEvent::new(EventKind::DdnsUpdated, message)
+                    });
                 }
                 Event::Failed { name, reason, stopped } => {
                     self.counts.entry(name.clone()).or_default().failures += 1;
