@@ -58,11 +58,12 @@ fn get(host: &Namespace, at: SocketAddrV4, path: &str) -> io::Result<String> {
 
 /// The same, where somebody has to take the connection within `limit`.
 fn get_within(limit: Duration, host: &Namespace, at: SocketAddrV4, path: &str) -> io::Result<String> {
-    let mut stream = connect_within(host, at, limit)?;
     let mut answer = String::new();
-    // Whoever is turned away may be so in the middle of his question.
-    let asked = write!(stream, "GET {path} HTTP/1.1\r\nHost: router\r\n\r\n");
-    let heard = asked.and_then(|()| stream.read_to_string(&mut answer));
+    // Whoever is turned away may be so in the middle of his question, or while he still looks whether he is connected.
+    let heard = connect_within(host, at, limit).and_then(|mut stream| {
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: router\r\n\r\n")?;
+        stream.read_to_string(&mut answer)
+    });
     match heard {
         Err(error)
             if error.kind() != io::ErrorKind::ConnectionReset
