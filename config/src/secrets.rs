@@ -42,7 +42,9 @@ pub fn hidden(text: &str) -> Cow<'_, str> {
     match shown.map(String::from_utf8) {
         Some(Ok(shown)) => Cow::Owned(shown),
         // Values begin and end between characters, so the rest is still UTF-8.
-        Some(Err(_)) => Cow::Owned("*".repeat(text.len())),
+        Some(Err(_)) => {
+            Cow::Owned(text.bytes().map(|octet| if octet == b'\n' { '\n' } else { '*' }).collect())
+        }
         None => Cow::Borrowed(text),
     }
 }

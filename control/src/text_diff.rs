@@ -1,5 +1,6 @@
 //! What is different between two texts, line by line, as `diff -u` writes it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Lines around a difference that are shown as well.
@@ -14,13 +15,16 @@ enum Step {
     In,
 }
 
-/// The difference, empty when there is none. `from` and `to` name the texts.
-pub fn unified(old: &str, new: &str, from: &str, to: &str) -> String {
+/// The difference, empty when there is none. `from` and `to` name the texts; `shown` makes of each the text whose lines
+/// are shown in the place of its own: as many.
+pub fn unified(old: &str, new: &str, from: &str, to: &str, shown: impl Fn(&str) -> Cow<'_, str>) -> String {
     if old == new {
         return String::new();
     }
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    let steps = steps(&old, &new);
+    let lines = |text| -> Vec<&str> { str::lines(text).collect() };
+    let steps = steps(&lines(old), &lines(new));
+    let (old, new) = (shown(old), shown(new));
+    let (old, new) = (lines(&old), lines(&new));
     let mut out = format!("--- {from}\n+++ {to}\n");
     let mut at = 0;
     while let Some(first) = (at..steps.len()).find(|&index| steps[index] != Step::Both) {
@@ -134,6 +138,10 @@ fn walk_back(history: &[Vec<isize>], n: isize, m: isize) -> Vec<Step> {
 mod tests {
     use super::*;
 
+    fn plain(text: &str) -> Cow<'_, str> {
+        Cow::Borrowed(text)
+    }
+
     /// What comes out of the old text by the difference.
     fn patched(old: &str, new: &str) -> String {
         let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
@@ -175,15 +183,27 @@ mod tests {
         let new = old.replace("line 3\n", "").replace("line 15\n", "line 15\nmore\n");
         let expected = "--- a\n+++ b\n@@ -1,6 +1,5 @@\n line 1\n line 2\n-line 3\n line 4\n line 5\n line 6\n\
             @@ -13,6 +12,7 @@\n line 13\n line 14\n line 15\n+more\n line 16\n line 17\n line 18\n";
-        assert_eq!(unified(&old, &new, "a", "b"), expected);
-        assert_eq!(unified("", "x\n", "a", "b"), "--- a\n+++ b\n@@ -0,0 +1,1 @@\n+x\n");
-        assert_eq!(unified(&old, &old, "a", "b"), "");
+        assert_eq!(unified(&old, &new, "a", "b", plain), expected);
+        assert_eq!(unified("", "x\n", "a", "b", plain), "--- a\n+++ b\n@@ -0,0 +1,1 @@\n+x\n");
+        assert_eq!(unified(&old, &old, "a", "b", plain), "");
+    }
+
+    #[test]
+    fn what_is_hidden_is_hidden_without_its_key() {
+        fn shown(text: &str) -> Cow<'_, str> {
+            let mut lines = text.lines();
+            let first = lines.next().unwrap_or_default();
+            Cow::Owned(lines.fold(format!("{first}\n"), |all, line| all + &"*".repeat(line.len()) + "\n"))
+        }
+        let old = "secret = [\n1,\n2,\n3,\n4,\n]\n";
+        let text = unified(old, &old.replace("4,", "5,"), "a", "b", shown);
+        assert_eq!(text, "--- a\n+++ b\n@@ -2,5 +2,5 @@\n **\n **\n **\n-**\n+**\n *\n");
     }
 
     #[test]
     fn texts_without_anything_in_common_are_bounded() {
         let old: String = (0..20_000).map(|n| format!("a{n}\n")).collect();
         let new: String = (0..20_000).map(|n| format!("b{n}\n")).collect();
-        assert_eq!(unified(&old, &new, "a", "b").lines().count(), 40_003);
+        assert_eq!(unified(&old, &new, "a", "b", plain).lines().count(), 40_003);
     }
 }

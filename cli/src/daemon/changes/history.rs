@@ -43,9 +43,8 @@ impl Daemon {
             _ => Vec::new(),
         };
         let name = |revision| format!("revision {revision}");
-        let text = text_diff::unified(&old, &new, &name(from), &name(to));
-        // Only now, so that the line of a changed password is there.
-        let text = genkan_config::secrets::hidden(&text).into_owned();
+        // The line of a changed password is there, and none of its values.
+        let text = text_diff::unified(&old, &new, &name(from), &name(to), genkan_config::secrets::hidden);
         Ok(HistoryDiff { from, to, changes, text })
     }
 }
