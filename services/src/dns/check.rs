@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use genkan_engine::Timestamp;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Turns};
 use super::forwarder::{Action, Forwarder};
 use super::message::{Key, Query};
 use super::message::{RCODE_NAME_ERROR, RCODE_NO_ERROR, RCODE_SERVER_FAILURE};
@@ -55,7 +55,8 @@ impl Forwarder {
                 Protocol::Plain => PLAIN,
                 Protocol::Tls => STREAM,
             };
-            let exchange = Exchange::new(query.clone(), Vec::new(), vec![upstream], 1, TRIES, now + time);
+            let exchange =
+                Exchange::new(query.clone(), Vec::new(), Turns::new(&[upstream], 1, TRIES), now + time);
             self.exchanges.insert(&key, exchange);
             self.advance(now, random, &key, actions);
         }
@@ -83,7 +84,7 @@ impl Forwarder {
     ) {
         let counts = [RCODE_NO_ERROR, RCODE_NAME_ERROR, RCODE_SERVER_FAILURE];
         if counts.map(u16::from).contains(&rcode) {
-            self.upstream_succeeded(upstream, actions);
+            self.upstream_succeeded(upstream, now, actions);
             self.upstreams.answered(upstream, now, after);
         } else {
             self.upstreams.heard(upstream, now, after);

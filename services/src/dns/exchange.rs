@@ -8,7 +8,7 @@
 //! An exchange that ends leaves behind what it was still waiting for from other upstreams: a laggard of each, so that one that
 //! is slower than another can be told from one that is dead. One at a time is enough for that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -57,16 +57,43 @@ pub(crate) struct Attempt {
     pub(crate) timeout: Option<Timestamp>,
 }
 
+/// Who is still to be asked.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    /// The next first; one may come several times.
+    rest: VecDeque<UpstreamId>,
+    /// How many are asked at once.
+    width: usize,
+}
+
+impl Turns {
+    /// So many of these, `width` at once, from the first again after the last.
+    pub(crate) fn new(order: &[UpstreamId], width: usize, count: usize) -> Turns {
+        Turns { rest: order.iter().copied().cycle().take(count).collect(), width }
+    }
+
+    /// Whom to ask next; nobody: all turns are over.
+    pub(crate) fn next(&mut self) -> Vec<UpstreamId> {
+        self.rest.drain(..self.width.min(self.rest.len())).collect()
+    }
+
+    /// This one is not asked any more.
+    pub(crate) fn leave_out(&mut self, upstream: UpstreamId) {
+        let before = self.rest.len();
+        self.rest.retain(|other| *other != upstream);
+        if self.rest.len() < before {
+            // Nobody is asked twice at once.
+            self.width = self.width.saturating_sub(1).max(1);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Exchange {
     /// The first client's question.
     pub(crate) query: Query,
     pub(crate) waiters: Vec<Waiter>,
-    pub(crate) order: Vec<UpstreamId>,
-    /// How many are asked at once.
-    pub(crate) width: usize,
-    pub(crate) sent: usize,
-    pub(crate) max_sent: usize,
+    pub(crate) turns: Turns,
     pub(crate) attempts: Vec<Attempt>,
     /// When a stale answer goes to those who wait.
     pub(crate) stale_at: Option<Timestamp>,
@@ -76,26 +103,8 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(
-        query: Query,
-        waiters: Vec<Waiter>,
-        order: Vec<UpstreamId>,
-        width: usize,
-        max_sent: usize,
-        deadline: Timestamp,
-    ) -> Exchange {
-        Exchange {
-            query,
-            waiters,
-            order,
-            width,
-            sent: 0,
-            max_sent,
-            attempts: Vec::new(),
-            stale_at: None,
-            deadline,
-            wake: deadline,
-        }
+    pub(crate) fn new(query: Query, waiters: Vec<Waiter>, turns: Turns, deadline: Timestamp) -> Exchange {
+        Exchange { query, waiters, turns, attempts: Vec::new(), stale_at: None, deadline, wake: deadline }
     }
 }
 

@@ -14,7 +14,7 @@ use super::authored;
 use super::block_list::BlockList;
 use super::cache::{Cache, Found, STALE_TTL};
 use super::check;
-use super::exchange::{Client, Exchange, Exchanges, NoRoom, Waiter};
+use super::exchange::{Client, Exchange, Exchanges, NoRoom, Turns, Waiter};
 use super::local::LocalNames;
 use super::message::{Body, Key, Query, RCODE_REFUSED, Refusal};
 use super::name::{self, LowerName};
@@ -126,7 +126,7 @@ pub enum Event {
         /// The address.
         address: IpAddr,
     },
-    /// An upstream failed several times in a row; others go first.
+    /// An upstream failed several times in a row, or refused all questions; others go first.
     UpstreamDown(UpstreamId),
     /// It answers again.
     UpstreamUp(UpstreamId),
@@ -236,10 +236,9 @@ impl Forwarder {
                     self.end_check(&key, actions);
                     continue;
                 }
-                let (order, width, max_sent) = self.turns(now);
+                let turns = self.turns(now);
                 if let Some(exchange) = self.exchanges.of(&key) {
-                    (exchange.order, exchange.width, exchange.max_sent, exchange.sent) =
-                        (order, width, max_sent, 0);
+                    exchange.turns = turns;
                 }
                 self.advance(now, random, &key, actions);
             }
@@ -408,23 +407,21 @@ impl Forwarder {
             self.exchanges.join(key, waiter);
             return self.exchanges.rearm(key);
         }
-        let (order, width, max_sent) = self.turns(now);
-        let mut exchange =
-            Exchange::new(waiter.query.clone(), vec![waiter], order, width, max_sent, now + DEADLINE);
+        let turns = self.turns(now);
+        let mut exchange = Exchange::new(waiter.query.clone(), vec![waiter], turns, now + DEADLINE);
         exchange.stale_at = stale_at;
         self.exchanges.insert(key, exchange);
         self.advance(now, random, key, actions);
     }
 
-    /// Whom to ask now, how many at once, and how often together.
-    fn turns(&mut self, now: Timestamp) -> (Vec<UpstreamId>, usize, usize) {
+    /// Whom to ask now.
+    fn turns(&mut self, now: Timestamp) -> Turns {
         let order = self.upstreams.order(now);
-        let (width, max_sent) = match self.upstreams.strategy {
+        match self.upstreams.strategy {
             // More than these would not find time.
-            Strategy::Ordered => (1, if order.is_empty() { 0 } else { (2 * order.len()).clamp(3, 6) }),
-            Strategy::Parallel => (order.len(), 3 * order.len()),
-        };
-        (order, width, max_sent)
+            Strategy::Ordered => Turns::new(&order, 1, (2 * order.len()).clamp(3, 6)),
+            Strategy::Parallel => Turns::new(&order, order.len(), 3 * order.len()),
+        }
     }
 }
 

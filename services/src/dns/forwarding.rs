@@ -96,17 +96,22 @@ impl Forwarder {
         }
         let final_rcodes = [RCODE_NO_ERROR, RCODE_NAME_ERROR].map(u16::from);
         if answer.truncated() || !final_rcodes.contains(&answer.rcode) {
-            // SERVFAIL is about the name, what else there is about the upstream.
+            // SERVFAIL is about the name.
             if answer.rcode == u16::from(RCODE_SERVER_FAILURE) {
-                self.upstream_succeeded(upstream, actions);
-            } else {
+                self.upstream_succeeded(upstream, now, actions);
+            } else if answer.truncated() {
                 self.upstream_failed(upstream, now, actions);
+            } else {
+                self.upstream_refused(upstream, now, actions);
+                if let Some(exchange) = self.exchanges.of(&key) {
+                    exchange.turns.leave_out(upstream);
+                }
             }
             self.exchanges.drop_attempts(&key, upstream, transport, Some(id), actions);
             self.advance(now, random, &key, actions);
             return Some(());
         }
-        self.upstream_succeeded(upstream, actions);
+        self.upstream_succeeded(upstream, now, actions);
         self.upstreams.answered(upstream, now, now.saturating_since(sent_at));
         self.exchanges.drop_attempts(&key, upstream, transport, Some(id), actions);
         let (body, lifetime) = self.admit(&key, &answer, actions);
@@ -135,10 +140,10 @@ impl Forwarder {
         let attempt = self.exchanges.take_laggard(upstream, is_meant, actions)?;
         let counts = [RCODE_NO_ERROR, RCODE_NAME_ERROR, RCODE_SERVER_FAILURE].map(u16::from);
         if counts.contains(&answer.rcode) {
-            self.upstream_succeeded(upstream, actions);
+            self.upstream_succeeded(upstream, now, actions);
             self.upstreams.answered(upstream, now, now.saturating_since(attempt.sent_at));
         } else {
-            self.upstream_failed(upstream, now, actions);
+            self.upstream_refused(upstream, now, actions);
         }
         Some(())
     }
@@ -237,16 +242,13 @@ impl Forwarder {
             if exchange.attempts.iter().any(|attempt| attempt.timeout.is_some()) {
                 return self.exchanges.rearm(key);
             }
-            if exchange.sent >= exchange.max_sent {
+            let chosen = exchange.turns.next();
+            if chosen.is_empty() {
                 if exchange.attempts.is_empty() {
                     return self.fail(now, key, actions);
                 }
                 return self.exchanges.rearm(key);
             }
-            let end = (exchange.sent + exchange.width).min(exchange.max_sent);
-            let chosen: Vec<UpstreamId> =
-                (exchange.sent..end).map(|turn| exchange.order[turn % exchange.order.len()]).collect();
-            exchange.sent = end;
             for upstream in chosen {
                 let transport = match self.upstreams.protocol(upstream) {
                     Protocol::Plain => Transport::Udp { port: 0 },
@@ -299,9 +301,20 @@ impl Forwarder {
         self.count(*client, |counters| counters.failed += 1);
     }
 
-    pub(super) fn upstream_succeeded(&mut self, upstream: UpstreamId, actions: &mut Vec<Action>) {
-        if self.upstreams.succeeded(upstream) {
+    pub(super) fn upstream_succeeded(
+        &mut self,
+        upstream: UpstreamId,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.upstreams.succeeded(upstream, now) {
             actions.push(Action::Event(Event::UpstreamUp(upstream)));
+        }
+    }
+
+    fn upstream_refused(&mut self, upstream: UpstreamId, now: Timestamp, actions: &mut Vec<Action>) {
+        if self.upstreams.refused(upstream, now) {
+            actions.push(Action::Event(Event::UpstreamDown(upstream)));
         }
     }
 

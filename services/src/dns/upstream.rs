@@ -12,6 +12,8 @@ const TOLERATED: u32 = 3;
 /// The first pause of one that does not answer; every further failure doubles it, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Who has answered another question within this time may refuse some: resolvers do that with names that are none of theirs.
+const REFUSES: Duration = Duration::from_secs(60);
 /// How long one that does not know EDNS is asked without.
 const WITHOUT_EDNS: Duration = Duration::from_secs(3600);
 
@@ -64,6 +66,8 @@ pub enum Transport {
 #[derive(Clone, Copy, Debug, Default)]
 struct Health {
     failures: u32,
+    /// The last of them was a refusal.
+    refuses: bool,
     /// Not before then it is asked again, when it has failed too often.
     retry_at: Timestamp,
 }
@@ -73,6 +77,8 @@ struct Health {
 pub struct UpstreamReport {
     /// It failed several times in a row; it is asked now and then.
     pub is_down: bool,
+    /// What it did last then was to refuse a question.
+    pub refuses: bool,
     /// Messages that it was sent.
     pub asked: u64,
     /// Answers of its that counted.
@@ -91,6 +97,8 @@ pub struct UpstreamReport {
 struct State {
     upstream: Upstream,
     health: Health,
+    /// When it last gave an answer, or said SERVFAIL.
+    succeeded_at: Option<Timestamp>,
     /// Until then it is asked without EDNS.
     without_edns: Timestamp,
     report: UpstreamReport,
@@ -119,6 +127,7 @@ impl Upstreams {
         let state = |upstream: &Upstream| State {
             upstream: *upstream,
             health: Health::default(),
+            succeeded_at: None,
             without_edns: Timestamp::ZERO,
             report: UpstreamReport::default(),
         };
@@ -141,7 +150,11 @@ impl Upstreams {
     }
 
     pub(crate) fn reports(&self) -> impl Iterator<Item = UpstreamReport> + '_ {
-        self.list.iter().map(|state| UpstreamReport { is_down: state.health.is_down(), ..state.report })
+        self.list.iter().map(|state| UpstreamReport {
+            is_down: state.health.is_down(),
+            refuses: state.health.refuses,
+            ..state.report
+        })
     }
 
     fn state(&mut self, id: UpstreamId) -> &mut State {
@@ -218,19 +231,37 @@ impl Upstreams {
     }
 
     /// It answered. Whether it was taken to be down.
-    pub(crate) fn succeeded(&mut self, id: UpstreamId) -> bool {
-        let health = &mut self.state(id).health;
-        let was_down = health.is_down();
-        *health = Health::default();
+    pub(crate) fn succeeded(&mut self, id: UpstreamId, now: Timestamp) -> bool {
+        let state = self.state(id);
+        state.succeeded_at = Some(now);
+        let was_down = state.health.is_down();
+        state.health = Health::default();
         was_down
     }
 
-    /// It did not answer, or with an error of its own. Whether it is taken to be down from now on.
+    /// It did not answer. Whether it is taken to be down from now on.
     pub(crate) fn failed(&mut self, id: UpstreamId, now: Timestamp) -> bool {
         let state = self.state(id);
         state.report.failed += 1;
         state.report.last_failure = Some(now);
-        let health = &mut state.health;
+        state.failed(now, false)
+    }
+
+    /// It answered with an error of its own. Whether it is taken to be down from now on.
+    pub(crate) fn refused(&mut self, id: UpstreamId, now: Timestamp) -> bool {
+        let state = self.state(id);
+        state.report.failed += 1;
+        state.report.last_failure = Some(now);
+        let refuses_all = state.succeeded_at.is_none_or(|at| now.saturating_since(at) >= REFUSES);
+        refuses_all && state.failed(now, true)
+    }
+}
+
+impl State {
+    /// Whether it is taken to be down from now on.
+    fn failed(&mut self, now: Timestamp, refuses: bool) -> bool {
+        let health = &mut self.health;
+        health.refuses = refuses;
         let was_down = health.is_down();
         health.failures = health.failures.saturating_add(1);
         health.retry_at = now + health.pause();
@@ -260,8 +291,8 @@ mod tests {
         assert_eq!(upstreams.order(at(1999)), [SECOND, FIRST]);
         assert_eq!(upstreams.order(at(2000)), [FIRST, SECOND]);
         assert_eq!(upstreams.order(at(2000)), [SECOND, FIRST], "one question finds out");
-        assert!(upstreams.succeeded(FIRST));
-        assert!(!upstreams.succeeded(FIRST));
+        assert!(upstreams.succeeded(FIRST, at(2000)));
+        assert!(!upstreams.succeeded(FIRST, at(2000)));
         assert_eq!(upstreams.order(at(2000)), [FIRST, SECOND]);
     }
 

@@ -268,6 +268,58 @@ fn errors_of_all_end_it_at_once() {
 }
 
 #[test]
+fn who_refuses_a_question_is_not_asked_it_again() {
+    let mut bench = Bench::plain();
+    bench.query(client(1), 1, "lan.example.", RecordType::A);
+    for upstream in [0, 1] {
+        let sent = bench.last_sent();
+        assert_eq!(sent.upstream, UpstreamId(upstream));
+        bench.answer(&sent, &sent.response(ResponseCode::Refused));
+    }
+    assert_eq!(bench.reply().metadata.response_code, ResponseCode::ServFail);
+    assert_eq!((bench.sent.len(), bench.forwarder.outstanding()), (2, 0));
+    // Another is asked as often as before.
+    bench.query(client(1), 2, "other.example.", RecordType::A);
+    let sent = bench.last_sent();
+    bench.answer(&sent, &sent.response(ResponseCode::Refused));
+    bench.pass(SECOND);
+    let asked: Vec<_> = bench.sent[2..].iter().map(|sent| sent.upstream.0).collect();
+    assert_eq!(asked, [0, 1, 1]);
+}
+
+#[test]
+fn who_refuses_some_names_is_not_down_and_who_refuses_all_is() {
+    let refused = |bench: &mut Bench, numbers: std::ops::Range<u16>| {
+        for number in numbers {
+            bench.query(client(1), number, &format!("{number}.lan.example."), RecordType::A);
+            let sent = bench.last_sent();
+            bench.answer(&sent, &sent.response(ResponseCode::Refused));
+            assert_eq!(bench.reply().metadata.response_code, ResponseCode::ServFail);
+        }
+    };
+    let only = Settings { upstreams: vec![upstream(1)], ..Settings::default() };
+    let mut bench = Bench::new(&only);
+    bench.learn("www.example.", 300, [198, 51, 100, 7]);
+    refused(&mut bench, 0..9);
+    bench.pass(SECOND * 59);
+    refused(&mut bench, 10..19);
+    assert_eq!((bench.events.len(), bench.forwarder.upstream_reports()[0].failed), (0, 18));
+    // It has answered nothing else for a minute.
+    bench.pass(SECOND);
+    refused(&mut bench, 20..29);
+    assert_eq!(bench.events, [Event::UpstreamDown(UpstreamId(0))]);
+    let report = bench.forwarder.upstream_reports()[0];
+    assert!(report.is_down && report.refuses);
+    bench.learn("more.example.", 300, [198, 51, 100, 7]);
+    let report = bench.forwarder.upstream_reports()[0];
+    assert!(!report.is_down && !report.refuses);
+
+    let mut bench = Bench::new(&only);
+    refused(&mut bench, 0..3);
+    assert_eq!(bench.events, [Event::UpstreamDown(UpstreamId(0))]);
+}
+
+#[test]
 fn stale_answers_serve_when_upstreams_are_silent() {
     let mut bench = Bench::plain();
     bench.learn("www.example.", 300, [198, 51, 100, 7]);

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use genkan_config::DnsUpstream;
 use genkan_control::api::{DnsFault, EventKind};
 use genkan_control::events::NewEvent;
 use genkan_services::dns::{Event, UpstreamId};
@@ -14,6 +15,12 @@ impl Server {
     fn upstream_name(&self, upstream: UpstreamId) -> String {
         let known = self.wanted.as_ref().and_then(|wanted| wanted.upstreams.get(usize::from(upstream.0)));
         known.map_or_else(|| "a resolver".to_owned(), ToString::to_string)
+    }
+
+    /// Whether it answers, and refuses.
+    fn refuses(&self, upstream: UpstreamId) -> bool {
+        let reports = self.desk.state().forwarder.upstream_reports();
+        reports.get(usize::from(upstream.0)).is_some_and(|report| report.refuses)
     }
 
     /// Why a resolver is not to be had, in the log.
@@ -35,11 +42,9 @@ impl Server {
             }
             Event::UpstreamDown(upstream) => {
                 self.down.push(upstream);
-                (
-                    EventKind::ResolverDown,
-                    "down",
-                    format!("the resolver {} does not answer", self.upstream_name(upstream)),
-                )
+                let how = if self.refuses(upstream) { "refuses what it is asked" } else { "does not answer" };
+                let message = format!("the resolver {} {how}", self.upstream_name(upstream));
+                (EventKind::ResolverDown, "down", message)
             }
             Event::UpstreamUp(upstream) => {
                 self.down.retain(|down| *down != upstream);
@@ -67,7 +72,11 @@ impl Server {
             let problem = "dns: no resolver is known yet: none is configured, and the wan has not told any";
             unknown = Some(problem.to_owned());
         } else if !upstreams.is_empty() && self.down.len() >= upstreams.len() {
-            let names: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
+            let name = |(index, upstream): (usize, &DnsUpstream)| {
+                let refuses = self.refuses(UpstreamId(index as u8));
+                format!("{upstream}{}", if refuses { " refuses" } else { "" })
+            };
+            let names: Vec<String> = upstreams.iter().enumerate().map(name).collect();
             silent = Some(format!("dns: no resolver answers ({})", names.join(", ")));
         }
         self.problem(DnsFault::NoResolver, unknown);
