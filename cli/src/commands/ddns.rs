@@ -5,6 +5,7 @@ use genkan_control::client::{Client, ClientError};
 use genkan_engine::UnixTime;
 use genkan_services::ddns::Family;
 
+use super::listing::print_listing;
 use super::{Target, answer, block_on};
 use crate::output::{self, Exit, Failure, Format, Listing};
 
@@ -66,7 +67,7 @@ fn list(target: &Target) -> Result<Exit, Failure> {
         Format::Table => {
             let mut listing = listing();
             rows.iter().for_each(|row| listing.row(cells(row)));
-            output::print(&listing.text())?;
+            print_listing(&listing, "none: there is no [[ddns]]")?;
         }
     }
     Ok(answer(rows.iter().all(|row| row.state == DdnsState::Good)))

@@ -259,7 +259,7 @@ fn named(text: String, name: Option<&str>) -> String {
     }
 }
 
-fn print_listing(listing: &Listing, nothing: &str) -> Result<(), Failure> {
+pub(super) fn print_listing(listing: &Listing, nothing: &str) -> Result<(), Failure> {
     if listing.is_empty() {
         output::remark(nothing);
         return Ok(());

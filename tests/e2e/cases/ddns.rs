@@ -187,6 +187,9 @@ fn bind_takes_signed_updates() -> Outcome {
     assert!(diff.contains("ddns wrong.example.net: password changed") && !diff.contains(SECRET), "{diff}");
     lab.genkan(&["reload"]).expect_ok();
     wait_for("the failure is forgotten", || row(&lab, "wrong.example.net")["state"] != "failed");
+    lab.reload("[router]\ntun = \"genkan0\"\n");
+    let said = lab.genkan(&["ddns"]).expect_ok();
+    assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("", "none: there is no [[ddns]]\n"));
     Ok(())
 }
 
