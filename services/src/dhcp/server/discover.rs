@@ -128,23 +128,6 @@ impl Server {
         }
     }
 
-    /// Whether an address is this client's. A host that has a reservation keeps its address when the reservation changes
-    /// the way in which it is identified.
-    pub(super) fn holds(
-        &self,
-        address: Ipv4Addr,
-        slot: &Slot,
-        client: &ClientKey,
-        hardware: &HardwareAddress,
-    ) -> bool {
-        let same_host = || {
-            *client == ClientKey::Hardware(*hardware)
-                && self.reserved_at(address).is_some()
-                && slot.holder.as_ref().is_some_and(|holder| holder.hardware == *hardware)
-        };
-        slot.is_held_by(client) || same_host()
-    }
-
     fn offer(
         &mut self,
         now: Now,

@@ -8,6 +8,7 @@
 mod config;
 mod counters;
 mod discover;
+mod identity;
 mod limit;
 mod names;
 mod output;
@@ -276,22 +277,6 @@ impl Server {
     fn serves(&self, subnet: usize) -> bool {
         let Subnet { prefix, pool, .. } = self.config.subnet(subnet);
         pool.is_some() || self.config.reservations.iter().any(|known| prefix.contains(&known.address))
-    }
-
-    /// Who the client is, and the address reserved for it. A reservation is the identity itself, by whichever of the two it
-    /// is known.
-    fn identify(&self, request: &Request<'_>, subnet: usize) -> (ClientKey, Option<Ipv4Addr>) {
-        let by_mac = || self.reserved_macs.get(&(subnet, request.hardware.mac()?));
-        let identifier = request.client_identifier();
-        let by_identifier = identifier.and_then(|id| self.reserved_identifiers.get(&(subnet, id.to_vec())));
-        let reserved = by_identifier.or_else(by_mac).map(|index| &self.config.reservations[*index]);
-        let identifier = match reserved {
-            Some(reservation) => reservation.identifier.as_deref(),
-            None => identifier,
-        };
-        let hardware = ClientKey::Hardware(request.hardware);
-        let key = identifier.map_or(hardware, |id| ClientKey::Identifier(id.into()));
-        (key, reserved.map(|reservation| reservation.address))
     }
 
     fn reserved_at(&self, address: Ipv4Addr) -> Option<&Reservation> {
