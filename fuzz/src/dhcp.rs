@@ -6,6 +6,7 @@
 //! - Until then, unless that client gives it up (RELEASE, DECLINE, REQUEST of another one under the name that it has
 //!   there), nobody else is acknowledged the same address, and the server knows of it, also after a restart from what the
 //!   disk has, torn anywhere behind what was synced.
+//! - A client without an identifier that says one from now on, at the same link-layer address, is the same one.
 //! - Replies are well formed.
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ const BY_ID: u8 = 1;
 /// Who has been acknowledged an address, and until when at least.
 struct Owner {
     client: Vec<u8>,
+    mac: Vec<u8>,
     until: Timestamp,
 }
 
@@ -138,23 +140,28 @@ impl World {
         }
         let source = Ipv4Addr::UNSPECIFIED;
         self.server.handle_datagram(self.now, &Datagram { source, destination, payload: &payload });
-        // Given up by a message: the server takes that from nobody but the holder.
-        let gone = |address: &Ipv4Addr| self.server.lease(*address).is_none();
-        let gone: Vec<Ipv4Addr> = self.owners.keys().copied().filter(gone).collect();
-        for address in gone {
-            let Some(Owner { client, until }) = self.owners.remove(&address) else { continue };
-            if until <= self.now.monotonic {
-                continue;
+        self.owners.retain(|address, owner| {
+            let (client, lease) = (owner.client.clone(), self.server.lease(*address));
+            let known = lease.map(|lease| key(&lease));
+            if owner.until <= self.now.monotonic {
+                return known.is_some();
             }
+            if known.as_ref() == Some(&client) {
+                return true;
+            }
+            // Given up by a message, or said to be that of an identifier: the server takes that from nobody but the holder.
             let says = |part: &[u8]| payload.windows(part.len()).any(|octets| octets == part);
             assert!(
-                says(&[53, 1, 7]) || says(&[53, 1, 4]) || says(&[53, 1, 3]),
+                says(&[53, 1, 3]) || known.is_none() && (says(&[53, 1, 7]) || says(&[53, 1, 4])),
                 "{address} is taken from {client:?} by {payload:?}"
             );
-            let by_holder =
-                if client[0] == BY_MAC { payload[28..34] == client[1..] } else { says(&client[1..]) };
+            let is_by_mac = client[0] == BY_MAC;
+            let by_holder = if is_by_mac { payload[28..34] == client[1..] } else { says(&client[1..]) };
             assert!(by_holder, "{address} is given up by another than {client:?}: {payload:?}");
-        }
+            assert!(known.is_none() || is_by_mac, "{address} goes from {client:?} to {known:?}");
+            owner.client = known.clone().unwrap_or_default();
+            known.is_some()
+        });
     }
 
     /// Everything that the server has said is looked at; 192.0.2.103 is a stranger's.
@@ -207,9 +214,13 @@ impl World {
         self.waiting.clear();
         self.server =
             Server::new(self.config.clone(), &replay(&self.disk), self.now, 9).expect("it fits as before");
-        for (address, Owner { client, until }) in &self.owners {
+        for (address, Owner { client, mac, until }) in &mut self.owners {
             let is_over = *until <= self.now.monotonic;
             let known = self.server.lease(*address);
+            // That it has said an identifier may have been lost.
+            if known.is_some_and(|lease| key(&lease) == by_mac(mac)) {
+                *client = by_mac(mac);
+            }
             let is_known = known.is_some_and(|lease| key(&lease) == *client && lease.expires >= *until);
             assert!(is_over || is_known, "{address} of {client:?} is forgotten: {known:?}");
         }
@@ -228,7 +239,7 @@ impl World {
         }
         let client = match options.get(&61) {
             Some(id) => [&[BY_ID], *id].concat(),
-            None => [&[BY_MAC], &reply[28..34]].concat(),
+            None => by_mac(&reply[28..34]),
         };
         let number = |octets: &[u8]| u32::from_be_bytes(octets.try_into().expect("four octets"));
         let asked = self.asked[number(&reply[XID]) as usize];
@@ -243,7 +254,7 @@ impl World {
         );
         // The acknowledgement of a shorter lease may get lost.
         let until = before.map_or(until, |owner| owner.until.max(until));
-        self.owners.insert(address, Owner { client, until });
+        self.owners.insert(address, Owner { client, mac: reply[28..34].to_vec(), until });
         Some(address)
     }
 }
@@ -252,8 +263,12 @@ impl World {
 fn key(lease: &LeaseView<'_>) -> Vec<u8> {
     match lease.client {
         ClientKey::Identifier(id) => [&[BY_ID], &id[..]].concat(),
-        ClientKey::Hardware(hardware) => [&[BY_MAC], &hardware.chaddr()[..6]].concat(),
+        ClientKey::Hardware(hardware) => by_mac(&hardware.chaddr()[..6]),
     }
+}
+
+fn by_mac(mac: &[u8]) -> Vec<u8> {
+    [&[BY_MAC], mac].concat()
 }
 
 /// The first of each kind.

@@ -9,7 +9,7 @@ use genkan_engine::time::Timestamp;
 
 use super::{Event, MAX_QUEUE, Now, Probe, ProbeOutcome, Reason, Server};
 use crate::dhcp::journal::Record;
-use crate::dhcp::lease::{ClientKey, HardwareAddress};
+use crate::dhcp::lease::ClientKey;
 use crate::dhcp::message::{Request, code};
 use crate::dhcp::pool::{Holder, Slot, State};
 
@@ -70,13 +70,11 @@ impl Server {
     pub(super) fn handle_discover(&mut self, now: Now, request: &Request<'_>, subnet: usize, payload: &[u8]) {
         let (client, reserved) = self.identify(request, subnet);
         let pooled = |address: &Ipv4Addr| self.table.is_pooled(subnet, *address);
-        let choices = [
-            reserved,
-            self.table.address_of(subnet, &client).filter(pooled),
-            request.address(code::REQUESTED_ADDRESS).filter(pooled),
-        ];
-        for address in choices.into_iter().flatten() {
-            match self.usable(subnet, address, &client, &request.hardware) {
+        let recorded = self.recorded(request, subnet, &client);
+        let wanted = recorded.into_iter().chain(request.address(code::REQUESTED_ADDRESS)).filter(pooled);
+        let choices: Vec<Ipv4Addr> = reserved.into_iter().chain(wanted).collect();
+        for address in choices {
+            match self.usable(request, subnet, address, &client) {
                 Usable::No => {}
                 Usable::Now => return self.offer(now, request, subnet, address, client),
                 Usable::AfterProbe => {
@@ -108,13 +106,7 @@ impl Server {
         }
     }
 
-    fn usable(
-        &self,
-        subnet: usize,
-        address: Ipv4Addr,
-        client: &ClientKey,
-        hardware: &HardwareAddress,
-    ) -> Usable {
+    fn usable(&self, request: &Request<'_>, subnet: usize, address: Ipv4Addr, client: &ClientKey) -> Usable {
         let unprobed = if self.config.subnet(subnet).probe { Usable::AfterProbe } else { Usable::Now };
         match self.table.slot(address) {
             None => unprobed,
@@ -122,7 +114,7 @@ impl Server {
                 State::Idle => unprobed,
                 State::Probing => Usable::AfterProbe,
                 State::Ready => Usable::Now,
-                State::Offered | State::Leased if self.holds(address, slot, client, hardware) => Usable::Now,
+                State::Offered | State::Leased if self.holds(request, address, slot, client) => Usable::Now,
                 State::Offered | State::Leased | State::Resting => Usable::No,
             },
         }

@@ -1,6 +1,5 @@
 //! REQUEST, DECLINE, RELEASE and INFORM (RFC 2131 §4.3.2 to §4.3.5).
 
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -71,9 +70,9 @@ impl Server {
         request: &Request<'_>,
     ) -> bool {
         self.table.slot(address).is_some_and(|slot| match slot.state {
-            State::Offered => self.holds(address, slot, client, &request.hardware),
+            State::Offered => self.holds(request, address, slot, client),
             State::Leased => {
-                self.holds(address, slot, client, &request.hardware)
+                self.holds(request, address, slot, client)
                     && self.may_have(subnet, address, client, reserved, request)
             }
             State::Idle | State::Probing | State::Ready | State::Resting => false,
@@ -86,7 +85,7 @@ impl Server {
         if self.table.subnet_of(address) != Some(subnet) {
             return self.refuse(request, subnet, address);
         }
-        let recorded = self.table.address_of(subnet, &client);
+        let recorded = self.recorded(request, subnet, &client).first().copied();
         let known = is_ours || reserved.is_some() || recorded.is_some();
         // Who reboots uses no address: refused, it gets the one of its record (RFC 2131 section 4.3.2).
         let is_wrong = request.ciaddr().is_unspecified()
@@ -95,27 +94,27 @@ impl Server {
         let fits = !is_wrong && self.may_have(subnet, address, &client, reserved, request);
         match self.is_free_for(address, &client, request)
             && fits
-            && (known || self.was_its_own(address, &client))
+            && (known || self.was_its_own(request, address, &client))
         {
             true => self.grant(now, request, subnet, address, client),
             false if known => {
                 // It has to leave an address that it may not have any longer, and asks for another one.
-                self.end_own(now, address, &client);
+                self.end_own(now, request, address, &client);
                 self.refuse(request, subnet, address);
             }
             false => self.dropped(Reason::UnknownClient),
         }
     }
 
-    fn was_its_own(&self, address: Ipv4Addr, client: &ClientKey) -> bool {
-        self.table.slot(address).is_some_and(|slot| slot.is_held_by(client))
+    fn was_its_own(&self, request: &Request<'_>, address: Ipv4Addr, client: &ClientKey) -> bool {
+        self.table.slot(address).is_some_and(|slot| self.holds(request, address, slot, client))
     }
 
     /// Nobody else has or was promised the address.
     fn is_free_for(&self, address: Ipv4Addr, client: &ClientKey, request: &Request<'_>) -> bool {
         self.table.slot(address).is_none_or(|slot| match slot.state {
             State::Idle | State::Probing | State::Ready => true,
-            State::Offered | State::Leased => self.holds(address, slot, client, &request.hardware),
+            State::Offered | State::Leased => self.holds(request, address, slot, client),
             State::Resting => false,
         })
     }
@@ -150,17 +149,19 @@ impl Server {
         if !self.has_room() {
             return self.dropped(Reason::Overloaded);
         }
-        for former in self.other_leases(request, subnet, address, &client) {
+        let mut others = self.leased(request, subnet, &client);
+        others.remove(&address);
+        for former in others {
             self.end_lease(now, former);
             self.event(Event::Expired { address: former });
         }
         let seconds = self.lease_time(request, subnet);
-        let is_of_another = |slot: &Slot| slot.state == State::Leased && !slot.is_held_by(&client);
-        if self.table.slot(address).is_some_and(is_of_another) {
+        let is_under_another_key = |slot: &Slot| slot.state == State::Leased && !slot.is_held_by(&client);
+        if self.table.slot(address).is_some_and(is_under_another_key) {
             self.withdraw(address);
         }
         let before = self.table.slot(address).filter(|slot| slot.state == State::Leased);
-        let renewed = before.is_some_and(|slot| slot.is_held_by(&client));
+        let renewed = before.is_some_and(|slot| self.holds(request, address, slot, &client));
         // The acknowledgement of a shorter lease may get lost: then the client goes by the one that it has.
         let asked = now.monotonic + Duration::from_secs(seconds.into());
         let expires = before.map_or(asked, |slot| slot.until.max(asked));
@@ -186,33 +187,12 @@ impl Server {
     }
 
     /// Ends the lease of an address, if it is this client's.
-    fn end_own(&mut self, now: Now, address: Ipv4Addr, client: &ClientKey) {
-        let is_own = |slot: &Slot| slot.state == State::Leased && slot.is_held_by(client);
+    fn end_own(&mut self, now: Now, request: &Request<'_>, address: Ipv4Addr, client: &ClientKey) {
+        let is_own = |slot: &Slot| slot.state == State::Leased && self.holds(request, address, slot, client);
         if self.table.slot(address).is_some_and(is_own) && self.has_room() {
             self.end_lease(now, address);
             self.event(Event::Expired { address });
         }
-    }
-
-    /// What the client has beside `address`: by what it is known by now, and, at the same link-layer address, by what it was
-    /// known by before a reservation came or went.
-    fn other_leases(
-        &self,
-        request: &Request<'_>,
-        subnet: usize,
-        address: Ipv4Addr,
-        client: &ClientKey,
-    ) -> BTreeSet<Ipv4Addr> {
-        let identifier = request.client_identifier().map(|id| ClientKey::Identifier(id.into()));
-        let keys = [Some(client.clone()), identifier, Some(ClientKey::Hardware(request.hardware))];
-        let leased = keys.iter().flatten().filter_map(|key| self.table.leased_to(subnet, key));
-        let is_its = |other: &Ipv4Addr| {
-            self.table.slot(*other).is_some_and(|slot| {
-                let here = |holder: &Holder| holder.hardware == request.hardware;
-                slot.is_held_by(client) || slot.holder.as_ref().is_some_and(here)
-            })
-        };
-        leased.filter(|other| *other != address && is_its(other)).collect()
     }
 
     fn refuse(&mut self, request: &Request<'_>, subnet: usize, address: Ipv4Addr) {
@@ -269,7 +249,7 @@ impl Server {
         }
         let (client, _) = self.identify(request, subnet);
         let slot = self.table.slot(address).filter(|_| self.table.subnet_of(address) == Some(subnet))?;
-        let own = slot.state == State::Leased && self.holds(address, slot, &client, &request.hardware);
+        let own = slot.state == State::Leased && self.holds(request, address, slot, &client);
         own.then_some(address)
     }
 

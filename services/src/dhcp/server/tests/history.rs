@@ -30,8 +30,8 @@ enum Step {
     Kill(prop::sample::Index, i64),
     /// The wall clock is set by so many seconds.
     SetClock(i64),
-    /// The pool has its first addresses only, or all.
-    Reconfigure(bool),
+    /// The pool has its first addresses only, or all; reservations are by MAC address, by client identifier, or not there.
+    Reconfigure(bool, bool, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -50,7 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Snapshot),
         2 => (any::<prop::sample::Index>(), prop_oneof![Just(0), -2_000_000i64..0]).prop_map(|(cut, set)| Step::Kill(cut, set)),
         1 => (-2_000_000i64..2_000_000).prop_map(Step::SetClock),
-        1 => any::<bool>().prop_map(Step::Reconfigure),
+        1 => any::<[bool; 3]>().prop_map(|[all, by_mac, by_id]| Step::Reconfigure(all, by_mac, by_id)),
     ]
 }
 
@@ -78,20 +78,31 @@ struct World {
     acknowledged: usize,
 }
 
-/// Six addresses for everybody or four, two of them reserved; one more is reserved outside the pool.
-fn pool(all: bool) -> Config {
+/// What every other client sends.
+fn identifier(n: u8) -> Option<Vec<u8>> {
+    n.is_multiple_of(2).then(|| vec![1, 2, 0, 0, 0, 0, n])
+}
+
+/// Six addresses in the pool or four, of which one may be reserved; one more may be, outside the pool.
+fn pool(all: bool, by_mac: bool, by_id: bool) -> Config {
     let mut config = config();
     config.messages_per_client = u32::MAX;
     config.local.pool = Some(host(100)..=host(if all { 105 } else { 103 }));
     config.reservations = [(0, 100), (1, 98)]
-        .map(|(n, last)| Reservation { mac: Some(mac(n)), identifier: None, address: host(last), name: None })
+        .map(|(n, last)| Reservation {
+            mac: by_mac.then(|| mac(n)),
+            identifier: identifier(n).filter(|_| by_id),
+            address: host(last),
+            name: None,
+        })
         .into();
+    config.reservations.retain(|known| known.mac.is_some() || known.identifier.is_some());
     config
 }
 
 impl World {
     fn new() -> World {
-        let config = pool(true);
+        let config = pool(true, true, false);
         let server = Server::new(config.clone(), &Replay::default(), at(0), 7).unwrap();
         World {
             server,
@@ -116,6 +127,7 @@ impl World {
     fn ask(&mut self, n: u8, ask: Ask) {
         self.xid += 1;
         self.clients[usize::from(n)].asked = (self.xid, self.time);
+        let ask = identifier(n).iter().fold(ask, |ask, id| ask.option(61, id));
         let mut payload = ask.payload();
         payload[4..8].copy_from_slice(&self.xid.to_be_bytes());
         let datagram = Datagram { source: ask.ciaddr, destination: ask.destination, payload: &payload };
@@ -190,8 +202,8 @@ impl World {
                 self.server.handle_timeout(self.now());
                 self.write(true);
             }
-            Step::Reconfigure(all) => {
-                self.config = pool(*all);
+            Step::Reconfigure(all, by_mac, by_id) => {
+                self.config = pool(*all, *by_mac, *by_id);
                 self.server.reconfigure(self.now(), self.config.clone()).unwrap();
             }
         }

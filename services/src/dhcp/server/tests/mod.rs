@@ -1,5 +1,6 @@
 mod exchange;
 mod history;
+mod known_by;
 mod load;
 mod options;
 mod reboot;
