@@ -30,7 +30,7 @@ pub(crate) enum State {
     Offered,
     /// A client's, until then.
     Leased,
-    /// Found in use by a stranger: nobody gets it until then.
+    /// Found in use: until then nobody gets it but who was found to use it.
     Resting,
 }
 
@@ -57,6 +57,7 @@ struct Known {
 pub(crate) struct Slot {
     pub(crate) state: State,
     pub(crate) until: Timestamp,
+    /// Of an address that rests: who was found to use it, if that is known.
     pub(crate) holder: Option<Holder>,
 }
 
@@ -202,7 +203,8 @@ impl Table {
         if slot.state != State::Idle {
             self.deadlines.insert((slot.until, address));
         }
-        if let Some(holder) = &slot.holder {
+        // Who was found to use an address did not get it here.
+        if let Some(holder) = slot.holder.as_ref().filter(|_| slot.state != State::Resting) {
             let known = self.clients.entry((subnet, holder.client.clone()));
             // A memory does not hide the address that the client has now.
             let known = known.or_insert(Known { address, leased: None });

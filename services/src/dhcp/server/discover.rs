@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use dhcproto::v4::MessageType;
 use genkan_engine::time::Timestamp;
+use genkan_engine::wire::ethernet::MacAddr;
 
 use super::{Event, MAX_QUEUE, Now, Probe, ProbeOutcome, Reason, Server};
 use crate::dhcp::journal::Record;
-use crate::dhcp::lease::ClientKey;
+use crate::dhcp::lease::{ClientKey, HardwareAddress};
 use crate::dhcp::message::{Request, code};
 use crate::dhcp::pool::{Holder, Slot, State};
 
@@ -115,6 +116,7 @@ impl Server {
                 State::Probing => Usable::AfterProbe,
                 State::Ready => Usable::Now,
                 State::Offered | State::Leased if self.holds(request, address, slot, client) => Usable::Now,
+                State::Resting if self.holds(request, address, slot, client) => unprobed,
                 State::Offered | State::Leased | State::Resting => Usable::No,
             },
         }
@@ -143,8 +145,8 @@ impl Server {
     fn probe(&mut self, now: Now, subnet: usize, address: Ipv4Addr) {
         let holder = match self.table.slot(address) {
             Some(slot) if slot.state == State::Probing => return,
-            Some(slot) => slot.holder.clone(),
-            None => None,
+            Some(slot) if slot.state != State::Resting => slot.holder.clone(),
+            Some(_) | None => None,
         };
         let until = now.monotonic + PROBE_TIME;
         self.table.set(address, Slot { state: State::Probing, until, holder });
@@ -176,7 +178,7 @@ impl Server {
             self.table.set(address, Slot { state: State::Ready, until, holder: slot.holder });
         } else {
             let ProbeOutcome::InUse(mac) = outcome else { return };
-            self.rest(now, subnet, address);
+            self.rest(now, subnet, address, mac);
             self.counters.conflicts += 1;
             self.event(Event::Conflict { address, mac });
         }
@@ -211,12 +213,16 @@ impl Server {
         }
     }
 
-    /// Nobody gets the address for a while.
-    pub(super) fn rest(&mut self, now: Now, subnet: usize, address: Ipv4Addr) {
+    /// Nobody gets the address for a while, except who was found to use it.
+    pub(super) fn rest(&mut self, now: Now, subnet: usize, address: Ipv4Addr, user: Option<MacAddr>) {
         let seconds = self.config.subnet(subnet).rest_time;
         let until = now.monotonic + Duration::from_secs(seconds.into());
         self.withdraw(address);
-        self.table.set(address, Slot { state: State::Resting, until, holder: None });
+        let holder = user.map(HardwareAddress::from).map(|hardware| {
+            let client = ClientKey::Hardware(hardware);
+            Holder { client, hardware, name: None, seconds: 0 }
+        });
+        self.table.set(address, Slot { state: State::Resting, until, holder });
         if self.has_room() {
             self.record(&Record::Resting { address, until: now.wall.0 + i64::from(seconds) });
         }

@@ -107,15 +107,16 @@ impl Server {
     }
 
     fn was_its_own(&self, request: &Request<'_>, address: Ipv4Addr, client: &ClientKey) -> bool {
-        self.table.slot(address).is_some_and(|slot| self.holds(request, address, slot, client))
+        self.table
+            .slot(address)
+            .is_some_and(|slot| slot.state != State::Resting && self.holds(request, address, slot, client))
     }
 
     /// Nobody else has or was promised the address.
     fn is_free_for(&self, address: Ipv4Addr, client: &ClientKey, request: &Request<'_>) -> bool {
         self.table.slot(address).is_none_or(|slot| match slot.state {
             State::Idle | State::Probing | State::Ready => true,
-            State::Offered | State::Leased => self.holds(request, address, slot, client),
-            State::Resting => false,
+            State::Offered | State::Leased | State::Resting => self.holds(request, address, slot, client),
         })
     }
 
@@ -218,7 +219,7 @@ impl Server {
         if !self.has_room() {
             return self.dropped(Reason::Overloaded);
         }
-        self.rest(now, subnet, address);
+        self.rest(now, subnet, address, None);
         self.event(Event::Declined { address, hardware: request.hardware });
     }
 

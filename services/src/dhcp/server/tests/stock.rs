@@ -129,3 +129,48 @@ fn an_unprobed_network_offers_at_once() {
     bench.pass(3600);
     assert_eq!((20..30).map(|n| bench.lease(n)).collect::<BTreeSet<_>>(), leased);
 }
+
+/// The records are lost, and the address of a client was found in use before the client renewed.
+#[test]
+fn who_uses_an_address_that_rests_is_no_stranger() {
+    let found = || {
+        let mut bench = Bench::new(config());
+        let address = bench.lease(5);
+        bench.in_use.insert(address, mac(5));
+        bench.file = HEADER.to_vec();
+        bench.restart(config());
+        assert!(bench.events.contains(&Event::Conflict { address, mac: Some(mac(5)) }));
+        (bench, address)
+    };
+    let (mut bench, address) = found();
+    assert_eq!(bench.kind(Ask::renewing(6, address)), Some(MessageType::Nak));
+    assert_eq!(bench.kind(Ask::init_reboot(5, address)), None);
+    bench.server.reconfigure(at(bench.now), config()).unwrap();
+    bench.settle();
+    assert_eq!(bench.kind(Ask::renewing(5, address).option(61, &[1, 2, 3])), Some(MessageType::Ack));
+    assert_eq!(bench.server.resting().count(), 0);
+    bench.restart(config());
+    assert_eq!(bench.server.leases().map(|lease| lease.address).collect::<Vec<_>>(), [address]);
+
+    // Asking for any address, it gets that one after another probe.
+    let (mut bench, address) = found();
+    assert_ne!(bench.answer(Ask::discover(6).requested(address)).1.yiaddr(), address);
+    assert_eq!(bench.answer(Ask::discover(5).requested(address)).1.yiaddr(), address);
+
+    let (mut bench, address) = found();
+    let mut reserved = config();
+    reserved.reservations = vec![Reservation { mac: Some(mac(7)), identifier: None, address, name: None }];
+    bench.server.reconfigure(at(bench.now), reserved).unwrap();
+    bench.settle();
+    assert_eq!(bench.kind(Ask::renewing(5, address)), Some(MessageType::Nak));
+}
+
+#[test]
+fn who_declined_an_address_does_not_keep_it() {
+    let mut bench = Bench::new(config());
+    let address = bench.lease(5);
+    bench.in_use.insert(address, mac(5));
+    bench.ask(Ask::decline(5, address));
+    assert_eq!(bench.kind(Ask::renewing(5, address)), Some(MessageType::Nak));
+    assert_ne!(bench.answer(Ask::discover(5).requested(address)).1.yiaddr(), address);
+}
