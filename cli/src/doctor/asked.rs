@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use genkan_config::Loaded;
 use genkan_control::api::{
-    EventKind, NeighborRow, NewProbe, ProbeAnswer, ProbeKind, ProbeReport, ProbeSource, SessionQuery,
-    SessionRow,
+    EventKind, NeighborRow, NewProbe, PortRole, PortStatus, ProbeAnswer, ProbeKind, ProbeReport, ProbeSource,
+    SessionQuery, SessionRow,
 };
 use genkan_control::client::{Client, ClientError};
 use genkan_engine::PortId;
@@ -16,6 +16,9 @@ use super::facts::{Answer, Target};
 use super::gather::Live;
 use super::ports::Port;
 use crate::events::moved_from;
+
+/// Most places at which a machine that has moved is looked for.
+const MOST_PLACES: usize = 4;
 
 /// What the target says, and what is known about it.
 ///
@@ -59,10 +62,9 @@ pub(super) async fn target_facts(
         let mut known = before.into_iter().chain(row.and_then(|row| row.mac.clone()));
         facts.moved = known.find(|mac| !facts.macs.contains(mac));
     }
-    facts.now_at = facts.expected().and_then(|mac| {
-        let is_it = |row: &&NeighborRow| row.address != next_hop && row.mac.as_deref() == Some(mac);
-        live.neighbors.iter().find(is_it).map(|row| row.address)
-    });
+    if let Some(mac) = facts.expected() {
+        facts.now_at = place_of(live, mac, next_hop).await?;
+    }
     if facts.macs.is_empty() {
         return Ok((facts, 0));
     }
@@ -91,6 +93,28 @@ pub(super) async fn target_facts(
         facts.other = answer_of(&live.client.probe(&question(other, Some(port.internal), router)).await?);
     }
     Ok((facts, best))
+}
+
+/// Where else on the lans a machine is, which is no longer `here`: at the address where ARP finds it now, as the router
+/// knows a place for a while after the machine has left it.
+async fn place_of(live: &Live, mac: &str, here: Ipv4Addr) -> Result<Option<Ipv4Addr>, ClientError> {
+    let is_on_lan = |row: &NeighborRow| live.status.ports.iter().any(|port| is_lan(port, &row.port));
+    let is_it = |row: &&NeighborRow| row.address != here && row.mac.as_deref() == Some(mac) && is_on_lan(row);
+    let mut places: Vec<&NeighborRow> = live.neighbors.iter().filter(is_it).collect();
+    // Where it is most likely, for a machine that has several addresses, and as silence takes its time.
+    places.sort_by_key(|row| (row.state != "reachable", row.seen_for_seconds));
+    for row in places.into_iter().take(MOST_PLACES) {
+        let (kind, from) = (ProbeKind::Arp, ProbeSource::Router);
+        let report = live.client.probe(&NewProbe { target: row.address, kind, port: None, from }).await?;
+        if report.macs.iter().any(|answered| answered == mac) {
+            return Ok(Some(row.address));
+        }
+    }
+    Ok(None)
+}
+
+fn is_lan(port: &PortStatus, name: &str) -> bool {
+    port.role == PortRole::Lan && port.name == name
 }
 
 /// Asks ports from the router's own address, all at once: the router makes them wait where they are many.

@@ -101,13 +101,26 @@ fn machines_that_have_moved() -> Outcome {
     told.expect("target-moved");
     let command = told.json["findings"][0]["commands"][0].as_str().expect("there is a command");
     assert_eq!(command, "genkan forward change web --to 192.168.0.77:8080");
+    // It moves on. The router still knows the place between, where nobody is by now.
+    ip(&nas, "address del 192.168.0.77/24 dev eth0");
+    ip(&nas, "address add 192.168.0.78/24 dev eth0");
+    ip(&nas, "route replace default via 192.168.0.1");
+    run(&nas, "ping", &["-c", "1", "-W", "2", "192.168.0.1"]).expect_ok();
+    wait_for("the router knows both places", || {
+        let neighbors = lab.genkan(&["neighbors"]).stdout;
+        ["192.168.0.77", "192.168.0.78"].iter().all(|place| neighbors.contains(place))
+    });
+    let told = doctor(&lab, &["web"]);
+    told.expect("target-moved");
+    let command = &told.json["findings"][0]["commands"][0];
+    assert_eq!(command, "genkan forward change web --to 192.168.0.78:8080");
     // The same where nobody wrote a MAC address down: the router remembers.
     lab.reload(WEB);
     ip(&laptop, "link set eth0 address 02:00:00:00:00:99");
     let told = doctor(&lab, &["web"]);
     told.expect("target-moved");
     let expected = format!(
-        "192.168.0.10 belongs to another machine by now, 02:00:00:00:00:99; it was {}, which is now at 192.168.0.77",
+        "192.168.0.10 belongs to another machine by now, 02:00:00:00:00:99; it was {}, which is now at 192.168.0.78",
         mac(&nas)
     );
     assert_eq!(told.json["findings"][0]["text"], expected);
@@ -115,6 +128,12 @@ fn machines_that_have_moved() -> Outcome {
     ip(&laptop, "address del 192.168.0.10/24 dev eth0");
     lab.reload(&known);
     doctor(&lab, &["web"]).expect("target-moved");
+    // Nor is the nas at any place where it has been.
+    ip(&nas, "link set eth0 down");
+    let told = doctor(&lab, &["web"]);
+    told.expect("target-silent");
+    assert_eq!(told.causes(), ["target-silent"], "{:#}", told.json);
+    ip(&nas, "link set eth0 up");
     // The nas is back.
     move_to(&lab, Nas, "192.168.0.10");
     let row = format!("192.168.0.10 (nas)  {}", mac(&nas));
