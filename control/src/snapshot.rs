@@ -20,7 +20,7 @@ use genkan_engine::router::LinkState;
 use genkan_engine::{Plan, UnixTime};
 use tokio::sync::{Mutex, mpsc, watch};
 
-use crate::api::{Closed, DdnsRow, ForwardRow, Opened, Sandbox, WanLease};
+use crate::api::{AddressConflict, Closed, DdnsRow, ForwardRow, Opened, Sandbox, WanLease};
 use crate::devices::Devices;
 use crate::events::EventLog;
 use crate::leases::Leases;
@@ -100,6 +100,7 @@ pub struct Snapshot {
     wan_lease: ArcSwapOption<(WanLease, Option<Instant>)>,
     backends: DashMap<PortId, PortBackend>,
     problems: DashMap<String, String>,
+    conflicts: ArcSwap<Vec<AddressConflict>>,
     sandbox: OnceLock<Sandbox>,
     /// By the entry of the configuration.
     ddns: DashMap<String, Vec<DdnsRow>>,
@@ -131,6 +132,7 @@ impl Snapshot {
             wan_lease: ArcSwapOption::empty(),
             backends: DashMap::new(),
             problems: DashMap::new(),
+            conflicts: ArcSwap::default(),
             sandbox: OnceLock::new(),
             ddns: DashMap::new(),
             hosts: DashMap::new(),

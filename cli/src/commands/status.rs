@@ -167,6 +167,7 @@ mod tests {
             uptime_seconds: 61,
             forwarding: false,
             problems: vec!["wan: eth0 is down or absent".to_owned()],
+            conflicts: Vec::new(),
             ports: vec![port("wan", false)],
             wan_lease: None,
             sessions: 1_234,

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use super::changes::{self, Openers, Waiting};
+use super::conflicts::{self, Conflicts};
 use super::devices::{Change, Devices};
 use super::following::Following;
 use super::heartbeat::Heartbeat;
@@ -180,6 +181,7 @@ pub(super) struct Daemon {
     /// What a wire can have a worker complain of: about a port, or that it is too much.
     limiter: Limiter<Option<PortId>>,
     seen: Seen,
+    conflicts: Conflicts,
 }
 
 impl Daemon {
@@ -248,6 +250,7 @@ impl Daemon {
                 () = heartbeat.due() => heartbeat.beat(&self.control.worker).await,
                 _ = look_again.tick() => {
                     self.look_at_devices().await?;
+                    self.look_at_conflicts();
                     self.remove_expired().await?;
                 }
                 () = tokio::time::sleep_until(self.hours.due().into()) => self.look_at_clock().await?,
@@ -307,8 +310,15 @@ impl Daemon {
     pub(super) async fn heard(&mut self, report: Report) -> Result<(), WorkerEnded> {
         match report {
             Report::Engine(event) => {
-                if let Event::AddressConflict { port: PortId::WAN, address, .. } = event {
-                    self.services.wan_conflict(address);
+                if let Event::AddressConflict { port, address, mac } = event {
+                    let is_claim = self.conflicts.heard(port, address, mac, Instant::now());
+                    self.conflicts.tell(&self.control.snapshot);
+                    if !is_claim {
+                        return Ok(());
+                    }
+                    if port == PortId::WAN {
+                        self.services.wan_conflict(address);
+                    }
                 }
                 self.seen.note(&event, &self.control.snapshot);
             }
@@ -330,6 +340,13 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    fn look_at_conflicts(&mut self) {
+        for place in self.conflicts.look(&self.loaded.plan, Instant::now()) {
+            conflicts::ask(&self.control.worker, place);
+        }
+        self.conflicts.tell(&self.control.snapshot);
     }
 
     /// Compares the devices with what is known about them, and passes on what is new.

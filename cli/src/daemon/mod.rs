@@ -19,6 +19,7 @@
 
 mod audited;
 mod changes;
+mod conflicts;
 #[cfg(test)]
 mod day;
 mod devices;

@@ -158,6 +158,7 @@ fn status(second: u64) -> Status {
         uptime_seconds: 3_660 + second,
         forwarding: true,
         problems: Vec::new(),
+        conflicts: Vec::new(),
         ports: vec![port("wan", PortRole::Wan), port("home", PortRole::Lan)],
         wan_lease: None,
         sessions: 1_234,

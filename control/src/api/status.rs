@@ -1,5 +1,7 @@
 //! Whether packets can flow, and where.
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,6 +22,10 @@ pub struct Status {
     pub forwarding: bool,
     /// What is not as it should be, one sentence each; empty when all is well.
     pub problems: Vec<String>,
+    /// The router's own addresses that other machines use as well. One that does not answer any more leaves the list after
+    /// 20 to 25 s.
+    #[serde(default)]
+    pub conflicts: Vec<AddressConflict>,
     /// Every configured port, the wan first.
     pub ports: Vec<PortStatus>,
     /// The lease of the wan; absent when its address is written.
@@ -55,6 +61,18 @@ pub struct Sandbox {
     pub files: String,
     /// Seccomp: system calls that no router makes are refused. In words.
     pub system_calls: String,
+}
+
+/// An address of the router's own that another machine uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AddressConflict {
+    /// Where: `wan` or a lan's name.
+    pub port: String,
+    /// The address.
+    #[schema(value_type = String, format = Ipv4)]
+    pub address: Ipv4Addr,
+    /// MAC address of the other machine.
+    pub mac: String,
 }
 
 /// One port of the router.

@@ -1,13 +1,14 @@
 //! The status: ports, sizes of the tables, and what is not as it should be.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use genkan_engine::Plan;
 use genkan_engine::frame::PortId;
 
 use super::{PortBackend, PortConfig, Snapshot};
-use crate::api::{PortRole, PortStatus, Status, Totals};
+use crate::api::{AddressConflict, PortRole, PortStatus, Status, Totals};
 
 impl PortConfig {
     fn role(&self) -> PortRole {
@@ -34,6 +35,11 @@ impl Snapshot {
         is_news
     }
 
+    /// Remembers which of the router's own addresses other machines use.
+    pub fn set_conflicts(&self, conflicts: Vec<AddressConflict>) {
+        self.conflicts.store(Arc::new(conflicts));
+    }
+
     /// Puts the whole status together.
     pub fn status(&self, totals: Totals) -> Status {
         let current = self.current.load();
@@ -53,6 +59,7 @@ impl Snapshot {
             uptime_seconds: self.uptime().as_secs(),
             forwarding: wan_up && inside_up && plan.wan.primary().is_some(),
             problems,
+            conflicts: self.conflicts.load().to_vec(),
             ports,
             wan_lease: self.wan_lease(),
             sessions: totals.sessions,

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{Daemon, Inputs};
 use crate::daemon::changes::{Openers, running, wall_seconds};
+use crate::daemon::conflicts::Conflicts;
 use crate::daemon::devices::Devices;
 use crate::daemon::following::Following;
 use crate::daemon::limiter::Limiter;
@@ -144,6 +145,7 @@ impl Daemon {
             metrics,
             limiter: Limiter::new(),
             seen: Seen::new(),
+            conflicts: Conflicts::default(),
         };
         Ok((daemon, Inputs { reports, changes: change_requests, links, calls, learned }))
     }
