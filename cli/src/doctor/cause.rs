@@ -118,6 +118,8 @@ causes! {
     WanDown = "wan-down" at Devices,
     /// The link of the target's lan is down.
     LanDown = "lan-down" at Devices,
+    /// Another machine of a lan uses the router's own address there.
+    LanAddressConflict = "lan-address-conflict" at Devices,
     /// A device takes smaller packets than the configuration says.
     MtuSmaller = "mtu-smaller" at Devices,
     /// The kernel merges packets so that they cannot be taken apart again.

@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     pub(crate) devices: Vec<Device>,
     /// The outside.
     pub(crate) wan: Wan,
+    /// Addresses of the router's own that other machines use.
+    pub(crate) conflicts: Vec<Conflict>,
     /// Packets and protocols of the forwards that are looked into.
     pub(crate) forwards: Vec<Forward>,
     /// How the services do; `None`: the router does not run.
@@ -133,6 +135,17 @@ pub(crate) struct Link {
     pub(crate) large_receive: bool,
 }
 
+/// An address of the router's own that another machine uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    /// Which `[[lan]]` it is of, and its name; `None` for the wan.
+    pub(crate) lan: Option<(usize, String)>,
+    /// The address.
+    pub(crate) address: Ipv4Addr,
+    /// MAC address of the other machine.
+    pub(crate) mac: String,
+}
+
 /// The outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wan {
@@ -142,8 +155,6 @@ pub(crate) struct Wan {
     pub(crate) gateway: Option<Ipv4Addr>,
     /// Whether that is one to be asked, and answers ARP; `None`: not known.
     pub(crate) gateway_answers: Option<bool>,
-    /// Another machine claimed an external address lately: what the router said about that.
-    pub(crate) conflict: Option<String>,
     /// Why the lease that it holds is not used.
     pub(crate) refused: Option<String>,
     /// What a DHCP server gives, and another machine on the link has.

@@ -8,16 +8,16 @@ use genkan_config::facts::ABSENT;
 use genkan_config::openings::State;
 use genkan_config::{Facts as Known, Loaded, WanFacts};
 use genkan_control::api::{
-    ClosedBy, DdnsRow, DhcpRow, DnsReport, EventKind, EventQuery, EventRow, ForwardRow, NeighborRow,
-    NewProbe, ProbeKind, ProbeSource, Status,
+    AddressConflict, ClosedBy, DdnsRow, DhcpRow, DnsReport, EventKind, EventQuery, EventRow, ForwardRow,
+    NeighborRow, NewProbe, ProbeKind, ProbeSource, Status,
 };
 use genkan_control::client::{Client, ClientError};
-use genkan_engine::plan::{self, ForwardRule};
+use genkan_engine::plan::{self, ForwardRule, Lan};
 use genkan_engine::wire::ipv4::Protocol;
 use genkan_engine::{PortId, UnixTime};
 
 use super::asked::{self, target_facts};
-use super::facts::{Counts, Facts, Forward, Loading, Ruling, Running, Wan};
+use super::facts::{Conflict, Counts, Facts, Forward, Loading, Ruling, Running, Wan};
 use super::ports::{self, Port};
 use super::rules::{Judged, Rules, join};
 use super::services::services;
@@ -168,13 +168,26 @@ pub(crate) async fn gather(
             address: question.to.filter(|to| wan.addresses.contains(to)).unwrap_or(wan.address.addr()),
             gateway: wan.gateway,
             gateway_answers,
-            conflict: live.and_then(|live| live.lately(EventKind::AddressConflict, None)),
             refused: live.and_then(|live| live.status.wan_lease.as_ref()?.refused.clone()),
             taken: live.and_then(|live| live.status.wan_lease.as_ref()?.taken),
         },
+        conflicts: live.map_or_else(Vec::new, |live| conflicts(loaded, &live.status.conflicts)),
         forwards,
         services,
     })
+}
+
+/// Of what the router has told, the addresses that the file has, too.
+fn conflicts(loaded: &Loaded, told: &[AddressConflict]) -> Vec<Conflict> {
+    let plan = &loaded.plan;
+    let conflict = |row: &AddressConflict| {
+        let is_it = |lan: &&Lan| lan.name == row.port && lan.address.addr() == row.address;
+        let lan = plan.lans.iter().enumerate().find(|(_, lan)| is_it(lan));
+        let lan = lan.map(|(index, lan)| (index, lan.name.clone()));
+        let is_ours = lan.is_some() || plan.wan.external_addresses().any(|own| own == row.address);
+        is_ours.then(|| Conflict { lan, address: row.address, mac: row.mac.clone() })
+    };
+    told.iter().filter_map(conflict).collect()
 }
 
 /// Whether the gateway answers ARP, where there is one to be asked.

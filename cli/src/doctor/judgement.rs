@@ -68,6 +68,7 @@ impl Found {
 pub(crate) fn judge(facts: &Facts) -> Vec<Found> {
     let mut all = of_router(facts);
     all.extend(of_devices(facts));
+    all.extend(of_lans(facts));
     all.extend(of_wan(facts));
     for (walk, forward) in facts.forwards.iter().enumerate() {
         let of_it = of_rule(forward).into_iter().chain(of_some_ports(forward)).chain(of_limits(forward));
@@ -115,12 +116,7 @@ fn of_devices(facts: &Facts) -> Vec<Found> {
             let arguments = [("device", device.name.clone()), ("port", device.label.clone())];
             Found::new(cause, arguments).at(table, index, "device")
         };
-        // A lan that no target is on keeps no forward from working.
-        let is_elsewhere = device.lan.is_some()
-            && !facts
-                .forwards
-                .iter()
-                .any(|forward| forward.target_facts.as_ref().is_none_or(|target| target.lan == device.label));
+        let is_elsewhere = device.lan.is_some() && is_of_no_target(facts, &device.label);
         let Some(link) = &device.link else {
             all.push(named(Cause::DeviceAbsent).doubt_if(is_elsewhere && is_running));
             continue;
@@ -167,6 +163,25 @@ fn of_devices(facts: &Facts) -> Vec<Found> {
     all
 }
 
+/// A lan that no target is on keeps no forward from working.
+fn is_of_no_target(facts: &Facts, lan: &str) -> bool {
+    let is_on = |forward: &Forward| forward.target_facts.as_ref().is_none_or(|target| target.lan == lan);
+    !facts.forwards.iter().any(is_on)
+}
+
+/// Other machines at addresses that the router has on its lans.
+fn of_lans(facts: &Facts) -> Vec<Found> {
+    let mut all = Vec::new();
+    for conflict in &facts.conflicts {
+        let Some((index, lan)) = &conflict.lan else { continue };
+        let (mac, address) = (conflict.mac.clone(), conflict.address.to_string());
+        let arguments = [("lan", lan.clone()), ("mac", mac), ("address", address)];
+        let found = Found::new(Cause::LanAddressConflict, arguments).at("lan", *index, "address");
+        all.push(found.doubt_if(is_of_no_target(facts, lan)));
+    }
+    all
+}
+
 /// Whether the box's address outside is one that the internet leads to; else what it is.
 fn kind_of_address(address: Ipv4Addr) -> Option<Cause> {
     if address.is_unspecified() {
@@ -190,8 +205,9 @@ fn kind_of_address(address: Ipv4Addr) -> Option<Cause> {
 fn of_wan(facts: &Facts) -> Vec<Found> {
     let wan = &facts.wan;
     let mut all = Vec::new();
-    if let Some(message) = &wan.conflict {
-        all.push(Found::new(Cause::AddressConflict, [("message", message.clone())]).at("wan", 0, "address"));
+    for conflict in facts.conflicts.iter().filter(|conflict| conflict.lan.is_none()) {
+        let arguments = [("mac", conflict.mac.clone()), ("address", conflict.address.to_string())];
+        all.push(Found::new(Cause::AddressConflict, arguments).at("wan", 0, "address"));
     }
     if let Some(reason) = wan.refused.as_ref().filter(|_| wan.address.is_unspecified()) {
         let found = Found::new(Cause::WanLeaseRefused, [("message", reason.clone())]);

@@ -2,11 +2,14 @@
 
 use std::fs;
 
-use genkan_lab::topology::Role::{Isp, Nas, Remote, Router};
+use genkan_lab::Namespace;
+use genkan_lab::topology::Role::{Isp, Laptop, Nas, Remote, Router};
 
+use super::devices::listing;
 use super::doctor::{doctor, doctor_alone, ip};
 use crate::cases;
 use crate::fixture::{Lab, SILENCE, WEB, wait_for};
+use crate::leases::mac;
 use crate::outcome::Outcome;
 use crate::programs::{need_tun, run};
 use crate::servers::{Server, connect, connect_within};
@@ -16,6 +19,7 @@ cases![
     only_genkan:
     links_that_are_down,
     lines_that_are_wrong,
+    own_addresses_that_others_use,
     routers_that_do_not_run,
     a_box_that_does_not_listen,
 ];
@@ -45,11 +49,48 @@ fn lines_that_are_wrong() -> Outcome {
     ip(&lab.host(Router), "link set wan0 mtu 1280");
     let told = doctor(&lab, &["web"]);
     assert_eq!((told.causes(), told.code), (vec!["mtu-smaller"], Some(0)), "{:#}", told.json);
-    ip(&lab.host(Router), "link set wan0 mtu 1500");
-    // Somebody outside has our address, and says so.
-    ip(&isp, "address add 203.0.113.1/24 dev eth0");
-    run(&isp, "ping", &["-c", "1", "-W", "1", "-I", "203.0.113.1", "203.0.113.99"]);
-    doctor(&lab, &["web"]).expect("address-conflict");
+    Ok(())
+}
+
+/// A machine takes an address of the router's and asks for another one, so that it is heard once.
+fn take(host: &Namespace, address: &str, other: &str) {
+    ip(host, &format!("address add {address}/24 dev eth0"));
+    run(host, "ping", &["-c", "1", "-W", "1", "-I", address, other]);
+}
+
+fn own_addresses_that_others_use() -> Outcome {
+    let lab = Lab::start(WEB);
+    let _server = Server::tcp(&lab.host(Nas), 8080);
+    let (isp, laptop) = (lab.host(Isp), lab.host(Laptop));
+    let problems = || listing(&lab, "status")["problems"].to_string();
+    // A second router at home with the same address. The one outside is still ours.
+    take(&laptop, "192.168.0.1", "192.168.0.99");
+    let told = doctor(&lab, &["web"]);
+    told.expect("lan-address-conflict");
+    assert!(!told.causes().contains(&"address-conflict"), "{:#}", told.json);
+    let first = &told.json["findings"][0];
+    assert!(first["text"].as_str().is_some_and(|text| text.contains(&mac(&laptop))), "{first:#}");
+    let file = fs::read_to_string(lab.config_file()).expect("there is a file");
+    let line = 1 + file.lines().position(|line| line.contains("192.168.0.1/24")).expect("it has a lan");
+    let place = first["place"].as_str().expect("there is a place");
+    assert!(place.contains(&format!(":{line}:")), "{place}");
+    let steps = told.json["walks"][0]["steps"].as_array().expect("there are steps");
+    let address = steps.iter().find(|step| step["step"] == "address").expect("it is a step");
+    assert_eq!(address["state"], "well", "{steps:#?}");
+    let said = format!("{} uses 192.168.0.1, which is this router's", mac(&laptop));
+    assert!(problems().contains(&said), "{}", problems());
+    // Somebody outside has our address for a moment.
+    take(&isp, "203.0.113.1", "203.0.113.99");
+    ip(&isp, "address del 203.0.113.1/24 dev eth0");
+    assert!(doctor(&lab, &["web"]).causes().contains(&"address-conflict"));
+    assert!(problems().contains("uses 203.0.113.1"), "{}", problems());
+    // That is over by itself; the other one, which is silent unless it is asked, is not.
+    wait_for("nobody outside has it", || !doctor(&lab, &["web"]).causes().contains(&"address-conflict"));
+    assert!(!problems().contains("uses 203.0.113.1") && problems().contains(&said), "{}", problems());
+    doctor(&lab, &["web"]).expect("lan-address-conflict");
+    ip(&laptop, "address del 192.168.0.1/24 dev eth0");
+    wait_for("nobody has the router's address", || problems() == "[]");
+    doctor(&lab, &["web"]).expect_nothing();
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::doctor::Examined;
 use crate::doctor::evidence::Evidence;
 use crate::doctor::facts::{Answer, Target};
-use crate::doctor::facts::{BoxItself, Counts, Device, Link, Wan};
+use crate::doctor::facts::{BoxItself, Conflict, Counts, Device, Link, Wan};
 use crate::doctor::ports::Port;
 use crate::words::{Language, Words};
 use genkan_engine::wire::ipv4::Protocol;
@@ -76,10 +76,10 @@ fn facts() -> Facts {
             address: Ipv4Addr::new(203, 0, 113, 1),
             gateway: Some(Ipv4Addr::new(203, 0, 113, 2)),
             gateway_answers: Some(true),
-            conflict: None,
             refused: None,
             taken: None,
         },
+        conflicts: Vec::new(),
         forwards: vec![forward("web")],
         services: None,
     }
@@ -220,13 +220,35 @@ fn without_an_address_nothing_is_said_of_packets_for_it() {
 #[test]
 fn the_line_outside() {
     assert_eq!(found(|facts| facts.wan.gateway_answers = Some(false)), ["gateway-silent"]);
-    assert_eq!(found(|facts| facts.wan.conflict = Some("02:…".to_owned())), ["address-conflict"]);
     let none = |facts: &mut Facts| {
         facts.wan.gateway = None;
         facts.forwards[0].answer = Some(DropReason::NoRoute);
     };
     assert_eq!(found(none), ["gateway-missing"]);
     assert!(found(|facts| facts.wan.gateway = None).is_empty(), "one link needs none");
+}
+
+#[test]
+fn other_machines_at_our_addresses() {
+    let conflict = |lan: Option<(usize, &str)>| {
+        let lan = lan.map(|(index, name)| (index, name.to_owned()));
+        let conflict =
+            Conflict { lan, address: Ipv4Addr::new(192, 168, 0, 1), mac: "02:00:00:00:00:09".to_owned() };
+        move |facts: &mut Facts| facts.conflicts.push(conflict)
+    };
+    assert_eq!(found(conflict(None)), ["address-conflict"]);
+    assert_eq!(found(conflict(Some((0, "home")))), ["lan-address-conflict"]);
+    assert_eq!(found(conflict(Some((1, "guest")))), ["lan-address-conflict?"], "no target is there");
+    let mut facts = facts();
+    conflict(Some((1, "guest")))(&mut facts);
+    assert_eq!(judge(&facts)[0].place, Some(("lan", 1, "address")));
+    for language in Language::ALL {
+        let examined = Examined { facts: Some(&facts), places: None, found: judge(&facts) };
+        let text = examined.tell(&Words::new(language)).findings[0].text.clone();
+        for part in ["guest", "192.168.0.1", "02:00:00:00:00:09"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
 }
 
 #[test]
