@@ -28,7 +28,7 @@ pub struct Device {
     pub mac: String,
     /// Where it was last.
     pub address: Ipv4Addr,
-    /// What it calls itself to DHCP.
+    /// What it calls itself to DHCP, by its last lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// When it was seen for the first time.
@@ -124,9 +124,7 @@ impl Devices {
         let mut known = self.note(mac, address, now);
         if let Some(device) = known.get_mut(&mac) {
             device.leased = true;
-            if let Some(name) = name {
-                device.name = Some(name.to_owned());
-            }
+            device.name = name.map(str::to_owned);
         }
     }
 
@@ -200,7 +198,7 @@ mod tests {
         let devices = Devices::default();
         devices.leased(NAS, address(10), Some("nas"), true, 100);
         devices.seen(NAS, address(10), 200);
-        devices.leased(NAS, address(10), None, true, 300);
+        devices.leased(NAS, address(10), Some("nas"), true, 300);
         let expected = Device {
             mac: NAS.to_string(),
             address: address(10),
@@ -221,6 +219,16 @@ mod tests {
         restored.restore([expected.clone()], 400);
         assert_eq!(restored.all(), std::slice::from_ref(&expected));
         assert_eq!(restored.by_address()[&address(10)], expected);
+    }
+
+    #[test]
+    fn a_device_has_the_name_of_its_last_lease() {
+        let devices = Devices::default();
+        devices.leased(NAS, address(10), Some("printer"), true, 100);
+        devices.leased(NAS, address(10), None, false, 200);
+        assert_eq!(devices.all()[0].name.as_deref(), Some("printer"), "it is switched off");
+        devices.leased(NAS, address(11), None, true, 300);
+        assert_eq!(devices.all()[0].name, None);
     }
 
     #[test]

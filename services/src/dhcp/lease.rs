@@ -82,7 +82,7 @@ pub struct Lease {
     pub client: ClientKey,
     /// The client's link-layer address.
     pub hardware: HardwareAddress,
-    /// The name it goes by, one label.
+    /// The name that the client has told, one label. That of a reservation is not kept.
     pub name: Option<String>,
     /// Unix time in seconds at which the client asked.
     pub granted: i64,

@@ -3,11 +3,14 @@
 use std::fs;
 use std::net::Ipv4Addr;
 
-use genkan_lab::topology::Role::{Console, Laptop};
+use genkan_lab::Options;
+use genkan_lab::topology::Role::{Console, Laptop, Nas};
 
 use crate::cases;
 use crate::dhcp_client::{ACK, Client, NAK, NOBODY, REQUEST, socket};
 use crate::fixture::{Lab, SILENCE, wait_for};
+use crate::leaseholder::Leaseholder;
+use crate::leases::mac;
 use crate::outcome::Outcome;
 use crate::programs::{need, need_tun, run};
 
@@ -15,6 +18,7 @@ cases![
     ;
     only_genkan:
     leases_and_their_names_go_with_the_service_and_come_back,
+    the_name_of_a_host_goes_with_it,
     a_lan_with_another_name_keeps_its_leases,
     a_name_outside_that_is_taken_out_is_no_problem_any_more,
 ];
@@ -35,8 +39,8 @@ fn leases(lab: &Lab) -> Vec<serde_json::Value> {
 }
 
 /// What a host is told of a name; nothing without an answer, or when there is no such name.
-fn asked(lab: &Lab, name: &str) -> String {
-    let arguments = ["+short", "+tries=1", "+time=1", "@192.168.0.1", name];
+fn asked(lab: &Lab, name: &str, kind: &str) -> String {
+    let arguments = ["+short", "+tries=1", "+time=1", "@192.168.0.1", name, kind];
     run(&lab.host(Console), "dig", &arguments).stdout.lines().filter(|line| !line.starts_with(';')).collect()
 }
 
@@ -59,15 +63,15 @@ fn leases_and_their_names_go_with_the_service_and_come_back() -> Outcome {
     let mut tv = Client::new(&socket, 1);
     let address = tv.lease();
     assert_eq!(renew(&mut tv, address), (ACK, address));
-    wait_for("it has its name", || asked(&lab, "tv.home.arpa") == address.to_string());
+    wait_for("it has its name", || asked(&lab, "tv.home.arpa", "A") == address.to_string());
 
     // Without the service nobody vouches for the lease any more.
     lab.reload(&rules(DNS));
-    wait_for("the name is gone", || asked(&lab, "tv.home.arpa").is_empty());
+    wait_for("the name is gone", || asked(&lab, "tv.home.arpa", "A").is_empty());
     assert!(leases(&lab).is_empty());
     assert!(is_silent(&mut tv, address));
     lab.reload(&rules(&format!("{POOL}{DNS}")));
-    wait_for("it is all back", || asked(&lab, "tv.home.arpa") == address.to_string());
+    wait_for("it is all back", || asked(&lab, "tv.home.arpa", "A") == address.to_string());
     assert_eq!(renew(&mut tv, address), (ACK, address));
     let mut other = Client::new(&socket, 2);
     assert_ne!(other.lease(), address);
@@ -78,7 +82,7 @@ fn leases_and_their_names_go_with_the_service_and_come_back() -> Outcome {
     let moved = tv.lease();
     assert!(moved.octets()[3] >= 200);
     assert_eq!(renew(&mut tv, moved), (ACK, moved));
-    wait_for("its name has followed", || asked(&lab, "tv.home.arpa") == moved.to_string());
+    wait_for("its name has followed", || asked(&lab, "tv.home.arpa", "A") == moved.to_string());
     let id = tv.hex_id();
     let of_tv = || leases(&lab).into_iter().filter(|row| row["client_id"] == id.as_str()).count();
     wait_for("it has one address", || of_tv() == 1);
@@ -89,11 +93,46 @@ fn leases_and_their_names_go_with_the_service_and_come_back() -> Outcome {
     lab.reload(&away(rules(&format!("{OTHER_POOL}{DNS}"))));
     wait_for("no lease is left", || leases(&lab).is_empty());
     lab.reload(&rules(&format!("{OTHER_POOL}{DNS}")));
-    assert!(asked(&lab, "tv.home.arpa").is_empty(), "nobody has it");
+    assert!(asked(&lab, "tv.home.arpa", "A").is_empty(), "nobody has it");
 
     lab.reload(&rules(OTHER_POOL));
-    assert!(asked(&lab, "router.home.arpa").is_empty(), "without the service there is no answer");
+    assert!(asked(&lab, "router.home.arpa", "A").is_empty(), "without the service there is no answer");
     assert!(!lab.genkan(&["status"]).stdout.contains("dns"), "nor anything wrong with it");
+    Ok(())
+}
+
+/// A machine that never says a name nor an identifier has no other one than that of its `[[host]]`.
+fn the_name_of_a_host_goes_with_it() -> Outcome {
+    need_tun()?;
+    need("dig")?;
+    need("udhcpc")?;
+    let lab = Lab::without_router(&Options::default());
+    let mac = mac(&lab.host(Nas));
+    let with_host = |name: &str| {
+        let host = format!("[[host]]\nname = \"{name}\"\nmac = \"{mac}\"\naddress = \"192.168.0.60\"\n");
+        rules(&format!("{POOL}{DNS}{host}"))
+    };
+    lab.start_router(&with_host("printer")).unwrap_or_else(|error| panic!("{error}"));
+    let client = Leaseholder::start(&lab, Nas, &["-C"]);
+    client.wait_for_address(|address| address == Ipv4Addr::new(192, 168, 0, 60));
+    let listed = |listing: &str| {
+        let said = lab.genkan(&[listing, "--format", "json"]).expect_ok();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&said.stdout).expect("it is JSON");
+        let row = rows.into_iter().find(|row| row["address"] == "192.168.0.60").expect("it has its lease");
+        row["name"].as_str().map(str::to_owned)
+    };
+    let is_called = |name: Option<&str>| {
+        let of_address = name.map(|name| format!("{name}.home.arpa.")).unwrap_or_default();
+        ["leases", "hosts"].iter().all(|listing| listed(listing).as_deref() == name)
+            && asked(&lab, "60.0.168.192.in-addr.arpa", "PTR") == of_address
+    };
+    let is_known = |name: &str| !asked(&lab, &format!("{name}.home.arpa"), "A").is_empty();
+    wait_for("it goes by the name of its host", || is_called(Some("printer")) && is_known("printer"));
+    lab.reload(&with_host("laser"));
+    wait_for("it goes by the other name", || is_called(Some("laser")) && is_known("laser"));
+    assert!(!is_known("printer"), "that was its name before");
+    lab.reload(&rules(&format!("{POOL}{DNS}")));
+    wait_for("it has no name any more", || is_called(None) && !is_known("laser"));
     Ok(())
 }
 

@@ -57,7 +57,7 @@ pub(super) struct HostSeen {
     pub(super) client_id: Option<Vec<u8>>,
     /// The address.
     pub(super) address: Ipv4Addr,
-    /// The host name that it has told (RFC 2132 section 3.14).
+    /// The host name that it has told (RFC 2132 section 3.14), unless it goes by that of its reservation.
     pub(super) name: Option<String>,
     /// Whether it holds that address: false when its lease was released, has expired, or went to another address.
     pub(super) holds: bool,

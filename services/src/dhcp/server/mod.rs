@@ -183,7 +183,8 @@ impl Server {
         self.reserved_identifiers.clear();
         self.reserved_addresses.clear();
         self.reserved_names.clear();
-        for (index, reservation) in self.config.reservations.iter().enumerate() {
+        for (index, reservation) in self.config.reservations.iter_mut().enumerate() {
+            reservation.name = reservation.name.take().and_then(|name| names::sanitise(name.as_bytes()));
             let address = reservation.address;
             let subnet =
                 self.table.subnet_of(address).filter(|_| !self.reserved_addresses.contains_key(&address));
@@ -202,9 +203,7 @@ impl Server {
             self.reserved_macs.extend(mac.map(|key| (key, index)));
             self.reserved_identifiers.extend(identifier.map(|key| (key, index)));
             self.reserved_addresses.insert(address, index);
-            if let Some(name) = reservation.name.as_ref().and_then(|name| names::sanitise(name.as_bytes())) {
-                self.reserved_names.insert(name);
-            }
+            self.reserved_names.extend(reservation.name.clone());
         }
         let taken = self.config.taken_names.iter().filter_map(|name| names::sanitise(name.as_bytes()));
         self.reserved_names.extend(taken);
@@ -212,12 +211,16 @@ impl Server {
 
     fn restore(&mut self, now: Now, lease: &Lease) {
         let left = left_of(lease, now);
-        let holder = Holder {
+        let mut holder = Holder {
             client: lease.client.clone(),
             hardware: lease.hardware,
-            name: lease.name.clone().filter(|_| left.is_some()),
+            name: None,
             seconds: lease.seconds,
         };
+        // Older files have the names of reservations as if the clients had told them.
+        if left.is_some() && self.reserved_name(lease.address, &holder).is_none() {
+            holder.name.clone_from(&lease.name);
+        }
         let (state, until) = match left {
             None => (State::Idle, now.monotonic),
             Some(left) => (State::Leased, now.monotonic + left),
@@ -281,6 +284,15 @@ impl Server {
 
     fn reserved_at(&self, address: Ipv4Addr) -> Option<&Reservation> {
         self.reserved_addresses.get(&address).map(|index| &self.config.reservations[*index])
+    }
+
+    /// The reservation by which a client has an address.
+    fn reservation_of(&self, address: Ipv4Addr, holder: &Holder) -> Option<&Reservation> {
+        self.reserved_at(address).filter(|reservation| {
+            let by_mac = reservation.mac.is_some_and(|mac| holder.hardware.mac() == Some(mac));
+            let identifier = reservation.identifier.as_deref().map(|id| ClientKey::Identifier(id.into()));
+            by_mac || identifier.is_some_and(|identifier| holder.client == identifier)
+        })
     }
 
     /// Lets time pass; to be called at [`Server::poll_timeout`] or later.
@@ -400,24 +412,20 @@ impl Server {
 
     /// The leases in force, in the order of their addresses.
     pub fn leases(&self) -> impl Iterator<Item = LeaseView<'_>> {
-        self.table.slots().filter_map(|(address, slot)| {
-            let holder = slot.holder.as_ref().filter(|_| slot.state == State::Leased)?;
-            let (client, hardware) = (&holder.client, holder.hardware);
-            Some(LeaseView { address, client, hardware, name: holder.name.as_deref(), expires: slot.until })
-        })
+        self.table.slots().filter_map(|(address, slot)| self.view(address, slot))
     }
 
     /// The lease of an address, if it is in force.
     pub fn lease(&self, address: Ipv4Addr) -> Option<LeaseView<'_>> {
-        let slot = self.table.slot(address).filter(|slot| slot.state == State::Leased)?;
-        let holder = slot.holder.as_ref()?;
-        let (client, hardware) = (&holder.client, holder.hardware);
-        Some(LeaseView { address, client, hardware, name: holder.name.as_deref(), expires: slot.until })
+        self.view(address, self.table.slot(address)?)
     }
 
-    /// Whether a reservation keeps the address for one client.
-    pub fn is_reserved(&self, address: Ipv4Addr) -> bool {
-        self.reserved_at(address).is_some()
+    fn view<'a>(&'a self, address: Ipv4Addr, slot: &'a Slot) -> Option<LeaseView<'a>> {
+        let holder = slot.holder.as_ref().filter(|_| slot.state == State::Leased)?;
+        let (client, hardware) = (&holder.client, holder.hardware);
+        let (reserved, name) =
+            (self.reservation_of(address, holder).is_some(), self.name_of(address, holder));
+        Some(LeaseView { address, client, hardware, name, reserved, expires: slot.until })
     }
 
     /// Addresses that nobody gets for a while, as strangers use them, and until when.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::Reason;
 use crate::dhcp::lease::HardwareAddress;
 use crate::dhcp::message::{Request, code};
+use crate::dhcp::pool::Holder;
 
 /// Octets of the longest label (RFC 1035 §2.3.4).
 const MAX_LABEL: usize = 63;
@@ -73,17 +74,25 @@ pub(super) fn fqdn_reply(request: &Request<'_>, name: &str, domain: Option<&str>
 }
 
 impl super::Server {
-    /// The name that a lease goes by: the reservation's, else what the client asks for unless somebody else has it, else
-    /// the one that it is known by.
-    pub(super) fn name_for(
+    /// The name that a lease goes by: the reservation's, else what the client has told.
+    pub(super) fn name_of<'a>(&'a self, address: Ipv4Addr, holder: &'a Holder) -> Option<&'a str> {
+        self.reserved_name(address, holder).or(holder.name.as_deref())
+    }
+
+    /// The name of the reservation by which a client has an address. It is never kept with the lease: it is to go when the
+    /// reservation goes.
+    pub(super) fn reserved_name(&self, address: Ipv4Addr, holder: &Holder) -> Option<&str> {
+        self.reservation_of(address, holder)?.name.as_deref()
+    }
+
+    /// The name that is kept with the lease of a client without a reserved one: what it asks for unless somebody else has
+    /// it, else the one that it is known by.
+    pub(super) fn told_name(
         &mut self,
         request: &Request<'_>,
         address: Ipv4Addr,
         known: Option<String>,
     ) -> Option<String> {
-        if let Some(name) = self.reserved_at(address).and_then(|reservation| reservation.name.clone()) {
-            return sanitise(name.as_bytes());
-        }
         let Some(asked) = asked(request) else { return known };
         if self.is_name_free(&asked, address) {
             return Some(asked);

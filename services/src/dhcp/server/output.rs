@@ -88,6 +88,8 @@ pub struct LeaseView<'a> {
     pub hardware: HardwareAddress,
     /// One label.
     pub name: Option<&'a str>,
+    /// Whether a reservation keeps the address for this client.
+    pub reserved: bool,
     /// When it ends.
     pub expires: Timestamp,
 }

@@ -169,18 +169,21 @@ impl Server {
         let kept = super::whole_seconds(expires.saturating_since(now.monotonic));
         // Not every client says its name again when it renews.
         let known = before.filter(|_| renewed).and_then(|slot| slot.holder.as_ref()?.name.clone());
-        let name = self.name_for(request, address, known);
         let hardware = request.hardware;
+        let mut holder = Holder { client: client.clone(), hardware, name: None, seconds: kept };
+        if self.reserved_name(address, &holder).is_none() {
+            holder.name = self.told_name(request, address, known);
+        }
+        let name = self.name_of(address, &holder).map(str::to_owned);
         self.record(&Record::Bound(Lease {
             address,
             client: client.clone(),
             hardware,
-            name: name.clone(),
+            name: holder.name.clone(),
             granted: now.wall.0,
             seconds: kept,
         }));
-        let holder = Some(Holder { client: client.clone(), hardware, name: name.clone(), seconds: kept });
-        self.table.set(address, Slot { state: State::Leased, until: expires, holder });
+        self.table.set(address, Slot { state: State::Leased, until: expires, holder: Some(holder) });
 
         let transmit = self.reply(request, subnet, MessageType::Ack, address, Some(seconds), name.as_deref());
         let event = Event::Leased { address, hardware, name, expires, renewed };

@@ -261,7 +261,7 @@ impl LanServer {
                 ClientKey::Hardware(_) => None,
             },
             name: lease.name.map(str::to_owned),
-            reserved: self.server.is_reserved(lease.address),
+            reserved: lease.reserved,
             ends: ends(lease.expires, now),
             state: LeaseState::Leased,
         }

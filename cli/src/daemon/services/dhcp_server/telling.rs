@@ -166,7 +166,9 @@ impl Telling {
 /// The device that holds a lease, where it can be known again.
 fn host(address: Ipv4Addr, lease: &Lease, holds: bool) -> Option<HostSeen> {
     let client_id = lease.client_id.as_ref().map(|id| id.to_vec());
-    Some(HostSeen { mac: lease.mac?, client_id, address, name: lease.name.clone(), holds })
+    // Who follows devices has the names of reservations from the configuration in force.
+    let name = lease.name.clone().filter(|_| !lease.reserved);
+    Some(HostSeen { mac: lease.mac?, client_id, address, name, holds })
 }
 
 fn rests(lan: &LanServer, address: Ipv4Addr, mac: Option<MacAddr>, now: Now) -> Option<Lease> {

@@ -116,6 +116,85 @@ fn nobody_gets_the_name_of_a_machine_that_does_not_ask() {
     assert_eq!(name, Some(DhcpOption::Hostname("laptop-000005".into())));
 }
 
+/// A client that says nothing of itself, as its lease goes by the names of the configurations one after the other.
+#[test]
+fn the_name_of_a_reservation_goes_with_it() {
+    let reserved = |name: &str| {
+        let name = Some(name.to_owned());
+        let reservation = Reservation { mac: Some(mac(5)), identifier: None, address: host(50), name };
+        Config { reservations: vec![reservation], ..told() }
+    };
+    // Out of the pool, the lease would end as well.
+    let unreserved = || {
+        let mut config = told();
+        config.local.pool = Some(host(50)..=host(109));
+        config
+    };
+    let mut bench = Bench::new(reserved("Printer"));
+    assert_eq!(bench.lease(5), host(50));
+    let name = |bench: &Bench| bench.server.lease(host(50)).unwrap().name.map(str::to_owned);
+    let view = bench.server.lease(host(50)).unwrap();
+    assert_eq!((view.name, view.reserved), (Some("printer"), true));
+    bench.server.reconfigure(at(2), reserved("laser")).unwrap();
+    assert_eq!(name(&bench).as_deref(), Some("laser"));
+    bench.restart(reserved("copier"));
+    assert_eq!(name(&bench).as_deref(), Some("copier"));
+    bench.answer(Ask::renewing(5, host(50)));
+    bench.server.reconfigure(at(2), unreserved()).unwrap();
+    assert_eq!(name(&bench), None);
+    bench.answer(Ask::renewing(5, host(50)));
+    assert_eq!(name(&bench), None);
+    bench.restart(unreserved());
+    let view = bench.server.lease(host(50)).unwrap();
+    assert_eq!((view.name, view.reserved), (None, false));
+}
+
+#[test]
+fn a_told_name_is_back_when_a_reservation_is_taken_back() {
+    let mut bench = Bench::new(told());
+    let address = bench.answer(Ask::discover(5)).1.yiaddr();
+    bench.answer(Ask::selecting(5, address).option(12, b"tv"));
+    let name = |bench: &Bench| bench.server.lease(address).unwrap().name.map(str::to_owned);
+    let reservation =
+        Reservation { mac: Some(mac(5)), identifier: None, address, name: Some("screen".to_owned()) };
+    bench.server.reconfigure(at(2), Config { reservations: vec![reservation], ..told() }).unwrap();
+    assert_eq!(name(&bench).as_deref(), Some("screen"));
+    bench.server.reconfigure(at(2), told()).unwrap();
+    assert_eq!(name(&bench).as_deref(), Some("tv"));
+    // The address of a lease that goes on is reserved for another machine.
+    let reservation =
+        Reservation { mac: Some(mac(6)), identifier: None, address, name: Some("nas".to_owned()) };
+    bench.server.reconfigure(at(2), Config { reservations: vec![reservation], ..told() }).unwrap();
+    assert_eq!(name(&bench).as_deref(), Some("tv"));
+}
+
+/// Written as if the client had told it.
+#[test]
+fn the_name_of_a_reservation_in_an_older_file_is_not_the_client_s() {
+    let reservation = |name: &str| Reservation {
+        mac: Some(mac(5)),
+        identifier: None,
+        address: host(50),
+        name: Some(name.to_owned()),
+    };
+    let mut config = told();
+    config.local.pool = Some(host(50)..=host(109));
+    let reserved = Config { reservations: vec![reservation("printer")], ..config.clone() };
+    let mut bench = Bench::new(reserved.clone());
+    Record::Bound(Lease {
+        address: host(50),
+        client: ClientKey::Hardware(mac(5).into()),
+        hardware: mac(5).into(),
+        name: Some("printer".to_owned()),
+        granted: WALL,
+        seconds: 3_600,
+    })
+    .write(&mut bench.file);
+    bench.restart(reserved);
+    bench.server.reconfigure(at(2), config).unwrap();
+    assert_eq!(bench.server.lease(host(50)).unwrap().name, None);
+}
+
 #[test]
 fn a_full_name_is_answered_with_the_name_given() {
     let mut bench = Bench::new(told());
