@@ -315,9 +315,14 @@ impl NeighborTable {
 
     /// Forgets every neighbor of a port, since its link is down. Frames that wait are given up.
     pub fn forget_port(&mut self, port: PortId) {
+        self.retain(|of, _| of != port);
+    }
+
+    /// Forgets every neighbor that `is_kept` says no to. Frames that wait for it are given up.
+    pub fn retain(&mut self, is_kept: impl Fn(PortId, Ipv4Addr) -> bool) {
         for slot in 0..self.config.max_entries {
             let entry = &self.entries[slot as usize];
-            if entry.state != State::Free && entry.port == port {
+            if entry.state != State::Free && !is_kept(entry.port, entry.ip) {
                 self.vacate(slot);
             }
         }

@@ -7,6 +7,7 @@ use super::{Router, decode};
 use crate::event::Event;
 use crate::frame::{Offload, PortId};
 use crate::link::neighbor::{HeldFrame, NeighborAction};
+use crate::link::route::RouteTable;
 use crate::packet::build::{self, IcmpErrorKind};
 use crate::packet::rewrite;
 use crate::plan::Plan;
@@ -36,10 +37,21 @@ impl Router {
 
     /// Whether somebody at `address` may speak ARP on this link. Outside, the gateway may lie anywhere.
     fn is_on_link(&self, port: PortId, address: Ipv4Addr) -> bool {
+        Self::is_on_link_in(&self.plan, &self.routes, port, address)
+    }
+
+    fn is_on_link_in(plan: &Plan, routes: &RouteTable, port: PortId, address: Ipv4Addr) -> bool {
         match port.lan_index() {
-            Some(index) => self.plan.lans.get(index).is_some_and(|lan| lan.address.contains(&address)),
-            None => port == PortId::WAN && !self.routes.is_lan_address(address),
+            Some(index) => plan.lans.get(index).is_some_and(|lan| lan.address.contains(&address)),
+            None => port == PortId::WAN && !routes.is_lan_address(address),
         }
+    }
+
+    /// Forgets neighbors that by the plan in force are not on the link of their port.
+    pub(super) fn forget_strangers(&mut self, now: Timestamp) {
+        let (plan, routes) = (&self.plan, &self.routes);
+        self.neighbors.retain(|port, address| Self::is_on_link_in(plan, routes, port, address));
+        self.pump_neighbors(now);
     }
 
     /// Whether the sender of an ARP packet speaks of itself, on a link of its own.

@@ -207,6 +207,7 @@ impl Router {
         self.local.apply(&plan.services);
         self.nat.apply(now, wall, &plan, self.routes.clone());
         let before = std::mem::replace(&mut self.plan, plan);
+        self.forget_strangers(now);
         for port in self.port_ids() {
             self.ports[port.index()].mtu = self.effective_mtu(port);
             let known = Self::addresses_in(&before, port);

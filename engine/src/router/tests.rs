@@ -194,6 +194,31 @@ fn answer(router: &mut Router, mac: MacAddr, address: Ipv4Addr) {
     while router.poll_transmit().is_some() {}
 }
 
+#[test]
+fn neighbors_of_a_network_go_with_it() {
+    let mut plan = plan();
+    let mut router = router(plan.clone());
+    let host = |last| Ipv4Addr::new(192, 168, 0, last);
+    let lan = PortId::lan(0);
+    assert_eq!(hand_over(&mut router, lan, datagram()), Verdict::Consumed, "held for the gateway's answer");
+    for last in [10, 200] {
+        answer(&mut router, MacAddr([2, 0, 0, 0, 0, last]), host(last));
+    }
+    let known = |router: &Router| {
+        let mut known: Vec<_> = router.neighbors().iter().map(|view| (view.port, view.address)).collect();
+        known.sort_unstable();
+        known
+    };
+    let gateway = (PortId::WAN, Ipv4Addr::new(203, 0, 113, 2));
+    assert_eq!(known(&router), [gateway, (lan, host(10)), (lan, host(200))]);
+    plan.lans[0].address = "192.168.0.1/25".parse().unwrap();
+    router.apply_plan(NOW, UnixTime(1), Arc::new(plan.clone()));
+    assert_eq!(known(&router), [gateway, (lan, host(10))]);
+    plan.lans[0].address = "192.168.50.1/24".parse().unwrap();
+    router.apply_plan(NOW, UnixTime(1), Arc::new(plan));
+    assert_eq!(known(&router), [gateway]);
+}
+
 /// Sessions of one host share what was found out about its next hop, until a plan leads elsewhere.
 #[test]
 fn new_sessions_of_a_host_take_its_next_hop_by_the_plan_in_force() {
