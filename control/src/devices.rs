@@ -92,24 +92,16 @@ impl Devices {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A device has shown itself at an address, at `now`.
-    pub fn seen(&self, mac: MacAddr, address: Ipv4Addr, now: i64) {
-        drop(self.note(mac, address, now));
+    /// A device has shown itself at an address, `ago` seconds before `now`. What is known of later goes before that.
+    pub fn seen(&self, mac: MacAddr, address: Ipv4Addr, ago: i64, now: i64) {
+        Self::note_unless_older(self.known(), mac, address, ago, now);
     }
 
-    /// A device has said `ago` seconds before `now` that it is at an address, and nobody has asked it. What is known of
-    /// later goes before that; and as anybody can say so, no other device is forgotten for one that is new.
+    /// A device has said so without being asked: as anybody can, no other device is forgotten for one that is new.
     pub fn heard(&self, mac: MacAddr, address: Ipv4Addr, ago: i64, now: i64) {
-        let at = now.saturating_sub(ago);
         let known = self.known();
-        let is_to_be_noted = match known.get(&mac) {
-            // A time to come was told by a clock that was wrong.
-            Some(device) => device.last_seen <= at || device.last_seen > now,
-            None => known.len() < MOST,
-        };
-        drop(known);
-        if is_to_be_noted {
-            drop(self.note(mac, address, at));
+        if known.len() < MOST || known.contains_key(&mac) {
+            Self::note_unless_older(known, mac, address, ago, now);
         }
     }
 
@@ -121,15 +113,39 @@ impl Devices {
             }
             return;
         }
-        let mut known = self.note(mac, address, now);
+        let mut known = Self::note(self.known(), mac, address, now);
         if let Some(device) = known.get_mut(&mac) {
             device.leased = true;
             device.name = name.map(str::to_owned);
         }
     }
 
-    fn note(&self, mac: MacAddr, address: Ipv4Addr, now: i64) -> MutexGuard<'_, BTreeMap<MacAddr, Device>> {
-        let mut known = self.known();
+    fn note_unless_older(
+        known: MutexGuard<'_, BTreeMap<MacAddr, Device>>,
+        mac: MacAddr,
+        address: Ipv4Addr,
+        ago: i64,
+        now: i64,
+    ) {
+        let at = now.saturating_sub(ago);
+        let is_older = known.get(&mac).is_some_and(|device| {
+            // In whole seconds, what was heard just before a lease may seem to be of the second after it.
+            let leased_elsewhere = device.leased && device.address != address;
+            let least = device.last_seen.saturating_add(if leased_elsewhere { 2 } else { 0 });
+            // A time to come was told by a clock that was wrong.
+            at < least && device.last_seen <= now
+        });
+        if !is_older {
+            drop(Self::note(known, mac, address, at));
+        }
+    }
+
+    fn note(
+        mut known: MutexGuard<'_, BTreeMap<MacAddr, Device>>,
+        mac: MacAddr,
+        address: Ipv4Addr,
+        now: i64,
+    ) -> MutexGuard<'_, BTreeMap<MacAddr, Device>> {
         if known.len() >= MOST && !known.contains_key(&mac) {
             let oldest = known.iter().min_by_key(|(_, device)| device.last_seen).map(|(mac, _)| *mac);
             oldest.and_then(|mac| known.remove(&mac));
@@ -197,7 +213,7 @@ mod tests {
     fn a_device_keeps_its_first_day_and_its_name() {
         let devices = Devices::default();
         devices.leased(NAS, address(10), Some("nas"), true, 100);
-        devices.seen(NAS, address(10), 200);
+        devices.seen(NAS, address(10), 0, 200);
         devices.leased(NAS, address(10), Some("nas"), true, 300);
         let expected = Device {
             mac: NAS.to_string(),
@@ -208,7 +224,7 @@ mod tests {
             leased: true,
         };
         assert_eq!(devices.all(), std::slice::from_ref(&expected));
-        devices.seen(NAS, address(11), 400);
+        devices.seen(NAS, address(11), 0, 400);
         assert!(!devices.all()[0].leased, "it has another address now");
         devices.leased(NAS, address(11), None, true, 500);
         devices.leased(NAS, address(10), None, false, 600);
@@ -239,13 +255,32 @@ mod tests {
         assert_eq!(last(), (address(10), 60, 60));
         devices.heard(NAS, address(10), 5, 130);
         assert_eq!(last(), (address(10), 60, 125));
-        devices.seen(NAS, address(11), 200);
+        devices.seen(NAS, address(11), 0, 200);
         devices.heard(NAS, address(10), 75, 200);
         assert_eq!(last(), (address(11), 60, 200), "it has moved meanwhile");
         // The clock was an hour ahead.
-        devices.seen(NAS, address(11), 4_000);
+        devices.seen(NAS, address(11), 0, 4_000);
         devices.heard(NAS, address(11), 10, 400);
         assert_eq!(last(), (address(11), 60, 390));
+    }
+
+    /// Its ARP entry at the address of before lives on for a while, and an ARP packet of just before the lease may seem to
+    /// be of the second after it.
+    #[test]
+    fn a_lease_is_newer_than_what_was_heard_before_it() {
+        let devices = Devices::default();
+        let last = || (devices.all()[0].address, devices.all()[0].last_seen, devices.all()[0].leased);
+        devices.seen(NAS, address(208), 0, 90);
+        devices.leased(NAS, address(50), None, true, 100);
+        for (ago, now) in [(0, 100), (0, 101), (5, 104), (20, 120)] {
+            devices.seen(NAS, address(208), ago, now);
+            devices.heard(NAS, address(208), ago, now);
+            assert_eq!(last(), (address(50), 100, true), "{ago} s before {now}");
+        }
+        devices.seen(NAS, address(50), 0, 101);
+        assert_eq!(last(), (address(50), 101, true));
+        devices.seen(NAS, address(208), 10, 113);
+        assert_eq!(last(), (address(208), 103, false), "it has gone there");
     }
 
     #[test]
@@ -253,7 +288,7 @@ mod tests {
         let devices = Devices::default();
         for index in 0..MOST as u32 + 10 {
             let [a, b, c, d] = index.to_be_bytes();
-            devices.seen(MacAddr([0, 0, a, b, c, d]), Ipv4Addr::from_bits(index), i64::from(index));
+            devices.seen(MacAddr([0, 0, a, b, c, d]), Ipv4Addr::from_bits(index), 0, i64::from(index));
         }
         devices.heard(MacAddr([0, 1, 0, 0, 0, 1]), address(10), 0, 9_999);
         let all = devices.all();

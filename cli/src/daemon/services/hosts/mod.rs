@@ -217,7 +217,7 @@ impl Task {
     /// A device that is known to be there has shown itself: the listing of all devices is to know it too.
     fn note_seen(&self, mac: MacAddr, address: Ipv4Addr) {
         if self.whereabouts.is_at(mac, address) {
-            self.context.snapshot.devices.seen(mac, address, wall());
+            self.context.snapshot.devices.seen(mac, address, 0, wall());
         }
     }
 
