@@ -165,6 +165,14 @@ impl Leases {
         held.map(|(address, lease)| (*address, lease.clone())).collect()
     }
 
+    /// The addresses of at most `limit` leases in force, from `cursor` on: an address as a number.
+    pub fn addresses(&self, cursor: Option<u32>, limit: usize) -> Vec<Ipv4Addr> {
+        let (leases, now) = (self.read(), SystemTime::now());
+        let from = Ipv4Addr::from_bits(cursor.unwrap_or(0));
+        let held = leases.range(from..).filter(|(_, lease)| lease.is_held(now));
+        held.take(limit).map(|(address, _)| *address).collect()
+    }
+
     /// At most `limit` rows, by address from `cursor` on: an address as a number.
     pub fn page(&self, cursor: Option<u32>, limit: usize) -> Page<LeaseRow> {
         let (leases, now) = (self.read(), SystemTime::now());
