@@ -120,6 +120,14 @@ impl Devices {
         }
     }
 
+    /// A device holds a lease that was known before, as after a start or a reload: it was not seen by that.
+    pub fn holds(&self, mac: MacAddr, address: Ipv4Addr, name: Option<&str>) {
+        if let Some(device) = self.known().get_mut(&mac).filter(|device| device.address == address) {
+            device.leased = true;
+            device.name = name.map(str::to_owned);
+        }
+    }
+
     fn note_unless_older(
         known: MutexGuard<'_, BTreeMap<MacAddr, Device>>,
         mac: MacAddr,
@@ -281,6 +289,23 @@ mod tests {
         assert_eq!(last(), (address(50), 101, true));
         devices.seen(NAS, address(208), 10, 113);
         assert_eq!(last(), (address(208), 103, false), "it has gone there");
+    }
+
+    #[test]
+    fn a_lease_that_is_told_again_is_no_sight_of_its_device() {
+        let devices = Devices::default();
+        devices.holds(NAS, address(10), Some("nas"));
+        assert_eq!(devices.all(), [], "nobody has seen it");
+        devices.leased(NAS, address(10), Some("printer"), true, 100);
+        devices.holds(NAS, address(10), None);
+        let known = || devices.all().remove(0);
+        assert_eq!((known().last_seen, known().name, known().leased), (100, None, true));
+        devices.seen(NAS, address(11), 0, 200);
+        devices.holds(NAS, address(10), Some("nas"));
+        assert_eq!((known().last_seen, known().address, known().leased), (200, address(11), false));
+        devices.seen(NAS, address(10), 0, 300);
+        devices.holds(NAS, address(10), Some("nas"));
+        assert_eq!((known().name.as_deref(), known().leased), (Some("nas"), true));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub(super) struct HostSeen {
     pub(super) name: Option<String>,
     /// Whether it holds that address: false when its lease was released, has expired, or went to another address.
     pub(super) holds: bool,
+    /// Whether it has just asked for it: not when a lease is told that was known before.
+    pub(super) asked: bool,
 }
 
 /// What all services have of the rest of the router.

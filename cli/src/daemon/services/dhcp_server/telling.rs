@@ -79,7 +79,8 @@ impl Telling {
                 Event::Leased { address, .. } => {
                     let view = lan.server.lease(*address).map(|lease| lan.view(&lease, now));
                     if let Some(view) = &view {
-                        self.seen.extend(host(*address, view, true));
+                        let asked = host(*address, view, true).map(|seen| HostSeen { asked: true, ..seen });
+                        self.seen.extend(asked);
                     }
                     changes.push((*address, view));
                 }
@@ -168,7 +169,7 @@ fn host(address: Ipv4Addr, lease: &Lease, holds: bool) -> Option<HostSeen> {
     let client_id = lease.client_id.as_ref().map(|id| id.to_vec());
     // Who follows devices has the names of reservations from the configuration in force.
     let name = lease.name.clone().filter(|_| !lease.reserved);
-    Some(HostSeen { mac: lease.mac?, client_id, address, name, holds })
+    Some(HostSeen { mac: lease.mac?, client_id, address, name, holds, asked: false })
 }
 
 fn rests(lan: &LanServer, address: Ipv4Addr, mac: Option<MacAddr>, now: Now) -> Option<Lease> {

@@ -233,8 +233,12 @@ impl Task {
                 }
             }
             Message::Leases(leases) => {
-                for HostSeen { mac, client_id, address, name, holds } in leases {
-                    self.context.snapshot.devices.leased(mac, address, name.as_deref(), holds, wall());
+                for HostSeen { mac, client_id, address, name, holds, asked } in leases {
+                    let (devices, name) = (&self.context.snapshot.devices, name.as_deref());
+                    match holds && !asked {
+                        true => devices.holds(mac, address, name),
+                        false => devices.leased(mac, address, name, holds, wall()),
+                    }
                     let id = client_id.as_deref();
                     let host = self.whereabouts.leased(mac, id, address, holds, wall());
                     self.ask_because_of(host);
