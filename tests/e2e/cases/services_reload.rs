@@ -19,6 +19,7 @@ cases![
     only_genkan:
     leases_and_their_names_go_with_the_service_and_come_back,
     the_name_of_a_host_goes_with_it,
+    who_gets_a_reservation_is_listed_there_alone,
     a_lan_with_another_name_keeps_its_leases,
     a_name_outside_that_is_taken_out_is_no_problem_any_more,
 ];
@@ -133,6 +134,37 @@ fn the_name_of_a_host_goes_with_it() -> Outcome {
     assert!(!is_known("printer"), "that was its name before");
     lab.reload(&rules(&format!("{POOL}{DNS}")));
     wait_for("it has no name any more", || is_called(None) && !is_known("laser"));
+    Ok(())
+}
+
+/// The ARP cache goes on knowing the address that the machine has left.
+fn who_gets_a_reservation_is_listed_there_alone() -> Outcome {
+    need("udhcpc")?;
+    need("ping")?;
+    let lab = Lab::without_router(&Options::default());
+    let nas = lab.host(Nas);
+    lab.start_router(&rules(POOL)).unwrap_or_else(|error| panic!("{error}"));
+    let client = Leaseholder::start(&lab, Nas, &["-C"]);
+    let before = client.wait_for_address(|_| true).address.to_string();
+    run(&nas, "ping", &["-c", "1", "-W", "5", &lab.address.remote.to_string()]).expect_ok();
+    let listed = |address: &str| {
+        let said = lab.genkan(&["hosts", "--format", "json"]).expect_ok();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&said.stdout).expect("it is JSON");
+        rows.into_iter().find(|row| row["address"] == address)
+    };
+    wait_for("it was seen to be there", || {
+        listed(&before).is_some_and(|row| row["state"] == "reachable" && row["leased"] == true)
+    });
+    let host = format!("[[host]]\nname = \"nas\"\nmac = \"{}\"\naddress = \"192.168.0.60\"\n", mac(&nas));
+    lab.reload(&rules(&format!("{POOL}{host}")));
+    client.ask_again();
+    client.wait_for_address(|address| address == Ipv4Addr::new(192, 168, 0, 60));
+    wait_for("it was seen there", || listed("192.168.0.60").is_some_and(|row| row["last_seen"].is_i64()));
+    let now = listed("192.168.0.60").expect("it was");
+    assert!(now["leased"] == true && now["name"] == "nas", "{now}");
+    if let Some(row) = listed(&before) {
+        assert!(row["leased"] == false && row["last_seen"].is_null(), "{row}");
+    }
     Ok(())
 }
 
