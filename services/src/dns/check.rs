@@ -9,8 +9,7 @@ use genkan_engine::Timestamp;
 
 use super::exchange::{Exchange, Turns};
 use super::forwarder::{Action, Forwarder};
-use super::message::{Key, Query};
-use super::message::{RCODE_NAME_ERROR, RCODE_NO_ERROR, RCODE_SERVER_FAILURE};
+use super::message::{Key, Query, is_about_the_name};
 use super::upstream::{Protocol, UpstreamId};
 
 /// What is asked: the name servers of the root, which every resolver has.
@@ -82,8 +81,7 @@ impl Forwarder {
         after: Duration,
         actions: &mut Vec<Action>,
     ) {
-        let counts = [RCODE_NO_ERROR, RCODE_NAME_ERROR, RCODE_SERVER_FAILURE];
-        if counts.map(u16::from).contains(&rcode) {
+        if is_about_the_name(rcode) {
             self.upstream_succeeded(upstream, now, actions);
             self.upstreams.answered(upstream, now, after);
         } else {

@@ -16,7 +16,7 @@ use super::exchange::{Attempt, Waiter};
 use super::forwarder::{Action, Event, Forwarder, aged, reply, stale};
 use super::message::{
     Body, Key, RCODE_FORMAT_ERROR, RCODE_NAME_ERROR, RCODE_NO_ERROR, RCODE_NOT_IMPLEMENTED,
-    RCODE_SERVER_FAILURE, u16_at,
+    RCODE_SERVER_FAILURE, is_about_the_name, u16_at,
 };
 use super::rebinding;
 use super::upstream::{Protocol, Transport, UpstreamId};
@@ -138,8 +138,7 @@ impl Forwarder {
                 && equal_but_for_case(answer.question(), &attempt.question)
         };
         let attempt = self.exchanges.take_laggard(upstream, is_meant, actions)?;
-        let counts = [RCODE_NO_ERROR, RCODE_NAME_ERROR, RCODE_SERVER_FAILURE].map(u16::from);
-        if counts.contains(&answer.rcode) {
+        if is_about_the_name(answer.rcode) {
             self.upstream_succeeded(upstream, now, actions);
             self.upstreams.answered(upstream, now, now.saturating_since(attempt.sent_at));
         } else {

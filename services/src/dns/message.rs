@@ -23,6 +23,11 @@ pub(crate) const RCODE_SERVER_FAILURE: u8 = 2;
 pub(crate) const RCODE_NAME_ERROR: u8 = 3;
 pub(crate) const RCODE_NOT_IMPLEMENTED: u8 = 4;
 pub(crate) const RCODE_REFUSED: u8 = 5;
+
+/// Whether an answer with this code is about the name that was asked for, not about the upstream.
+pub(crate) fn is_about_the_name(rcode: u16) -> bool {
+    [RCODE_NO_ERROR, RCODE_NAME_ERROR, RCODE_SERVER_FAILURE].map(u16::from).contains(&rcode)
+}
 /// The high octet of BADVERS, 16.
 const EXTENDED_BAD_VERSION: u8 = 1;
 

@@ -241,25 +241,23 @@ impl Upstreams {
 
     /// It did not answer. Whether it is taken to be down from now on.
     pub(crate) fn failed(&mut self, id: UpstreamId, now: Timestamp) -> bool {
-        let state = self.state(id);
-        state.report.failed += 1;
-        state.report.last_failure = Some(now);
-        state.failed(now, false)
+        self.state(id).failed(now, false)
     }
 
     /// It answered with an error of its own. Whether it is taken to be down from now on.
     pub(crate) fn refused(&mut self, id: UpstreamId, now: Timestamp) -> bool {
-        let state = self.state(id);
-        state.report.failed += 1;
-        state.report.last_failure = Some(now);
-        let refuses_all = state.succeeded_at.is_none_or(|at| now.saturating_since(at) >= REFUSES);
-        refuses_all && state.failed(now, true)
+        self.state(id).failed(now, true)
     }
 }
 
 impl State {
     /// Whether it is taken to be down from now on.
     fn failed(&mut self, now: Timestamp, refuses: bool) -> bool {
+        self.report.failed += 1;
+        self.report.last_failure = Some(now);
+        if refuses && self.succeeded_at.is_some_and(|at| now.saturating_since(at) < REFUSES) {
+            return false;
+        }
         let health = &mut self.health;
         health.refuses = refuses;
         let was_down = health.is_down();

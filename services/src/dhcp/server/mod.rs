@@ -289,9 +289,12 @@ impl Server {
     /// The reservation by which a client has an address.
     fn reservation_of(&self, address: Ipv4Addr, holder: &Holder) -> Option<&Reservation> {
         self.reserved_at(address).filter(|reservation| {
-            let by_mac = reservation.mac.is_some_and(|mac| holder.hardware.mac() == Some(mac));
-            let identifier = reservation.identifier.as_deref().map(|id| ClientKey::Identifier(id.into()));
-            by_mac || identifier.is_some_and(|identifier| holder.client == identifier)
+            let identifier = match &holder.client {
+                ClientKey::Identifier(identifier) => Some(&**identifier),
+                ClientKey::Hardware(_) => None,
+            };
+            let by_mac = reservation.mac.is_some() && reservation.mac == holder.hardware.mac();
+            by_mac || identifier.is_some() && reservation.identifier.as_deref() == identifier
         })
     }
 
